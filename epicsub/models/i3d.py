@@ -1,0 +1,168 @@
+"""Inception I3D (Carreira and Zisserman, "Quo Vadis, Action Recognition?", CVPR 2017, arXiv 1705.07750).
+
+Shapes: B clips, C channels, T frames, H, W pixels; D features (1024 at full width).
+
+State-dict names are those of the public PyTorch port, so that `rgb_imagenet.pt` and `flow_imagenet.pt` load strictly.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from epicsub.errors import ModelError
+
+MIN_FRAMES = 9  # the temporal chain T -> T/2 -> T/4 -> T/8 must reach the 2 that the last average pool takes
+
+# Channels of (b0 1x1, b1a 1x1, b1b 3x3, b2a 1x1, b2b 3x3, b3b 1x1): Table of the paper's Fig. 3, "Inc." modules.
+MIXED = {
+    "Mixed_3b": (64, 96, 128, 16, 32, 32),
+    "Mixed_3c": (128, 128, 192, 32, 96, 64),
+    "Mixed_4b": (192, 96, 208, 16, 48, 64),
+    "Mixed_4c": (160, 112, 224, 24, 64, 64),
+    "Mixed_4d": (128, 128, 256, 24, 64, 64),
+    "Mixed_4e": (112, 144, 288, 32, 64, 64),
+    "Mixed_4f": (256, 160, 320, 32, 128, 128),
+    "Mixed_5b": (256, 160, 320, 32, 128, 128),
+    "Mixed_5c": (384, 192, 384, 48, 128, 128),
+}
+POOL_BEFORE = {  # kernel and stride of the max pool that stands before a module
+    "Conv3d_2b_1x1": ((1, 3, 3), (1, 2, 2)),
+    "Mixed_3b": ((1, 3, 3), (1, 2, 2)),
+    "Mixed_4b": ((3, 3, 3), (2, 2, 2)),
+    "Mixed_5b": ((2, 2, 2), (2, 2, 2)),
+}
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after one dimension under TensorFlow's SAME rule; the odd one goes to the end."""
+    remainder = size % stride
+    total = max(kernel - (remainder or stride), 0)
+    return total // 2, total - total // 2
+
+
+def pad_same(x_BCTHW: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
+    """Pad T, H and W so that an unpadded convolution or pool gives ceil(size / stride) outputs."""
+    pads: list[int] = []
+    for size, k, s in zip(reversed(x_BCTHW.shape[2:]), reversed(kernel), reversed(stride), strict=True):
+        pads.extend(same_padding(size, k, s))
+    return F.pad(x_BCTHW, pads) if any(pads) else x_BCTHW
+
+
+class SameMaxPool3d(nn.Module):
+    """Max pool with SAME padding. Zeros serve as TensorFlow's -inf because every input here follows a ReLU."""
+
+    def __init__(self, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        return F.max_pool3d(pad_same(x_BCTHW, self.kernel, self.stride), self.kernel, self.stride)
+
+
+class Unit3D(nn.Module):
+    """Convolution with SAME padding, then batch norm and ReLU unless `linear` (a bare 1x1x1 classifier with bias)."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, linear: bool = False) -> None:
+        super().__init__()
+        self.kernel, self.stride = (kernel,) * 3, (stride,) * 3
+        self.conv3d = nn.Conv3d(channels_in, channels_out, self.kernel, self.stride, bias=linear)
+        # Sonnet's decay is 0.999 applied once per tower and step; over its 8 towers that is about 0.01 a step.
+        self.bn = None if linear else nn.BatchNorm3d(channels_out, eps=1e-3, momentum=0.01)
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        x_BCTHW = self.conv3d(pad_same(x_BCTHW, self.kernel, self.stride))
+        return x_BCTHW if self.bn is None else F.relu(self.bn(x_BCTHW), inplace=True)
+
+
+class InceptionModule(nn.Module):
+    """Four parallel branches, concatenated over channels in the order b0, b1, b2, b3."""
+
+    def __init__(self, channels_in: int, channels: tuple[int, int, int, int, int, int]) -> None:
+        super().__init__()
+        b0, b1a, b1b, b2a, b2b, b3b = channels
+        self.b0 = Unit3D(channels_in, b0, 1)
+        self.b1a, self.b1b = Unit3D(channels_in, b1a, 1), Unit3D(b1a, b1b, 3)
+        self.b2a, self.b2b = Unit3D(channels_in, b2a, 1), Unit3D(b2a, b2b, 3)
+        self.b3a, self.b3b = SameMaxPool3d((3, 3, 3), (1, 1, 1)), Unit3D(channels_in, b3b, 1)
+        self.channels_out = b0 + b1b + b2b + b3b
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        branches = (self.b0(x_BCTHW), self.b1b(self.b1a(x_BCTHW)), self.b2b(self.b2a(x_BCTHW)))
+        return torch.cat((*branches, self.b3b(self.b3a(x_BCTHW))), dim=1)
+
+
+class I3D(nn.Module):
+    """One stream of Inception I3D.
+
+    Args:
+        channels_in: 3 for RGB, 2 for optical flow; values in [-1, 1].
+        num_classes: size of the 1x1x1 convolution `logits` (400 for Kinetics), or None for a trunk alone.
+        width: share of the paper's channels in every layer; 1.0 for the published weights.
+        dropout: probability of dropping a feature before `logits`.
+    """
+
+    def __init__(
+        self, channels_in: int, num_classes: int | None = None, width: float = 1.0, dropout: float = 0.5
+    ) -> None:
+        super().__init__()
+
+        def scaled(channels: int) -> int:
+            return max(2, round(channels * width))
+
+        self.Conv3d_1a_7x7 = Unit3D(channels_in, scaled(64), 7, stride=2)
+        self.Conv3d_2b_1x1 = Unit3D(scaled(64), scaled(64), 1)
+        self.Conv3d_2c_3x3 = Unit3D(scaled(64), scaled(192), 3)
+        channels_now = scaled(192)
+        for name, (b0, b1a, b1b, b2a, b2b, b3b) in MIXED.items():
+            module = InceptionModule(
+                channels_now, (scaled(b0), scaled(b1a), scaled(b1b), scaled(b2a), scaled(b2b), scaled(b3b))
+            )
+            self.add_module(name, module)
+            channels_now = module.channels_out
+        self.num_features = channels_now
+        self.dropout = nn.Dropout(dropout)
+        self.logits = None if num_classes is None else Unit3D(channels_now, num_classes, 1, linear=True)
+        self.trunk_names = ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3", *MIXED)
+        self.pools = {name: SameMaxPool3d(*spec) for name, spec in POOL_BEFORE.items()}  # no parameters, no names
+
+    def endpoints(self, x_BCTHW: Tensor) -> dict[str, Tensor]:
+        """Output of every convolution and mixed module by name, e.g. `Mixed_4f` (B, 832, T/4, H/16, W/16)."""
+        self._check(x_BCTHW)
+        outputs: dict[str, Tensor] = {}
+        for name in self.trunk_names:
+            if name in self.pools:
+                x_BCTHW = self.pools[name](x_BCTHW)
+            x_BCTHW = self.get_submodule(name)(x_BCTHW)
+            outputs[name] = x_BCTHW
+        return outputs
+
+    def features(self, x_BCTHW: Tensor) -> Tensor:
+        """Pooled features before dropout, (B, D): what the heads and the domain discriminator read.
+
+        The average pool takes 2 frames and the whole picture; for more than 16 frames the mean over time follows.
+        """
+        self._check(x_BCTHW)
+        for name in self.trunk_names:
+            if name in self.pools:
+                x_BCTHW = self.pools[name](x_BCTHW)
+            x_BCTHW = self.get_submodule(name)(x_BCTHW)
+        return self._pool(x_BCTHW).mean(dim=2).flatten(1)
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Clip logits (B, num_classes): the mean over time of the per-step logits."""
+        if self.logits is None:
+            raise ModelError("this I3D was built without classes (num_classes=None): call features()")
+        pooled = self._pool(self.endpoints(x_BCTHW)["Mixed_5c"])
+        return self.logits(self.dropout(pooled)).mean(dim=2).flatten(1)
+
+    @staticmethod
+    def _pool(x_BCTHW: Tensor) -> Tensor:
+        # (2, 7, 7) VALID at 224 pixels; the whole picture at other sizes.
+        return F.avg_pool3d(x_BCTHW, (2, *x_BCTHW.shape[3:]), stride=1)
+
+    def _check(self, x_BCTHW: Tensor) -> None:
+        if x_BCTHW.ndim != 5 or x_BCTHW.shape[1] != self.Conv3d_1a_7x7.conv3d.in_channels:
+            expected = self.Conv3d_1a_7x7.conv3d.in_channels
+            raise ModelError(f"I3D takes clips (B, {expected}, T, H, W), got {tuple(x_BCTHW.shape)}")
+        if x_BCTHW.shape[2] < MIN_FRAMES:
+            raise ModelError(f"I3D needs at least {MIN_FRAMES} frames, got {x_BCTHW.shape[2]}")
