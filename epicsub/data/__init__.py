@@ -1,0 +1,1 @@
+"""Annotations and videos in, clips out. Knows no recipe and no model."""

@@ -1,0 +1,202 @@
+"""Reading a video through PyAV, which brings its own FFmpeg: one thread, one seek where it pays, wanted frames only.
+
+Ticks are the stream's unit of time (`time_base` seconds each). A wanted time becomes a limit in ticks, and its frame
+is the last one with a timestamp up to the limit; to know that it is the last, the decoder stays one frame ahead.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from epicsub.errors import DataError
+
+HALF_MILLISECOND = 0.0005
+LUMA_FORMATS = ("yuv420p", "yuvj420p", "gray", "nv12", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
+# Decoding forward costs as much as this many frames less than a seek, which drops what the decoder has in work.
+FRAMES_A_SEEK_COSTS = 4
+
+
+class PyavReader:
+    """One open video file. Not shared between threads or processes."""
+
+    def __init__(self, path: Path, gray: bool = False) -> None:
+        """Open `path`; with `gray`, frames are the stored luma plane.
+
+        Raises:
+            DataError: FFmpeg cannot open it, or it holds no video.
+        """
+        self.path = path
+        self.gray = gray
+        try:
+            self._container = av.open(str(path))
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._error(f"cannot be opened as a video ({_reason(error)}): cut off or damaged, fetch it again")
+        if not self._container.streams.video:
+            self._container.close()
+            raise self._error("holds no video stream")
+        stream = self._stream = self._container.streams.video[0]
+        stream.codec_context.thread_count = 1  # the loader's workers are the parallelism
+        stream.codec_context.thread_type = "NONE"
+        for other in self._container.streams:
+            if other is not stream:
+                other.discard = "ALL"
+        rate = stream.average_rate or stream.guessed_rate
+        if not rate or stream.time_base is None:
+            raise self._error("states no frame rate; remux it with ffmpeg -c copy")
+        self.fps = float(rate)
+        self.width, self.height = stream.width, stream.height
+        self._tick = stream.time_base
+        self._start = stream.start_time or 0
+        self._ticks_a_frame = max(1, round(1 / (rate * self._tick)))
+        self._reformatter = VideoReformatter()
+        self._frames: Iterator[VideoFrame] = iter(())
+        self._current: VideoFrame | None = None  # the frame at the position, and the one after it
+        self._upcoming: VideoFrame | None = None
+        self._delay = self._index_delay()
+        self.duration = self._stated_duration()
+
+    def frames_at(self, times: np.ndarray) -> torch.Tensor:
+        """uint8 (T, H, W, 3), or (T, H, W) with `gray`; see `readers.FrameReader`."""
+        times = np.asarray(times, dtype=np.float64)
+        if times.ndim != 1 or not np.isfinite(times).all() or (times < 0).any():
+            raise ValueError(f"times: finite seconds from 0 in one dimension, got {times}")
+        shape = (len(times), self.height, self.width) if self.gray else (len(times), self.height, self.width, 3)
+        out = np.empty(shape, np.uint8)
+        order = np.argsort(times, kind="stable")
+        last_frame, last_row = None, -1
+        for row in order:
+            frame = self._frame_at(float(times[row]))
+            if frame is last_frame:
+                out[row] = out[last_row]
+            else:
+                self._write(frame, out[row])
+                last_frame, last_row = frame, row
+        return torch.from_numpy(out)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._current = self._upcoming = None
+        self._frames = iter(())
+        self._container.close()
+
+    def _frame_at(self, time: float) -> VideoFrame:
+        limit = self._start + math.floor((time + HALF_MILLISECOND) / self._tick)
+        if self._current is None or limit < self._ticks(self._current) or self._seek_pays(limit):
+            self._seek(limit)
+        while self._upcoming is not None and self._ticks(self._upcoming) <= limit:
+            self._current, self._upcoming = self._upcoming, self._next()
+        assert self._current is not None
+        end = self._ticks(self._current)
+        if self._upcoming is None and limit >= end + 2 * self._ticks_a_frame:
+            raise self._error(
+                f"the last frame that decodes is at {self._seconds(end):.3f} s, a frame at {time:.3f} s was asked for "
+                f"and the header says the video lasts {self.duration:.3f} s: cut off or damaged, fetch it again"
+            )
+        if self._current.is_corrupt:
+            raise self._error(f"the frame at {self._seconds(end):.3f} s is damaged; fetch the file again")
+        return self._current
+
+    def _seek_pays(self, limit: int) -> bool:
+        """Whether a keyframe stands between the position and `limit`, far enough ahead to be worth the jump."""
+        if self._upcoming is None:
+            return False
+        position = self._ticks(self._upcoming)
+        if limit - position <= FRAMES_A_SEEK_COSTS * self._ticks_a_frame:
+            return False
+        entries = self._stream.index_entries
+        found = entries.search_timestamp(limit - self._delay)
+        if found < 0:
+            return limit - position > self.fps * self._ticks_a_frame  # no index: jump over more than a second
+        skipped = entries[found].timestamp + self._delay - position
+        return skipped > FRAMES_A_SEEK_COSTS * self._ticks_a_frame
+
+    def _seek(self, limit: int) -> None:
+        """Stand at a frame at or before `limit`, as near to it as the keyframes allow.
+
+        Containers find keyframes by decoding time, which may come before the time of showing: where the first frame
+        is already past `limit`, look from further back.
+        """
+        target, step = limit - self._delay, self._ticks_a_frame
+        while True:
+            target = max(target, self._start - self._delay)
+            try:
+                self._container.seek(target, stream=self._stream, backward=True)
+            except av.error.FFmpegError as error:
+                raise self._error(f"cannot seek to {self._seconds(limit):.3f} s ({_reason(error)})") from None
+            self._frames = self._container.decode(self._stream)
+            self._current, self._upcoming = self._next(), self._next()
+            if self._current is None:
+                self._end_of_nothing(limit)
+            elif self._ticks(self._current) <= limit or target <= self._start - self._delay:
+                return
+            target, step = target - step, step * 4
+
+    def _end_of_nothing(self, limit: int) -> None:
+        raise self._error(
+            f"no frame decodes from {self._seconds(limit):.3f} s on, the header says the video lasts "
+            f"{self.duration:.3f} s: cut off or damaged, fetch it again"
+        )
+
+    def _next(self) -> VideoFrame | None:
+        try:
+            return next(self._frames, None)
+        except av.error.FFmpegError as error:
+            where = "" if self._current is None else f" after {self._seconds(self._ticks(self._current)):.3f} s"
+            self._current = None  # the next call starts with a seek
+            raise self._error(f"decoding fails{where} ({_reason(error)}): damaged, fetch it again") from None
+
+    def _write(self, frame: VideoFrame, out: np.ndarray) -> None:
+        """Put the frame's pixels into `out`, (H, W, 3) or (H, W)."""
+        if (frame.width, frame.height) != (self.width, self.height):
+            raise self._error(f"changes its size from {self.width}x{self.height} to {frame.width}x{frame.height}")
+        if not self.gray:
+            frame = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        elif frame.format.name not in LUMA_FORMATS:
+            raise self._error(f"stored as {frame.format.name}, whose luma is not 8 bits a pixel in a plane of its own")
+        plane = frame.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # lines are padded to line_size
+        width = self.width if self.gray else 3 * self.width
+        out.reshape(self.height, width)[:] = rows[: self.height, :width]
+
+    def _ticks(self, frame: VideoFrame) -> int:
+        ticks = frame.pts if frame.pts is not None else frame.dts  # AVI has decoding times only
+        if ticks is None:
+            raise self._error("has frames without timestamps; remux it with ffmpeg -c copy")
+        return ticks
+
+    def _seconds(self, ticks: int) -> float:
+        return float((ticks - self._start) * self._tick)
+
+    def _index_delay(self) -> int:
+        """Ticks by which the container's index (decoding time) runs before the time of showing; 0 without B-frames."""
+        entries = self._stream.index_entries
+        return max(0, self._start - entries[0].timestamp) if len(entries) else 0
+
+    def _stated_duration(self) -> float:
+        """Seconds of video by the header; by the last packets where the header only knows the whole file.
+
+        Sound may outlast the pictures, so a file's duration is not believed to the last frame. A file that ends over
+        a second before its header says keeps the header's figure, and asking for what is gone is then an error.
+        """
+        if self._stream.duration:
+            return float(self._stream.duration * self._tick)
+        if self._container.duration is None:
+            raise self._error("states no duration; remux it with ffmpeg -c copy")
+        whole = (self._container.duration - (self._container.start_time or 0)) / av.time_base
+        self._container.seek(max(self._start, self._start + int((whole - 1) / self._tick)), stream=self._stream)
+        ends = [packet.pts + (packet.duration or 0) for packet in self._container.demux(self._stream) if packet.pts]
+        end = self._seconds(max(ends)) if ends else 0.0
+        return end if 0 <= whole - end <= 1.0 else whole
+
+    def _error(self, text: str) -> DataError:
+        return DataError(f"{self.path}: {text}")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
