@@ -1,6 +1,7 @@
 """How each kitchen looks: palette, worktop, light and camera. Numbers are relative to a plain, well-lit kitchen."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,13 +59,13 @@ def kitchen_of(participant: str, shift: float) -> Kitchen:
     drawn = KITCHENS[participant]
     if participant in SOURCE_PARTICIPANTS:
         return drawn
-    changes = {}
+    changes: dict[str, Any] = {}
     for field in fields(Kitchen):
         plain, value = getattr(PLAIN, field.name), getattr(drawn, field.name)
         if isinstance(value, tuple):
             moved = tuple(p + shift * (v - p) for p, v in zip(plain, value, strict=True))
-            whole = field.name in ("worktop", "second", "skin", "sleeve")
-            changes[field.name] = tuple(int(np.clip(x, 0, 255)) for x in moved) if whole else moved
+            is_colour = field.name in ("worktop", "second", "skin", "sleeve")
+            changes[field.name] = tuple(int(np.clip(x, 0, 255)) for x in moved) if is_colour else moved
         elif isinstance(value, float):
             changes[field.name] = plain + shift * (value - plain)
     changes["zoom"] = max(changes["zoom"], 0.3)

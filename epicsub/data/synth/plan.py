@@ -54,7 +54,7 @@ def random_stream(settings: SynthSettings, *labels: str | int) -> np.random.Gene
 def plan_videos(settings: SynthSettings) -> list[PlannedVideo]:
     """All videos of all splits."""
     videos: list[PlannedVideo] = []
-    used: dict[str, int] = {}
+    used: dict[tuple[str, int], int] = {}
     for split, participants, first_number, fps in (
         ("train", SOURCE_PARTICIPANTS, 1, FPS_2018),
         ("heldout", SOURCE_PARTICIPANTS, 1, FPS_2018),
@@ -65,9 +65,9 @@ def plan_videos(settings: SynthSettings) -> list[PlannedVideo]:
         a_video = _segments_a_video(settings, split, len(participants))
         for number, first in enumerate(range(0, len(verbs), a_video)):
             participant = participants[number % len(participants)]
-            taken = used.get(participant + split[:4] * (split == "test"), 0)
-            used[participant + split[:4] * (split == "test")] = taken + 1
-            video_id = f"{participant}_{first_number + taken:02d}"
+            series = (participant, first_number)
+            used[series] = used.get(series, 0) + 1
+            video_id = f"{participant}_{first_number + used[series] - 1:02d}"
             part = slice(first, first + a_video)
             actions = list(zip(verbs[part], nouns[part], kinds[part], strict=True))
             videos.append(_plan_video(settings, video_id, split, fps, actions))
@@ -86,14 +86,12 @@ def _deal_actions(settings: SynthSettings, split: str) -> tuple[list[int], list[
     verbs = _quotas(settings.verb_ids, settings.imbalance, count, random)
     nouns = _quotas(settings.noun_ids, settings.imbalance, count, random)
     source = split in ("train", "heldout")
-    odd = set(
-        random.permutation(count)[: round(count * (settings.irrelevant if source else settings.outside))].tolist()
-    )
-    kinds = [(IRRELEVANT if source else OUTSIDE) if i in odd else "" for i in range(count)]
-    outside = list(OUTSIDE_VERBS)
-    verbs = [
-        outside[int(random.integers(len(outside)))] if k == OUTSIDE else v for v, k in zip(verbs, kinds, strict=True)
-    ]
+    kind, share = (IRRELEVANT, settings.irrelevant) if source else (OUTSIDE, settings.outside)
+    odd = set(random.permutation(count)[: round(count * share)].tolist())
+    kinds = [kind if i in odd else "" for i in range(count)]
+    if not source:
+        outside = random.choice(list(OUTSIDE_VERBS), count)
+        verbs = [int(outside[i]) if i in odd else verb for i, verb in enumerate(verbs)]
     return verbs, nouns, kinds
 
 

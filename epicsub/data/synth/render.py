@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from math import cos, pi, radians, sin
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def draw_frames(plan: PlannedVideo, settings: SynthSettings) -> Iterator[np.ndar
 
 def _switch_times(segments: tuple[PlannedSegment, ...]) -> list[float]:
     """When the picture goes from one segment to the next: in the middle of the pause, or of the overlap."""
-    between = [(a.stop + b.start) / 2 for a, b in zip(segments, segments[1:], strict=False)]
+    between = [(a.stop + b.start) / 2 for a, b in pairwise(segments)]
     return [*between, float("inf")]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from epicsub.data.synth.kitchens import Kitchen
 
 CANVAS = 256  # pixels of a painter's canvas, scaled down when the sprite is made
-OBJECT_SIDE = 0.5  # picture heights
+OBJECT_SIDE = 0.56  # picture heights
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
 
@@ -215,7 +215,7 @@ def make_sprites(kitchen: Kitchen, nouns: list[int], picture_height: int) -> dic
     hand = Canvas()
     paint_hand(hand, kitchen.skin, kitchen.sleeve)
     sprites["hand"] = _sprite(hand, 0.85, (0.5, 0.22), picture_height)
-    for name, paint, side, anchor in (
+    for name, paint, wide, anchor in (
         ("knife", paint_knife, 0.5, (0.82, 0.46)),
         ("spoon", paint_spoon, 0.5, (0.5, 0.2)),
         ("stream", paint_stream, 0.4, (0.5, 0.0)),
@@ -224,7 +224,7 @@ def make_sprites(kitchen: Kitchen, nouns: list[int], picture_height: int) -> dic
     ):
         canvas = Canvas()
         paint(canvas)
-        sprites[name] = _sprite(canvas, side, anchor, picture_height)
+        sprites[name] = _sprite(canvas, wide, anchor, picture_height)
     return sprites
 
 
@@ -237,9 +237,8 @@ def _sprite(canvas: Canvas, side: float, anchor: Point, picture_height: int) -> 
     alpha, colour = np.pad(alpha, 1), np.pad(colour, ((1, 1), (1, 1), (0, 0)))
     keep = np.repeat(np.round(255 * (1 - alpha)).astype(np.uint8)[..., None], 3, axis=2)
     unit = side / pixels
-    to_world = np.array(
-        [[unit, 0, -(anchor[0] * side + unit / 2)], [0, unit, -(anchor[1] * side + unit / 2)], [0, 0, 1.0]]
-    )
+    left, top = (-(share * side + unit / 2) for share in anchor)
+    to_world = np.array([[unit, 0, left], [0, unit, top], [0, 0, 1.0]])
     return Sprite(np.round(colour).astype(np.uint8), keep, to_world)
 
 

@@ -69,9 +69,7 @@ def _claim(folder: Path, settings: SynthSettings) -> None:
             )
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(
-            f"{folder} is not empty and has no {SETTINGS_FILE}, so it was not made here: choose another folder"
-        )
+        raise DataError(f"{folder} is not empty and has no {SETTINGS_FILE}: choose another folder")
     write_text(note, json.dumps(settings.as_dict(), indent=1) + "\n")
 
 
