@@ -1,0 +1,296 @@
+"""Predictions: what a model says about each segment, joined on narration id. torch lies before it, numpy after.
+
+Letters in names and comments: N segments, V = 97 verbs, M = 300 nouns.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from epicsub.errors import PredictionsError
+from epicsub.files import written_whole
+from epicsub.unpickle import load_pickle, load_torch
+from epicsub.vocab import NUM_NOUNS, NUM_VERBS
+
+PROBABILITY_FLOOR = 1e-12
+"""No probability is taken as smaller, so that every log-probability is finite and no pair comes out as zero at the
+organisers' scorer: it takes ONE softmax over the whole (N, C) matrix, in the float32 it is given, and multiplies verb
+by noun. The smallest product is then 1e-12 / N * 1e-12 / N, 6e-33 for N = 13,092, above float32's 1.2e-38."""
+
+SUM_TOLERANCE = 1e-2
+"""How far a row of probabilities may sum from one: half-precision and averaged files stay within it."""
+
+_ROW = (("verb", NUM_VERBS), ("noun", NUM_NOUNS))
+_OWN_KEYS = ("narration_ids", "verb_logprobs", "noun_logprobs")
+_ORGANISERS_KEYS = ("narration_id", "verb_output", "noun_output")
+_SUFFIXES = (".npz", ".pt", ".pkl")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Log-probabilities of the verbs and nouns of N segments.
+
+    Raises:
+        PredictionsError: wrong shapes, class counts or types, values that are not finite, narration ids that occur
+            twice, or rows whose probabilities do not sum to one; every problem at once.
+    """
+
+    narration_ids: np.ndarray
+    """(N,) str, each once"""
+    verb_logprobs: np.ndarray
+    """(N, 97) float32, natural logarithm"""
+    noun_logprobs: np.ndarray
+    """(N, 300) float32, natural logarithm"""
+
+    def __post_init__(self) -> None:
+        tables = {"verb": self.verb_logprobs, "noun": self.noun_logprobs}
+        problems = _problems_of_ids(self.narration_ids) or _problems_of_tables(self.narration_ids, tables)
+        if not problems:
+            for kind, table in tables.items():
+                if table.dtype != np.float32:
+                    problems.append(f"{kind} log-probabilities are {table.dtype}, float32 expected")
+                off = np.abs(_logsumexp(table)) > 1e-3
+                if off.any():
+                    named = name_some(self.narration_ids[off])
+                    problems.append(f"{kind} rows whose probabilities do not sum to 1: {named}")
+        if problems:
+            raise PredictionsError("\n".join(problems))
+
+    @classmethod
+    def from_scores(cls, narration_ids: Sequence[str] | np.ndarray, verb: Any, noun: Any) -> "Predictions":
+        """Take logits, log-probabilities or probabilities: (N,) ids, (N, 97) and (N, 300) scores.
+
+        Rows that are nowhere negative and sum to one are probabilities (made to sum to one exactly, then floored at
+        `PROBABILITY_FLOOR`); any other row gets a log-softmax, which leaves log-probabilities as they are.
+
+        Raises:
+            PredictionsError: as the class, or a part of the rows is probabilities and a part is not.
+        """
+        ids = np.array([str(name) for name in narration_ids], dtype=np.str_)
+        tables = {"verb": _as_floats(verb, "verb"), "noun": _as_floats(noun, "noun")}
+        problems = _problems_of_ids(ids) or _problems_of_tables(ids, tables)
+        if problems:
+            raise PredictionsError("\n".join(problems))
+        probable = {kind: _are_probabilities(table) for kind, table in tables.items()}
+        if all(rows.all() for rows in probable.values()):
+            logprobs = {kind: _log_of_probabilities(table) for kind, table in tables.items()}
+        elif not any(rows.any() for rows in probable.values()):
+            logprobs = {kind: table - _logsumexp(table)[:, None] for kind, table in tables.items()}
+        else:
+            counts = ", ".join(f"{rows.sum()} of {len(rows)} {kind} rows" for kind, rows in probable.items())
+            raise PredictionsError(
+                f"a mixture of probabilities and logits: {counts} are probabilities; give one kind for all rows"
+            )
+        return cls(ids, *(logprobs[kind].astype(np.float32) for kind, _ in _ROW))
+
+    def __len__(self) -> int:
+        return len(self.narration_ids)
+
+    def select(self, narration_ids: Sequence[str] | np.ndarray) -> "Predictions":
+        """The predictions of these segments, in this order.
+
+        Raises:
+            PredictionsError: some have none here (the first ten and how many), or are asked for twice.
+        """
+        rows = {name: row for row, name in enumerate(self.narration_ids.tolist())}
+        missing = [name for name in narration_ids if name not in rows]
+        if missing:
+            raise PredictionsError(
+                f"no predictions for {len(missing)} of {len(narration_ids)} segments: {name_some(missing)}"
+            )
+        order = np.array([rows[name] for name in narration_ids], dtype=np.intp)
+        return Predictions(self.narration_ids[order], self.verb_logprobs[order], self.noun_logprobs[order])
+
+
+def save_predictions(predictions: Predictions, path: Path) -> None:
+    """Write `.npz` (epicsub's own) or `.pt` (the organisers' list of dicts, float32 tensors), whole or not at all.
+
+    Raises:
+        PredictionsError: another suffix, or the place cannot be written.
+    """
+    path = Path(path)
+    writers: dict[str, Callable[[Predictions, Path], None]] = {".npz": _write_npz, ".pt": write_organisers_list}
+    if path.suffix.lower() not in writers:
+        raise PredictionsError(f"{path}: predictions are written as .npz or .pt, not {path.suffix!r}")
+    try:
+        with written_whole(path) as temporary:
+            writers[path.suffix.lower()](predictions, temporary)
+    except OSError as error:
+        raise PredictionsError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def load_predictions(path: Path) -> Predictions:
+    """Read `.npz` (epicsub's own), `.pt` or `.pkl` (the organisers' list of dicts, or dict of arrays).
+
+    Nothing in the file is run: a `.pt` is read with `weights_only=True`, a `.pkl` by an unpickler that admits numpy,
+    pandas and torch containers only.
+
+    Raises:
+        PredictionsError: not such a file, or its content is not what `Predictions` takes; names the file.
+    """
+    path = Path(path)
+    readers = {".npz": _read_npz, ".pt": load_torch, ".pkl": load_pickle}
+    if path.suffix.lower() not in readers:
+        raise PredictionsError(f"{path}: predictions are read from {', '.join(_SUFFIXES)}, not {path.suffix!r}")
+    if not path.is_file():
+        raise PredictionsError(f"{path}: no such file")
+    loaded = readers[path.suffix.lower()](path)
+    try:
+        return _from_loaded(loaded)
+    except PredictionsError as error:
+        raise PredictionsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
+
+
+def write_organisers_list(predictions: Predictions, path: Path) -> None:
+    """Write the organisers' list of {narration_id, verb_output [97], noun_output [300]} to `path`, as it stands.
+
+    The rows are views of two tensors, so the file holds two storages, not 2 N. Same predictions, same bytes.
+    """
+    import torch
+
+    verb_NV = torch.from_numpy(np.ascontiguousarray(predictions.verb_logprobs))
+    noun_NM = torch.from_numpy(np.ascontiguousarray(predictions.noun_logprobs))
+    rows = [
+        {"narration_id": name, "verb_output": verb, "noun_output": noun}
+        for name, verb, noun in zip(predictions.narration_ids.tolist(), verb_NV, noun_NM, strict=True)
+    ]
+    # Through a handle: given a path, torch writes the file's name into the file.
+    with open(path, "wb") as handle:
+        torch.save(rows, handle)
+
+
+def name_some(names: Iterable[str], limit: int = 10) -> str:
+    """`a, b, c`, or the first ten of many and how many there are."""
+    every = [str(name) for name in names]
+    shown = ", ".join(every[:limit])
+    return shown if len(every) <= limit else f"{shown}, ... ({len(every)} in all)"
+
+
+def _write_npz(predictions: Predictions, path: Path) -> None:
+    np.savez(path, **{key: getattr(predictions, key) for key in _OWN_KEYS})
+
+
+def _read_npz(path: Path) -> object:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    # A damaged zip fails in zipfile, zlib or numpy, each with exceptions of its own.
+    except Exception as error:
+        raise PredictionsError(f"{path}: not a whole .npz of arrays ({type(error).__name__}: {error})") from error
+
+
+def _from_loaded(loaded: Any) -> Predictions:
+    expected = f"expected a list of dicts, or a dict, with {', '.join(_ORGANISERS_KEYS)}"
+    if hasattr(loaded, "columns"):  # a pandas DataFrame, without importing pandas for files that hold none
+        loaded = {str(name): loaded[name].tolist() for name in loaded.columns}
+    if isinstance(loaded, list):
+        return _from_list(loaded, expected)
+    if not isinstance(loaded, Mapping):
+        raise PredictionsError(f"not predictions: holds a {type(loaded).__name__}; {expected}")
+    if all(key in loaded for key in _OWN_KEYS):
+        ids, verb, noun = (loaded[key] for key in _OWN_KEYS)
+        return Predictions(np.asarray(ids), np.asarray(verb), np.asarray(noun))
+    if all(key in loaded for key in _ORGANISERS_KEYS):
+        ids, verb, noun = (loaded[key] for key in _ORGANISERS_KEYS)
+        return Predictions.from_scores(_as_names(ids), verb, noun)
+    keys = name_some([repr(key) for key in loaded]) or "nothing"
+    raise PredictionsError(f"not predictions: a dict that holds {keys}; {expected}")
+
+
+def _from_list(items: list[Any], expected: str) -> Predictions:
+    if not items:
+        raise PredictionsError(f"not predictions: an empty list; {expected}")
+    wrong = [
+        f"item {index} is a {type(item).__name__}"
+        if not isinstance(item, Mapping)
+        else f"item {index} lacks {', '.join(key for key in _ORGANISERS_KEYS if key not in item)}"
+        for index, item in enumerate(items)
+        if not isinstance(item, Mapping) or any(key not in item for key in _ORGANISERS_KEYS)
+    ]
+    if wrong:
+        raise PredictionsError(f"not predictions: {name_some(wrong)}; {expected}")
+    ids = _as_names([item["narration_id"] for item in items])
+    verb, noun = ([_as_floats(item[key], key) for item in items] for key in _ORGANISERS_KEYS[1:])
+    problems = _problems_of_rows(ids, {"verb": verb, "noun": noun})
+    if problems:
+        raise PredictionsError("\n".join(problems))
+    return Predictions.from_scores(ids, np.stack(verb), np.stack(noun))
+
+
+def _as_names(values: Any) -> list[str]:
+    names = [value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value for value in values]
+    wrong = sorted({type(name).__name__ for name in names if not isinstance(name, str)})
+    if wrong:
+        raise PredictionsError(f"narration ids are {', '.join(wrong)}, text expected (such as P01_101_1)")
+    return [str(name) for name in names]
+
+
+def _as_floats(values: Any, what: str) -> np.ndarray:
+    if hasattr(values, "detach"):  # a torch tensor, without importing torch; bfloat16 has no numpy type
+        values = values.detach().float().numpy()
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PredictionsError(f"{what}: not an array of numbers ({error})") from error
+
+
+def _problems_of_ids(ids: np.ndarray) -> list[str]:
+    if not isinstance(ids, np.ndarray) or ids.ndim != 1 or ids.dtype.kind != "U":
+        return ["narration ids are not a one-dimensional numpy array of text"]
+    if len(ids) == 0:
+        return ["no segments at all"]
+    twice = [name for name, count in Counter(ids.tolist()).items() if count > 1]
+    return [f"narration ids that occur more than once: {name_some(twice)}"] if twice else []
+
+
+def _problems_of_tables(ids: np.ndarray, tables: Mapping[str, np.ndarray]) -> list[str]:
+    problems = []
+    for kind, classes in _ROW:
+        table = tables[kind]
+        if table.ndim != 2:
+            problems.append(f"{kind} scores have shape {table.shape}, (segments, {classes}) expected")
+        elif table.shape[1] != classes:
+            problems.append(f"{table.shape[1]} {kind} classes, {classes} expected")
+        elif table.shape[0] != len(ids):
+            problems.append(f"{table.shape[0]} rows of {kind} scores for {len(ids)} narration ids")
+        elif not (finite := np.isfinite(table).all(axis=1)).all():
+            problems.append(f"{kind} scores that are not finite: {name_some(ids[~finite])}")
+    return problems
+
+
+def _problems_of_rows(ids: Sequence[str], rows: Mapping[str, Sequence[np.ndarray]]) -> list[str]:
+    problems = []
+    for kind, classes in _ROW:
+        wrong = {name: row.shape for name, row in zip(ids, rows[kind], strict=True) if row.shape != (classes,)}
+        if (
+            wrong
+            and len(wrong) == len(ids)
+            and len(set(wrong.values())) == 1
+            and len(shape := rows[kind][0].shape) == 1
+        ):
+            problems.append(f"{shape[0]} {kind} classes, {classes} expected")
+        elif wrong:
+            named = name_some(f"{name} {shape}" for name, shape in wrong.items())
+            problems.append(f"{kind}_output that has not the shape ({classes},): {named}")
+    return problems
+
+
+def _are_probabilities(table: np.ndarray) -> np.ndarray:
+    rows: np.ndarray = (table.min(axis=1) >= 0) & (np.abs(table.sum(axis=1) - 1) <= SUM_TOLERANCE)
+    return rows
+
+
+def _log_of_probabilities(table: np.ndarray) -> np.ndarray:
+    logs: np.ndarray = np.log(np.maximum(table / table.sum(axis=1, keepdims=True), PROBABILITY_FLOOR))
+    return logs
+
+
+def _logsumexp(table: np.ndarray) -> np.ndarray:
+    table = table.astype(np.float64, copy=False)
+    top = table.max(axis=1, keepdims=True)
+    sums: np.ndarray = top[:, 0] + np.log(np.exp(table - top).sum(axis=1))
+    return sums
