@@ -1,0 +1,141 @@
+"""From the recipe's settings to objects. The only code, beside the command line, that reads a Recipe; what it builds
+takes plain arguments."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.utils.data import DataLoader
+
+from epicsub.adaptation import MMIR, Adversarial
+from epicsub.data.annotations import Segment, read_skip_list
+from epicsub.data.batches import StepSampler
+from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
+from epicsub.data.domains import load_source, load_target
+from epicsub.data.root import DataRoot
+from epicsub.data.sources import ClipSource
+from epicsub.data.transforms import TrainTransform
+from epicsub.data.views import Views
+from epicsub.models import build_model
+from epicsub.recipe import Recipe
+
+AdaptationMethod = Adversarial | MMIR
+OPEN_READERS = 16  # videos kept open by one worker
+
+
+def model_of(recipe: Recipe, weights: bool) -> nn.Module:
+    """The recipe's model. `weights=False` leaves out the published weights: a checkpoint's follow."""
+    settings = recipe.model
+    modalities = tuple(recipe.data.modalities)
+    return build_model(modalities=modalities, load_weights=weights, **settings.model_dump())
+
+
+def adaptation_of(recipe: Recipe, feature_dims: dict[str, int]) -> AdaptationMethod | None:
+    """The adaptation method, or None for source only."""
+    settings = recipe.adaptation.model_dump(exclude={"method", "loss_weight", "agent_lr", "agent_momentum"})
+    if recipe.adaptation.method == "adversarial":
+        return Adversarial(feature_dims, **settings)
+    if recipe.adaptation.method == "mmir":
+        return MMIR(feature_dims, **settings)
+    return None
+
+
+def optimizer_of(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> Optimizer:
+    """The optimiser of model and domain discriminators. The stage's schedule sets the learning rate at each step."""
+    settings = recipe.train.optimizer
+    if settings.name == "sgd":
+        return SGD(parameters, lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    kind = {"adam": Adam, "adamw": AdamW}[settings.name]
+    return kind(parameters, lr=0.0, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
+
+
+def agent_optimizer_of(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> Optimizer | None:
+    """The agents' own SGD: apart, so that weight decay and clipping of the model do not reach them."""
+    if recipe.adaptation.method != "mmir" or not parameters:
+        return None
+    return SGD(parameters, lr=recipe.adaptation.agent_lr, momentum=recipe.adaptation.agent_momentum)
+
+
+def skipped_ids(recipe: Recipe) -> set[str]:
+    """Narration ids that the user has accepted to leave out."""
+    return read_skip_list(Path(recipe.data.skip)) if recipe.data.skip else set()
+
+
+def source_segments(recipe: Recipe, root: DataRoot) -> list[Segment]:
+    """Labelled training segments."""
+    return load_source(root, recipe.data.source, skipped_ids(recipe))
+
+
+def target_segments(recipe: Recipe, root: DataRoot) -> list[list[Segment]]:
+    """Unlabelled segments to adapt to, one list for each of the recipe's."""
+    return load_target(root, recipe.data.target, skipped_ids(recipe))
+
+
+def clip_source_of(recipe: Recipe, root: DataRoot) -> ClipSource:
+    """Reads frames of the recipe's modalities."""
+    return ClipSource(root, tuple(recipe.data.modalities), recipe.data.decoder, OPEN_READERS)
+
+
+def training_loader(
+    recipe: Recipe, root: DataRoot, source: list[Segment], target: list[list[Segment]], stage: int, first_step: int
+) -> DataLoader:
+    """Batches of one stage from `first_step` on; the same step gives the same batch whatever came before."""
+    data, settings = recipe.data, recipe.train.stages[stage]
+    target = target if settings.target_batch else []
+    augment = data.augment
+    transform = TrainTransform(
+        short_side=data.short_side,
+        size=data.size,
+        crop=augment.crop,
+        scales=augment.scales,
+        area=augment.area,
+        flip=augment.flip,
+        color_jitter=augment.color_jitter,
+    )
+    clips = TrainClips(
+        source,
+        target,
+        clip_source_of(recipe, root),
+        frames=data.frames,
+        sampling=data.sampling,
+        stride=data.stride,
+        transform=transform,
+    )
+    sampler = StepSampler(
+        source_size=len(source),
+        target_sizes=[len(segments) for segments in target],
+        source_batch=settings.source_batch,
+        target_batch=settings.target_batch,
+        seed=recipe.seed * 1000 + stage,
+        first_step=first_step,
+        last_step=settings.steps,
+    )
+    return make_loader(clips, batch_sampler=sampler, collate=collate, workers=data.workers)
+
+
+def view_loader(recipe: Recipe, root: DataRoot, segments: list[Segment], views: Views) -> DataLoader:
+    """Batches of (narration ids, {modality: uint8 clips (B, V, C, T, H, W)}) for prediction, in the list's order."""
+    data = recipe.data
+    clips = ViewClips(
+        segments,
+        clip_source_of(recipe, root),
+        frames=data.frames,
+        sampling=data.sampling,
+        stride=data.stride,
+        short_side=data.short_side,
+        size=data.size,
+        views=views,
+    )
+    return make_loader(clips, batch_size=recipe.evaluation.batch_size, workers=data.workers)
+
+
+def seed_everything_for(seed: int, step: int) -> torch.Generator:
+    """Seed torch for one step (dropout) and give a generator for the adaptation's own draws.
+
+    Each step starts from its own seed, so a resumed run needs no random state, and two methods on the same seed see
+    the same dropout masks whatever the agents drew in between.
+    """
+    torch.manual_seed((seed * 1_000_003 + step) * 2 + 1)
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 2)

@@ -1,0 +1,124 @@
+"""What must hold before a run starts, beyond the recipe itself: files, weights, an output folder that can be written.
+All problems at once, before anything slow."""
+
+from pathlib import Path
+
+from epicsub.data.readers import choose_decoder
+from epicsub.data.root import DataRoot
+from epicsub.errors import DataError, EpicsubError, TrainingError
+from epicsub.files import sha256, written_whole
+from epicsub.models.weights import find_weights
+from epicsub.recipe import LoadedRecipe, Recipe
+from epicsub.training.build import source_segments, target_segments
+from epicsub.training.checkpoint import Checkpoint, load_checkpoint
+from epicsub.training.loop import Domains
+
+
+
+
+def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path) -> Domains:
+    """Read the lists and check everything that a run needs from the disk.
+
+    Raises:
+        TrainingError: naming all problems at once.
+    """
+    recipe, problems = loaded.recipe, []
+    problems += folder_problems(folder)
+    problems += weight_problems(loaded)
+    try:
+        choose_decoder(recipe.data.decoder)
+    except DataError as error:
+        problems.append(f"{loaded.where('data.decoder')}  data.decoder: {error}")
+    source, target = [], []
+    try:
+        source = source_segments(recipe, root)
+        target = target_segments(recipe, root)
+    except EpicsubError as error:
+        problems.append(str(error))
+    modalities = tuple(recipe.data.modalities)
+    problems += root.missing([*source, *(segment for part in target for segment in part)], modalities)
+    if source:
+        problems += batch_problems(loaded, len(source), [len(part) for part in target])
+    if problems:
+        raise TrainingError("\n".join(problems) + f"\n({len(problems)} problems, nothing was started)")
+    names = [*recipe.data.source, *recipe.data.target]
+    return Domains(root=root, source=source, target=target, lists={n: sha256(root.annotations(n)) for n in names})
+
+
+def folder_problems(folder: Path) -> list[str]:
+    """Whether the run's folder can be written, found out by writing."""
+    try:
+        with written_whole(folder / "writable"):
+            pass
+        (folder / "writable").unlink()
+    except OSError as error:
+        return [f"{folder}: cannot be written ({error.strerror}); choose another folder with --out"]
+    return []
+
+
+def weight_problems(loaded: LoadedRecipe) -> list[str]:
+    """Published weights that the recipe names and nobody has."""
+    wanted = loaded.recipe.model.weights
+    named = wanted if isinstance(wanted, dict) else {"": wanted}
+    problems = []
+    for modality, name in named.items():
+        key = f"model.weights.{modality}".rstrip(".")
+        try:
+            if name is not None and name != "timm":
+                find_weights(name)
+        except EpicsubError as error:
+            problems.append(f"{loaded.where(key)}  {key}: {error}")
+    return problems
+
+
+def batch_problems(loaded: LoadedRecipe, source: int, target: list[int]) -> list[str]:
+    """Batches larger than what they are drawn from."""
+    problems = []
+    for index, stage in enumerate(loaded.recipe.train.stages):
+        wanted = {"source_batch": (stage.source_batch, source), "target_batch": (stage.target_batch, sum(target))}
+        for key, (batch, segments) in wanted.items():
+            if batch > segments:
+                where = f"train.stages.{index}.{key}"
+                problems.append(f"{loaded.where(where)}  {where}: {batch} clips a step, but the lists have {segments}")
+    return problems
+
+
+def resumable(recipe: Recipe, domains: Domains, folder: Path) -> Checkpoint | None:
+    """The checkpoint to go on from, or None where the folder holds no run.
+
+    Raises:
+        TrainingError: the folder holds a run of another recipe or of other lists; the differing keys are named.
+    """
+    path = folder / "last.pth"
+    if not path.exists():
+        return None
+    checkpoint = load_checkpoint(path)
+    changed = [
+        f"  {key}: {before!r} in the run, {now!r} now"
+        for key, (before, now) in differences(checkpoint.recipe, recipe.model_dump(mode="json")).items()
+        if key not in ("data.root", "data.workers")
+    ]
+    changed += [
+        f"  {name}: another content than the run's" for name in domains.lists
+        if domains.lists[name] != checkpoint.lists.get(name)
+    ]
+    if changed:
+        raise TrainingError(
+            f"{path}: this run was made with other settings, and is not resumed:\n" + "\n".join(changed)
+            + "\nGive another --out, or start it anew with --no-resume"
+        )
+    return checkpoint
+
+
+def differences(before: object, now: object, key: str = "") -> dict[str, tuple[object, object]]:
+    """Leaves of two nested structures that differ, by dotted key."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        pairs = [(name, before.get(name), now.get(name)) for name in {**before, **now}]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = [(str(index), one, other) for index, (one, other) in enumerate(zip(before, now, strict=True))]
+    else:
+        return {} if before == now else {key: (before, now)}
+    found: dict[str, tuple[object, object]] = {}
+    for name, one, other in pairs:
+        found.update(differences(one, other, f"{key}.{name}".lstrip(".")))
+    return found
