@@ -1,0 +1,114 @@
+"""What `validate`, `predict` and `submit` are pointed at: a checkpoint, a run, or a file of predictions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from epicsub.data.annotations import Segment
+from epicsub.data.root import DataRoot
+from epicsub.data.views import Views, parse_views
+from epicsub.errors import InferenceError
+from epicsub.inference.predict import predict
+from epicsub.predictions import Predictions, load_predictions
+from epicsub.recipe import Recipe, recipe_from_dict
+from epicsub.training.build import model_of, view_loader
+from epicsub.training.checkpoint import Checkpoint, load_checkpoint
+from epicsub.training.loop import chosen_file
+
+PREDICTION_SUFFIXES = (".npz", ".pt", ".pkl")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to predict with or to read predictions from."""
+
+    name: str
+    path: Path
+    kind: Literal["checkpoint", "predictions"]
+
+
+def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
+    """Find what a word of the command line means.
+
+    Args:
+        text: a `.pth` file, a run's folder, a run's name under `outputs`, or a file of predictions.
+        outputs: folder of runs.
+
+    Raises:
+        InferenceError: nothing fits; the message names the places looked at and the runs there are.
+    """
+    for path in (Path(text), outputs / text):
+        if path.is_dir():
+            return Target(path.name, run_checkpoint(path), "checkpoint")
+        if path.is_file():
+            suffix = path.suffix.lower()
+            if suffix == ".pth":
+                return Target(path.parent.name if path.stem in ("last", "best") else path.stem, path, "checkpoint")
+            if suffix in PREDICTION_SUFFIXES:
+                return Target(path.stem, path, "predictions")
+            raise InferenceError(f"{path}: neither a checkpoint (.pth) nor predictions ({', '.join(PREDICTION_SUFFIXES)})")
+    runs = sorted(folder.name for folder in outputs.glob("*") if (folder / "last.pth").is_file())
+    raise InferenceError(
+        f"{text}: no such file, and no run of that name in {outputs}/ "
+        f"(there: {', '.join(runs) if runs else 'no runs yet; `epicsub train RECIPE` makes one'})"
+    )
+
+
+def run_checkpoint(folder: Path) -> Path:
+    """The checkpoint that stands for a run: the last or the best one, as its recipe says."""
+    last = folder / "last.pth"
+    if not last.is_file():
+        raise InferenceError(f"{folder}: holds no run (no last.pth); name a folder that `epicsub train` wrote")
+    return folder / chosen_file(recipe_from_dict(load_checkpoint(last).recipe, str(last)))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its weights, and the recipe that says how its clips are cut."""
+
+    model: nn.Module
+    recipe: Recipe
+    checkpoint: Checkpoint
+
+
+def load_trained(path: Path, device: torch.device) -> Trained:
+    """Rebuild the model of a checkpoint with exactly its weights.
+
+    Raises:
+        InferenceError: weights are missing or left over.
+    """
+    checkpoint = load_checkpoint(path)
+    recipe = recipe_from_dict(checkpoint.recipe, str(path))
+    model = model_of(recipe, weights=False)
+    missing, unexpected = model.load_state_dict(checkpoint.model, strict=False)
+    if missing or unexpected:
+        raise InferenceError(
+            f"{path}: does not fit its own recipe's model: missing {missing[:5]}, unexpected {unexpected[:5]}"
+        )
+    return Trained(model.to(device), recipe, checkpoint)
+
+
+def predictions_of(
+    target: Target, segments: list[Segment], root: DataRoot, views: Views | None, device: torch.device
+) -> Predictions:
+    """Predictions of a target for a list of segments; a file's are read, a checkpoint's are made.
+
+    Args:
+        target: what to predict with.
+        segments: the list, in its order.
+        root: where the videos lie.
+        views: views a segment, or None for the recipe's own; a file of predictions has had its views.
+        device: where to run.
+    """
+    if target.kind == "predictions":
+        return load_predictions(target.path)
+    trained = load_trained(target.path, device)
+    missing = root.missing(segments, tuple(trained.recipe.data.modalities))
+    if missing:
+        raise InferenceError("\n".join(missing) + f"\n({len(missing)} problems, nothing was predicted)")
+    chosen = views or parse_views(trained.recipe.evaluation.views)
+    loader = view_loader(trained.recipe, root, segments, chosen)
+    return predict(trained.model, loader, len(loader), device, f"{target.name} ({chosen})")
