@@ -1,0 +1,5 @@
+"""`python -m epicsub` is `epicsub`."""
+
+from epicsub.cli import run
+
+run()

@@ -1,0 +1,44 @@
+"""epicsub data: what lies on the disk."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from epicsub.cli.options import DataOption, data_root
+
+app = typer.Typer(help="Make small kitchens; compute optical flow.", no_args_is_help=True)
+
+
+@app.command()
+def synth(
+    folder: Annotated[Path, typer.Argument(help="Data root to write.")],
+    seed: int = 0,
+    train: Annotated[int | None, typer.Option(help="Labelled source segments.")] = None,
+    heldout: Annotated[int | None, typer.Option(help="Held-out source segments.")] = None,
+    validation: Annotated[int | None, typer.Option(help="Target segments for validation.")] = None,
+    test: Annotated[int | None, typer.Option(help="Target segments for the test list.")] = None,
+) -> None:
+    """Draw small kitchens in the organisers' layout: videos, tables, everything; same seed, same bytes."""
+    from epicsub.data.synth import SynthSettings, make_kitchens
+
+    sizes = {"train": train, "heldout": heldout, "validation": validation, "test": test}
+    settings = SynthSettings(seed=seed, **{name: size for name, size in sizes.items() if size is not None})
+    typer.echo(str(make_kitchens(folder, settings)))
+
+
+@app.command()
+def flow(
+    data: DataOption = None,
+    short_side: Annotated[int, typer.Option(help="Pixels of the short side; smaller videos are not enlarged.")] = 256,
+    bound: Annotated[float, typer.Option(help="Largest displacement kept, pixels a step.")] = 20.0,
+    method: Annotated[Literal["dis", "tvl1"], typer.Option(help="tvl1 needs opencv-contrib-python-headless.")] = "dis",
+    workers: Annotated[int | None, typer.Option(help="Processes. Default: one a core.")] = None,
+) -> None:
+    """Optical flow of every video under videos/, one seekable file each; what is whole is skipped."""
+    from epicsub.data.flow import flow_for_videos
+
+    root = data_root(data)
+    summary = flow_for_videos(root, root.video_ids(), short_side, bound, method, workers or os.cpu_count() or 1)
+    typer.echo(str(summary))

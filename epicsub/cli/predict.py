@@ -1,0 +1,36 @@
+"""epicsub predict: a file of predictions, for another day's ensemble."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from epicsub.cli.options import DataOption, DeviceOption, ProtocolOption, TtaOption
+
+
+def predict(
+    target: Annotated[str, typer.Argument(help="A checkpoint or a run.")],
+    split: Annotated[Literal["validation", "test"], typer.Option(help="Which list of the protocol.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write: .npz, or .pt in the organisers' format.")],
+    tta: TtaOption = None,
+    protocol: ProtocolOption = None,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Predict every segment of a split and write log-probabilities."""
+    from epicsub.cli.options import data_root, device_of
+    from epicsub.cli.validate import protocol_of
+    from epicsub.data.annotations import read_segments
+    from epicsub.data.views import parse_views
+    from epicsub.inference.targets import predictions_of, resolve_target
+    from epicsub.predictions import save_predictions
+    from epicsub.validation import load_protocol
+
+    resolved = resolve_target(target)
+    root = data_root(data)
+    rules = load_protocol(protocol or protocol_of([resolved]))
+    segments = read_segments(root.annotations(getattr(rules, split).list))
+    views = parse_views(tta) if tta else None
+    predictions = predictions_of(resolved, segments, root, views, device_of(device))
+    save_predictions(predictions, out)
+    typer.echo(f"wrote {out}: {len(predictions)} segments")

@@ -1,0 +1,104 @@
+"""epicsub submit: members become one checked upload."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from epicsub.cli.options import DEFAULT_PROTOCOL, CountOption, DataOption, DeviceOption, ProtocolOption, TtaOption
+
+if TYPE_CHECKING:
+    from epicsub.inference.targets import Target
+
+LevelOption = Annotated[int | None, typer.Option(min=0, max=5, help="Supervision level. Default: the recipes'.")]
+
+
+def submit(
+    members: Annotated[list[str], typer.Argument(help="Checkpoints, runs, or files of test predictions.")],
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Average several members.")] = False,
+    tta: TtaOption = None,
+    name: Annotated[str, typer.Option(help="Folder under submissions/.")] = "submission",
+    fill: Annotated[Literal["none", "prior"], typer.Option(help="prior: class frequencies for missing segments.")] = "none",
+    sls_pt: LevelOption = None,
+    sls_tl: LevelOption = None,
+    sls_td: LevelOption = None,
+    protocol: ProtocolOption = None,
+    count: CountOption = None,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Write submission.pt, submission.zip, submission_json.zip and the manifest, and check them."""
+    from epicsub.cli.options import data_root, device_of
+    from epicsub.data.annotations import read_segments
+    from epicsub.data.views import parse_views
+    from epicsub.errors import SubmissionError
+    from epicsub.inference.targets import predictions_of, resolve_target
+    from epicsub.submission import average, check_submission, combine_levels, fill_prior, write_submission
+    from epicsub.validation import load_protocol
+
+    if len(members) > 1 and not ensemble:
+        raise SubmissionError(f"{len(members)} members given: add --ensemble to average them")
+    targets = [resolve_target(text) for text in members]
+    root = data_root(data)
+    path = protocol or recipe_protocol(targets)
+    rules = load_protocol(path)
+    segments = read_segments(root.annotations(rules.test.list))
+    expected = count or rules.test.count
+    if len(segments) != expected:
+        raise SubmissionError(
+            f"{root.annotations(rules.test.list)}: {len(segments)} segments, but {path} expects {expected}. "
+            f"If this is the list of your phase, give --count {len(segments)}"
+        )
+    given = {"pretraining": sls_pt, "labels": sls_tl, "data": sls_td}
+    levels = combine_levels({target.name: recipe_levels(target) for target in targets}, given)
+    views = parse_views(tta) if tta else None
+    chosen = device_of(device)
+    ids = [segment.narration_id for segment in segments]
+    predicted = {target.name: predictions_of(target, segments, root, views, chosen) for target in targets}
+    filled: list[str] = []
+    if fill == "prior":
+        predicted, filled = fill_prior(predicted, ids, root.path / "annotations", rules.training_list)
+    blend = average(predicted, ids)
+    manifest: dict[str, Any] = {
+        "protocol": str(path),
+        "filled_with_prior": filled,
+        "views": tta or "each recipe's own",
+        "members": [member_record(target) for target in targets],
+    }
+    folder = Path("submissions") / name
+    written = write_submission(folder, blend, ids, expected, levels, manifest)
+    problems = [text for file in written[:3] for text in check_submission(file, ids, expected).problems]
+    if problems:
+        raise SubmissionError("\n".join(problems))
+    for file in written:
+        typer.echo(f"wrote {file}")
+    typer.echo(f"{len(ids)} segments, {len(targets)} members; all three files reopened and checked: good")
+
+
+def recipe_protocol(targets: "list[Target]") -> Path:
+    """The protocol that the first checkpoint's recipe names, else the official one."""
+    from epicsub.cli.validate import protocol_of
+
+    return protocol_of(targets) if targets else DEFAULT_PROTOCOL
+
+
+def recipe_levels(target: "Target") -> dict[str, int] | None:
+    """Supervision levels of a checkpoint's recipe; a file of predictions does not know its own."""
+    from epicsub.training.checkpoint import load_checkpoint
+
+    return load_checkpoint(target.path).recipe["supervision"] if target.kind == "checkpoint" else None
+
+
+def member_record(target: "Target") -> dict[str, Any]:
+    """What the manifest keeps of a member."""
+    from epicsub.files import sha256
+    from epicsub.training.checkpoint import load_checkpoint
+
+    record: dict[str, Any] = {"name": target.name, "kind": target.kind, "sha256": sha256(target.path), "weight": 1.0}
+    if target.kind == "checkpoint":
+        checkpoint = load_checkpoint(target.path)
+        record |= {
+            "step": checkpoint.step, "steps": checkpoint.steps, "commit": checkpoint.commit,
+            "scores": checkpoint.scores, "adapted_to": checkpoint.recipe["data"]["target"],
+        }
+    return record

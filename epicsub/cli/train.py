@@ -1,0 +1,68 @@
+"""epicsub train: a recipe becomes a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from epicsub.cli.options import DataOption, data_root
+
+if TYPE_CHECKING:
+    from epicsub.data.root import DataRoot
+    from epicsub.recipe import LoadedRecipe
+    from epicsub.training.loop import Evaluate
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. recipes/mmir_i3d.yaml.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: outputs/ and the recipe's name.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on where a killed run of the same settings stopped.")] = True,
+    data: DataOption = None,
+) -> None:
+    """Train a recipe; a killed run goes on when run again."""
+    from epicsub.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    root = data_root(data, loaded.recipe.data.root)
+    folder = out or Path("outputs") / loaded.recipe.name
+
+    from epicsub.files import write_text
+    from epicsub.training.loop import fit, total_steps
+    from epicsub.training.preflight import prepare, resumable
+
+    domains = prepare(loaded, root, folder)
+    evaluate = evaluator(loaded, root)
+    checkpoint = resumable(loaded.recipe, domains, folder) if resume else None
+    targets = ", ".join(map(str, map(len, domains.target))) or "no"
+    typer.echo(f"{loaded.recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments")
+    if checkpoint:
+        typer.echo(f"going on at step {checkpoint.step} of {total_steps(loaded.recipe)} ({folder / 'last.pth'})")
+    write_text(folder / "recipe.yaml", loaded.to_yaml())
+    typer.echo(f"wrote {fit(loaded.recipe, domains, folder, evaluate, checkpoint)}")
+
+
+def evaluator(loaded: "LoadedRecipe", root: "DataRoot") -> "Evaluate | None":
+    """Periodic validation: the same code as `epicsub validate`."""
+    recipe = loaded.recipe
+    if recipe.train.evaluate_every is None:
+        return None
+
+    from torch import nn
+
+    from epicsub.data.annotations import read_segments
+    from epicsub.data.views import parse_views
+    from epicsub.inference.predict import predict
+    from epicsub.training.build import view_loader
+    from epicsub.validation import evaluate, load_protocol
+
+    protocol = load_protocol(Path(recipe.evaluation.protocol))
+    segments = read_segments(root.annotations(protocol.validation.list))
+    loader = view_loader(recipe, root, segments, parse_views(recipe.evaluation.views))
+
+    def scores_of(model: nn.Module) -> dict[str, float]:
+        device = next(model.parameters()).device
+        predictions = predict(model, loader, len(loader), device, "validation")
+        return evaluate(predictions, protocol, root.path / "annotations").scores
+
+    return scores_of
