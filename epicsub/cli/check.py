@@ -10,7 +10,9 @@ from epicsub.cli.options import DEFAULT_PROTOCOL, CountOption, DataOption, Proto
 
 def check(
     submission: Annotated[Path, typer.Argument(help="submission.pt, submission.zip or submission_json.zip.")],
-    test_list: Annotated[Path | None, typer.Option(help="CSV of the segments. Default: the protocol's, if it is there.")] = None,
+    test_list: Annotated[
+        Path | None, typer.Option(help="CSV of the segments. Default: the protocol's, if it is there.")
+    ] = None,
     protocol: ProtocolOption = None,
     count: CountOption = None,
     data: DataOption = None,

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data root. Default: data.root of the recipe, $EPICSUB_DATA, data/.")
 ]
-ProtocolOption = Annotated[Path | None, typer.Option("--protocol", help="Which lists and counts. Default: the recipe's.")]
+ProtocolOption = Annotated[
+    Path | None, typer.Option("--protocol", help="Which lists and counts. Default: the recipe's.")
+]
 TtaOption = Annotated[str | None, typer.Option("--tta", help="Views a segment, e.g. 5x3+flip: clips x crops + mirror.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-CountOption = Annotated[int | None, typer.Option("--count", help="Segments the list must have. Default: the protocol's.")]
+CountOption = Annotated[
+    int | None, typer.Option("--count", help="Segments the list must have. Default: the protocol's.")
+]
 
 DEFAULT_PROTOCOL = Path("validation/ek100.yaml")
 

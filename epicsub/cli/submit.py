@@ -18,7 +18,9 @@ def submit(
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Average several members.")] = False,
     tta: TtaOption = None,
     name: Annotated[str, typer.Option(help="Folder under submissions/.")] = "submission",
-    fill: Annotated[Literal["none", "prior"], typer.Option(help="prior: class frequencies for missing segments.")] = "none",
+    fill: Annotated[
+        Literal["none", "prior"], typer.Option(help="prior: class frequencies for missing segments.")
+    ] = "none",
     sls_pt: LevelOption = None,
     sls_tl: LevelOption = None,
     sls_td: LevelOption = None,
@@ -98,7 +100,10 @@ def member_record(target: "Target") -> dict[str, Any]:
     if target.kind == "checkpoint":
         checkpoint = load_checkpoint(target.path)
         record |= {
-            "step": checkpoint.step, "steps": checkpoint.steps, "commit": checkpoint.commit,
-            "scores": checkpoint.scores, "adapted_to": checkpoint.recipe["data"]["target"],
+            "step": checkpoint.step,
+            "steps": checkpoint.steps,
+            "commit": checkpoint.commit,
+            "scores": checkpoint.scores,
+            "adapted_to": checkpoint.recipe["data"]["target"],
         }
     return record

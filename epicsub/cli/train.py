@@ -35,7 +35,9 @@ def train(
     evaluate = evaluator(loaded, root)
     checkpoint = resumable(loaded.recipe, domains, folder) if resume else None
     targets = ", ".join(map(str, map(len, domains.target))) or "no"
-    typer.echo(f"{loaded.recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments")
+    typer.echo(
+        f"{loaded.recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments"
+    )
     if checkpoint:
         typer.echo(f"going on at step {checkpoint.step} of {total_steps(loaded.recipe)} ({folder / 'last.pth'})")
     write_text(folder / "recipe.yaml", loaded.to_yaml())

@@ -49,7 +49,9 @@ def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
                 return Target(path.parent.name if path.stem in ("last", "best") else path.stem, path, "checkpoint")
             if suffix in PREDICTION_SUFFIXES:
                 return Target(path.stem, path, "predictions")
-            raise InferenceError(f"{path}: neither a checkpoint (.pth) nor predictions ({', '.join(PREDICTION_SUFFIXES)})")
+            raise InferenceError(
+                f"{path}: neither a checkpoint (.pth) nor predictions ({', '.join(PREDICTION_SUFFIXES)})"
+            )
     runs = sorted(folder.name for folder in outputs.glob("*") if (folder / "last.pth").is_file())
     raise InferenceError(
         f"{text}: no such file, and no run of that name in {outputs}/ "

@@ -65,7 +65,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "or a file of predictions (.npz, .pt, .pkl)"
         )
     if content.pop("epicsub_checkpoint") != FORMAT:
-        raise TrainingError(f"{path}: written by epicsub {content.get('version')}, which this {__version__} cannot read")
+        raise TrainingError(
+            f"{path}: written by epicsub {content.get('version')}, which this {__version__} cannot read"
+        )
     classes = content.pop("classes")
     if classes != {"verb": NUM_VERBS, "noun": NUM_NOUNS}:
         raise TrainingError(f"{path}: has {classes} classes, this challenge {NUM_VERBS} verbs and {NUM_NOUNS} nouns")

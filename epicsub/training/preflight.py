@@ -14,8 +14,6 @@ from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import Domains
 
 
-
-
 def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path) -> Domains:
     """Read the lists and check everything that a run needs from the disk.
 
@@ -99,12 +97,14 @@ def resumable(recipe: Recipe, domains: Domains, folder: Path) -> Checkpoint | No
         if key not in ("data.root", "data.workers")
     ]
     changed += [
-        f"  {name}: another content than the run's" for name in domains.lists
+        f"  {name}: another content than the run's"
+        for name in domains.lists
         if domains.lists[name] != checkpoint.lists.get(name)
     ]
     if changed:
         raise TrainingError(
-            f"{path}: this run was made with other settings, and is not resumed:\n" + "\n".join(changed)
+            f"{path}: this run was made with other settings, and is not resumed:\n"
+            + "\n".join(changed)
             + "\nGive another --out, or start it anew with --no-resume"
         )
     return checkpoint
