@@ -87,7 +87,7 @@ def _read(path: Path) -> object:
 
 
 def source_commit() -> str:
-    """Commit of the epicsub source in use, with `+` after it when it has local changes; `unknown` outside a checkout."""
+    """Commit of the epicsub source in use, `+` after it where it has local changes; `unknown` outside a checkout."""
     folder = Path(__file__).parent
     try:
         described = subprocess.run(
