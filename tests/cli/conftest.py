@@ -1,0 +1,86 @@
+"""Small kitchens, a trained run and the command line, as a user has them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SIZES = {"train": 48, "heldout": 12, "validation": 24, "test": 20}
+SHORT = [  # a recipe of seconds
+    "train.stages.0.steps=4", "train.stages.1.steps=8", "train.stages.0.source_batch=5",
+    "train.stages.1.source_batch=5", "train.stages.1.target_batch=10", "train.log_every=1",
+    "train.checkpoint_every=3", "model.width=0.0625", "data.workers=0",
+]  # fmt: skip
+PROTOCOL = """\
+name: small
+description: the kitchens of the tests
+training_list: EPIC_100_train.csv
+validation: {list: EPIC_100_validation.csv, count: 24}
+test: {list: EPIC_100_test_timestamps.csv, count: 20}
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left: exit status, what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Finished]
+
+
+@pytest.fixture(scope="session")
+def command(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Call:
+    """Run `epicsub` as a process of its own in one working folder, where outputs/ and submissions/ appear."""
+    folder = tmp_path_factory.mktemp("work")
+    for name in ("recipes", "validation"):
+        (folder / name).symlink_to(repository / name)
+    (folder / "small.yaml").write_text(PROTOCOL)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+    def call(*words: object, cwd: Path = folder) -> Finished:
+        line = [sys.executable, "-m", "epicsub", *map(str, words)]
+        done = subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    call.folder = folder  # type: ignore[attr-defined]
+    return call
+
+
+@pytest.fixture(scope="session")
+def work(command: Call) -> Path:
+    """The folder in which `command` runs."""
+    return command.folder  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def kitchens(command: Call, work: Path) -> Path:
+    """A data root with videos, tables and flow."""
+    folder = work / "kitchens"
+    sizes = [word for name, size in SIZES.items() for word in (f"--{name}", size)]
+    made = command("data", "synth", folder, *sizes)
+    assert made.status == 0, made.err
+    flowed = command("data", "flow", "--data", folder)
+    assert flowed.status == 0, flowed.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def short() -> list[str]:
+    """Overrides that cut the tiny MMIR recipe to 4 + 8 steps."""
+    return SHORT
+
+
+@pytest.fixture(scope="session")
+def run(command: Call, kitchens: Path, work: Path) -> Path:
+    """A finished run of the tiny MMIR recipe, cut to a few steps."""
+    done = command("train", "recipes/tiny/mmir_i3d.yaml", *SHORT, "--data", kitchens, "--out", "outputs/short")
+    assert done.status == 0, done.err
+    return work / "outputs" / "short"

@@ -1,0 +1,102 @@
+"""From kitchens to a checked submission, by the commands a user types."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from epicsub.predictions import load_predictions
+
+
+def test_validate_writes_coverage_and_scores(command, kitchens, run, work) -> None:
+    done = command("validate", run, "--data", kitchens, "--protocol", "small.yaml", "--json", "scores.json")
+    assert done.status == 0, done.err
+    assert "24 of 24" in done.out
+    report = json.loads((work / "scores.json").read_text())["short"]
+    assert report["coverage"] == {"segments": 24, "of": 24}
+    assert 0 <= report["scores"]["all_action_accuracy_at_1"] <= report["scores"]["all_action_accuracy_at_5"] <= 100
+
+
+def test_submit_averages_members_and_check_agrees(command, kitchens, run, work) -> None:
+    common = ["--data", kitchens, "--protocol", "small.yaml"]
+    for views in ("1x1", "2x3+flip"):
+        done = command("predict", run, "--split", "test", "--tta", views, "-o", f"{views[0]}.npz", *common)
+        assert done.status == 0, done.err
+    levels = ["--sls-pt", 0, "--sls-tl", 3, "--sls-td", 4]
+    done = command("submit", "--ensemble", "1.npz", "2.npz", run, *levels, "--name", "a", *common)
+    assert done.status == 0, done.err
+    folder = work / "submissions" / "a"
+    rows = torch.load(folder / "submission.pt", weights_only=True)
+    members = [load_predictions(work / name) for name in ("1.npz", "2.npz", "1.npz")]  # the run's own views are 1x1
+    ids = [row["narration_id"] for row in rows]
+    mean = np.mean([np.exp(member.select(ids).noun_logprobs.astype(np.float64)) for member in members], axis=0)
+    written = np.exp(np.stack([row["noun_output"].numpy() for row in rows]).astype(np.float64))
+    np.testing.assert_allclose(written, mean, rtol=1e-4, atol=1e-9)
+    for name in ("submission.pt", "submission.zip", "submission_json.zip"):
+        checked = command("check", folder / name, *common)
+        assert checked.status == 0, checked.err
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [member["kind"] for member in manifest["members"]] == ["predictions", "predictions", "checkpoint"]
+
+
+def test_a_run_goes_by_its_name(command, kitchens, run) -> None:
+    done = command("validate", "short", "--data", kitchens, "--protocol", "small.yaml")
+    assert done.status == 0, done.err
+
+
+def test_control_and_second_model_train(command, kitchens, run) -> None:
+    short = ["train.log_every=1", "train.stages.0.steps=2", "data.workers=0", "--data", kitchens]
+    for name in ("resnet_bilstm", "source_only"):
+        done = command("train", f"recipes/tiny/{name}.yaml", *short, "--out", f"outputs/{name}")
+        assert done.status == 0, done.err
+
+
+def test_help_names_every_command(command) -> None:
+    done = command("--help")
+    assert done.status == 0
+    for name in ("train", "validate", "predict", "submit", "check", "data", "recipes", "show", "doctor", "demo"):
+        assert f" {name} " in done.out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from epicsub.cli.main import app\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'av', 'cv2', 'pydantic'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_doctor_and_recipes_answer(command, kitchens) -> None:
+    assert "decoder pyav: loads" in command("doctor", "--data", kitchens).out
+    assert "recipes/mmir_i3d.yaml" in command("recipes").out
+    shown = command("show", "recipes/mmir_i3d.yaml", "seed=7")
+    assert "seed: 7" in shown.out
+
+
+def test_the_real_clip_goes_the_whole_way(command, kitchens, run, shared_data, tmp_path: Path) -> None:
+    """A Matroska file without a frame count: decode, flow, predictions, like everything else."""
+    import shutil
+
+    (tmp_path / "videos" / "P01").mkdir(parents=True)
+    (tmp_path / "annotations").mkdir()
+    shutil.copy(shared_data / "videos" / "flipping_a_pancake.mkv", tmp_path / "videos" / "P01" / "P01_101.mkv")
+    rows = [
+        "narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame"
+    ]
+    rows += [
+        f"P01_101_{i},P01,P01_101,00:00:0{i}.500,00:00:0{i}.00,00:00:0{i + 2}.50,{max(1, i * 50)},{i * 50 + 125}"
+        for i in range(8)
+    ]
+    (tmp_path / "annotations" / "EPIC_100_test_timestamps.csv").write_text("\n".join(rows) + "\n")
+    assert command("data", "flow", "--data", tmp_path).status == 0
+    out = tmp_path / "real.npz"
+    words = ["--split", "test", "--protocol", "small.yaml", "--data", tmp_path, "-o", out]
+    done = command("predict", run, *words)
+    assert done.status == 0, done.err
+    predictions = load_predictions(out)
+    assert len(predictions) == 8
+    assert len({row.tobytes() for row in predictions.verb_logprobs}) == 8, "every segment its own prediction"
