@@ -5,6 +5,8 @@ Shapes: B clips, C channels, T frames, H, W pixels; D features (1024 at full wid
 State-dict names are those of the public PyTorch port, so that `rgb_imagenet.pt` and `flow_imagenet.pt` load strictly.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -125,40 +127,42 @@ class I3D(nn.Module):
         self.trunk_names = ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3", *MIXED)
         self.pools = {name: SameMaxPool3d(*spec) for name, spec in POOL_BEFORE.items()}  # no parameters, no names
 
-    def endpoints(self, x_BCTHW: Tensor) -> dict[str, Tensor]:
-        """Output of every convolution and mixed module by name, e.g. `Mixed_4f` (B, 832, T/4, H/16, W/16)."""
-        self._check(x_BCTHW)
-        outputs: dict[str, Tensor] = {}
-        for name in self.trunk_names:
-            if name in self.pools:
-                x_BCTHW = self.pools[name](x_BCTHW)
-            x_BCTHW = self.get_submodule(name)(x_BCTHW)
-            outputs[name] = x_BCTHW
-        return outputs
+    def walk(self, x_BCTHW: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Run the trunk; yield the name and output of every convolution and mixed module, in order.
 
-    def features(self, x_BCTHW: Tensor) -> Tensor:
-        """Pooled features before dropout, (B, D): what the heads and the domain discriminator read.
-
-        The average pool takes 2 frames and the whole picture; for more than 16 frames the mean over time follows.
+        Raises:
+            ModelError: other than (B, channels_in, T, H, W), or fewer than `MIN_FRAMES` frames.
         """
         self._check(x_BCTHW)
         for name in self.trunk_names:
             if name in self.pools:
                 x_BCTHW = self.pools[name](x_BCTHW)
             x_BCTHW = self.get_submodule(name)(x_BCTHW)
+            yield name, x_BCTHW
+
+    def endpoints(self, x_BCTHW: Tensor) -> dict[str, Tensor]:
+        """Output of every convolution and mixed module by name, e.g. `Mixed_4f` (B, 832, T/4, H/16, W/16)."""
+        return dict(self.walk(x_BCTHW))
+
+    def features(self, x_BCTHW: Tensor) -> Tensor:
+        """Pooled features before dropout, (B, D): what the heads and the domain discriminator read.
+
+        The average pool takes 2 frames and the whole picture; for more than 16 frames the mean over time follows.
+        """
         return self._pool(x_BCTHW).mean(dim=2).flatten(1)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """Clip logits (B, num_classes): the mean over time of the per-step logits."""
         if self.logits is None:
             raise ModelError("this I3D was built without classes (num_classes=None): call features()")
-        pooled = self._pool(self.endpoints(x_BCTHW)["Mixed_5c"])
-        return self.logits(self.dropout(pooled)).mean(dim=2).flatten(1)
+        return self.logits(self.dropout(self._pool(x_BCTHW))).mean(dim=2).flatten(1)
 
-    @staticmethod
-    def _pool(x_BCTHW: Tensor) -> Tensor:
+    def _pool(self, x_BCTHW: Tensor) -> Tensor:
+        last_BCTHW = x_BCTHW
+        for _, output_BCTHW in self.walk(x_BCTHW):
+            last_BCTHW = output_BCTHW
         # (2, 7, 7) VALID at 224 pixels; the whole picture at other sizes.
-        return F.avg_pool3d(x_BCTHW, (2, *x_BCTHW.shape[3:]), stride=1)
+        return F.avg_pool3d(last_BCTHW, (2, *last_BCTHW.shape[3:]), stride=1)
 
     def _check(self, x_BCTHW: Tensor) -> None:
         if x_BCTHW.ndim != 5 or x_BCTHW.shape[1] != self.Conv3d_1a_7x7.conv3d.in_channels:

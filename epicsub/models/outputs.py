@@ -1,0 +1,14 @@
+"""What every model returns. Shapes: B clips, V verbs, N nouns, D features."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class TwoHeadOutput(NamedTuple):
+    """Scores of one batch of clips, and the features that adaptation aligns."""
+
+    verb_logits_BV: Tensor  # noqa: N815
+    noun_logits_BN: Tensor  # noqa: N815
+    features: dict[str, Tensor]
+    """(B, D) per modality, pooled, before dropout."""

