@@ -1,0 +1,104 @@
+"""The organisers' tables that scoring reads: labels, tail classes, unseen kitchens, and the ids of a list."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from epicsub.errors import ValidationError
+from epicsub.predictions import name_some
+from epicsub.validation.protocol import SegmentList
+
+LABEL_COLUMNS = ("narration_id", "participant_id", "verb_class", "noun_class")
+
+
+def read_labels(annotations: Path, segments: SegmentList, count: int | None = None) -> pd.DataFrame:
+    """The labelled segments of a list: narration_id, participant_id (str), verb_class, noun_class (int).
+
+    `count` takes the place of the number that the protocol states.
+
+    Raises:
+        ValidationError: no such table, no labels in it, values that are no class ids, or another number of segments.
+    """
+    path = Path(annotations) / segments.list
+    table = _read(path)
+    if "narration_id" in table and "verb_class" not in table and "noun_class" not in table:
+        raise ValidationError(
+            f"{path}: this list has no labels (no verb_class and noun_class column), so it cannot be scored; "
+            "score the protocol's validation list"
+        )
+    _require(table, path, LABEL_COLUMNS)
+    labels = table[list(LABEL_COLUMNS)].copy()
+    for column in ("verb_class", "noun_class"):
+        labels[column] = _whole_numbers(table[column], path)
+    _check_ids(labels["narration_id"], path, count or segments.count)
+    return labels
+
+
+def read_segment_ids(annotations: Path, segments: SegmentList, count: int | None = None) -> list[str]:
+    """The narration ids of a list, labelled or not, in its order.
+
+    Raises:
+        ValidationError: no such table, no such column, ids that occur twice, or another number of segments.
+    """
+    path = Path(annotations) / segments.list
+    table = _read(path)
+    _require(table, path, ["narration_id"])
+    _check_ids(table["narration_id"], path, count or segments.count)
+    return [str(name) for name in table["narration_id"]]
+
+
+def read_classes(path: Path, column: str) -> list[int]:
+    """The class ids of a one-column table, such as the tail verbs.
+
+    Raises:
+        ValidationError: no such table or column, or values that are no class ids.
+    """
+    table = _read(path)
+    _require(table, path, [column])
+    return [int(value) for value in _whole_numbers(table[column], path)]
+
+
+def read_names(path: Path, column: str) -> list[str]:
+    """The names in a one-column table, such as the unseen participants.
+
+    Raises:
+        ValidationError: no such table or column.
+    """
+    table = _read(path)
+    _require(table, path, [column])
+    return [str(value) for value in table[column]]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise ValidationError(f"{path}: no such table")
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:  # pandas' parser errors and wrong encodings are ValueErrors
+        raise ValidationError(f"{path}: not a CSV table: {' '.join(str(error).split())}") from error
+
+
+def _require(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValidationError(f"{path}: no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+
+
+def _whole_numbers(values: pd.Series, path: Path) -> pd.Series:
+    wrong = [f"line {row + 2} ({value!r})" for row, value in enumerate(values) if not str(value).strip().isdecimal()]
+    if wrong:
+        raise ValidationError(f"{path}: {values.name} is not a class id in {name_some(wrong)}")
+    return values.astype(int)
+
+
+def _check_ids(ids: pd.Series, path: Path, expected: int) -> None:
+    problems = []
+    if twice := sorted(set(ids[ids.duplicated()])):
+        problems.append(f"{path}: narration ids that occur more than once: {name_some(twice)}")
+    if len(ids) != expected:
+        problems.append(
+            f"{path}: {len(ids)} segments, {expected} expected; if this is the list you mean, say --count {len(ids)}"
+        )
+    if problems:
+        raise ValidationError("\n".join(problems))
