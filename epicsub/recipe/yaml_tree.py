@@ -1,0 +1,138 @@
+"""YAML text -> plain values and the line of every key. Reads YAML 1.2's plain values, with PyYAML's parser.
+
+PyYAML follows YAML 1.1, where `1e-2` is text, `on` is a boolean, `010` is eight and `1:30` is ninety. Here `1e-2` is a
+number, only `true` and `false` are booleans, and what is left is text. Aliases and merge keys are refused: a recipe is
+flat, and every value stands where it is used.
+"""
+
+import re
+from typing import Any, NamedTuple
+
+import yaml
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a recipe."""
+
+    key: str
+    """Dotted key, e.g. train.stages.0.steps."""
+    text: str
+    """What is wrong with it, and what would be right."""
+    line: int | None = None
+    """Line in the file; None for that of the key, or of the nearest part around it."""
+
+
+class Tree(NamedTuple):
+    """A YAML text, read."""
+
+    values: Any
+    """Plain dicts, lists and scalars."""
+    lines: dict[str, int]
+    """Line of each dotted key, from 1; "" is the whole."""
+    problems: list[Problem]
+    """Syntax errors, keys written twice, tags that are not plain values."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's loader with the plain values of YAML 1.2, without aliases."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # PyYAML's own name
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem=f"alias *{event.anchor} is not read, write the value out", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+_FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+for _kind, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", _FLOAT, "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+
+def read_yaml(text: str) -> Tree:
+    """Read one YAML document. After a syntax error `values` is None; other problems leave what could be read."""
+    lines: dict[str, int] = {}
+    problems: list[Problem] = []
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        return Tree(None, {"": 1}, [_syntax_problem(error, text)])
+    if root is None:
+        return Tree(None, {"": 1}, [])
+    return Tree(_values(root, "", lines, problems), lines, problems)
+
+
+def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
+    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark or error.context_mark) is not None:
+        said = f"{(error.problem or error.context or '').removeprefix('but ')} (column {mark.column + 1})"
+        start = error.context_mark
+        if error.context and error.context.startswith("while") and start and start.line != mark.line:
+            said += f", {error.context} from line {start.line + 1} on"  # a bracket may stay open for long
+        return Problem("YAML", said, mark.line + 1)
+    position = getattr(error, "position", 0)  # a character that YAML does not allow
+    return Problem("YAML", str(error).splitlines()[0], text.count("\n", 0, position) + 1)
+
+
+def _values(node: yaml.Node, key: str, lines: dict[str, int], problems: list[Problem]) -> Any:
+    """Plain values of a node; notes the lines of all keys below it and what is wrong with them."""
+    lines.setdefault(key, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        return [_values(item, joined(key, index), lines, problems) for index, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return _scalar(node, key, problems)
+    values: dict[str, Any] = {}
+    for name_node, value_node in node.value:
+        line = name_node.start_mark.line + 1
+        if not isinstance(name_node, yaml.ScalarNode):
+            problems.append(Problem(key or "YAML", "has a key that is a list or a section, keys are names", line))
+            continue
+        name = name_node.value
+        child = joined(key, name)
+        if name in values:
+            problems.append(Problem(child, f"written twice, first on line {lines[child]}", line))
+            continue
+        lines[child] = line
+        values[name] = _values(value_node, child, lines, problems)
+    return values
+
+
+def _scalar(node: yaml.Node, key: str, problems: list[Problem]) -> Any:
+    text = str(node.value)
+    match node.tag.rpartition(":")[2]:
+        case "str":
+            return text
+        case "null":
+            return None
+        case "bool" if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        case "int" if re.fullmatch(r"[-+]?[0-9]+", text):
+            return int(text)
+        case "float" if re.fullmatch(_FLOAT, text):
+            # float() knows `inf` and `nan`, YAML writes them with a dot in front
+            return float(re.sub(r"\.(?=[iInN])", "", text))
+    line = node.start_mark.line + 1
+    problems.append(Problem(key or "YAML", f"tag {node.tag!r} is not read, write a plain value", line))
+    return None
+
+
+def joined(key: str, part: str | int) -> str:
+    """Dotted key of a part of `key`."""
+    return f"{key}.{part}" if key else str(part)
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: as YAML would write it, text in quotes, cut where it is long."""
+    if isinstance(value, str):
+        text = repr(value)
+    else:
+        text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False)
+        text = text.removesuffix("\n").removesuffix("\n...")
+    return text if len(text) <= 60 else f"{text[:57]}..."
