@@ -1,0 +1,261 @@
+"""What is wrong with a recipe is said in full, with the right line, all at once."""
+# ruff: noqa: E501  # messages stand whole, as they are printed
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from epicsub.errors import RecipeError
+from epicsub.recipe import list_recipes, load_recipe, recipe_from_dict
+
+ONE = "(1 problem, nothing was started)"
+Said = Callable[..., list[str]]
+Small = Callable[[dict[str, str]], str]
+SMALL = Path(__file__).with_name("small.yaml").read_text()
+
+
+def line_of(text: str, part: str) -> int:
+    """Line of the first occurrence of a part of the text."""
+    return text[: text.index(part)].count("\n") + 1
+
+
+# each row: what is changed in the small recipe, the line that is named, what is said
+VALUES = [
+    ("seed: 1", "seed: -1", "seed: is -1, must be at least 0"),
+    ("seed: 1", "seed: 1.5", "seed: is 1.5, must be a whole number"),
+    ("seed: 1", "seed: '1'", "seed: is '1', must be a whole number"),
+    ("seed: 1", "seed: on", "seed: is 'on', must be a whole number"),
+    ("seed: 1", "seed: true", "seed: is true, must be a whole number"),
+    (
+        "name: small",
+        "name: a/b",
+        "name: is 'a/b', must be letters, digits, '.', '_' and '-', since it names the run's folder",
+    ),
+    ("description: A right recipe", "description: ''", "description: is '', must not be empty"),
+    ("description: A right recipe", "description: 3", "description: is 3, must be text"),
+    (
+        "frames: 16",
+        "frames: 8",
+        "data.frames: is 8, must be at least 9: i3d halves time three times and pools what is left",
+    ),
+    (
+        "sampling: dense",
+        "sampling: dens",
+        "data.sampling: is 'dens', must be one of dense, uniform; did you mean dense?",
+    ),
+    ("stride: 0.0333", "stride: 0", "data.stride: is 0, must be greater than 0"),
+    ("stride: 0.0333", "stride: .nan", "data.stride: is .nan, must be a finite number"),
+    ("stride: 0.0333", "stride: 1e400", "data.stride: is .inf, must be a finite number"),
+    ("stride: 0.0333", "stride: fast", "data.stride: is 'fast', must be a number"),
+    ("flip: 0.5", "flip: 1.5", "data.augment.flip: is 1.5, must be at most 1"),
+    ("[1.0, .875]", "[1.0, 1.5]", "data.augment.scales.1: is 1.5, must be at most 1"),
+    ("[1.0, .875]", "[]", "data.augment.scales: is [], must have 1 or more items"),
+    ("[rgb, flow]", "rgb", "data.modalities: is 'rgb', must be a list"),
+    ("[rgb, flow]", "[rgb, flows]", "data.modalities.1: is 'flows', must be one of rgb, flow; did you mean flow?"),
+    ("[rgb, flow]", "[rgb, flow, rgb]", "data.modalities.2: is 'rgb', which stands there twice"),
+    ("name: i3d", "name: i3", "model.name: is 'i3', must be one of i3d, frame_lstm; did you mean i3d?"),
+    ("name: i3d", "name: [i3d]", "model.name: is [i3d], must be one of i3d, frame_lstm"),
+    ("method: mmir", "method: 3", "adaptation.method: is 3, must be one of source_only, adversarial, mmir"),
+    ("candidates: 5", "candidates: 1", "adaptation.candidates: is 1, must be at least 2"),
+    ("candidates: 5", "double: yes", "adaptation.double: is 'yes', must be true or false"),
+    ("    rgb: null", "    rgb: 3", "model.weights.rgb: is 3, must be text"),
+    ("steps: 100", "steps: 0", "train.stages.0.steps: is 0, must be at least 1"),
+    ("weight_decay: 1e-7", "weight_decay: 1e-7x", "train.optimizer.weight_decay: is '1e-7x', must be a number"),
+    ("name: sgd", "name: sdg", "train.optimizer.name: is 'sdg', must be one of sgd, adam, adamw; did you mean sgd?"),
+    ("name: sgd", "momentum: 1.0\n    name: sgd", "train.optimizer.momentum: is 1.0, must be less than 1"),
+    (
+        "batch_size: 4",
+        "views: 5x2\n  batch_size: 4",
+        "evaluation.views: is '5x2', must be CLIPSxCROPS with 1 or 3 crops, and +flip if wanted, e.g. 1x1, 5x1 or 5x3+flip",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "text"), VALUES)
+def test_wrong_value(small: Small, said: Said, old: str, new: str, text: str):
+    recipe = small({old: new})
+    line = line_of(recipe, "views" if "views" in new else new)
+    assert said(recipe) == [f"small.yaml:{line}  {text}", ONE]
+
+
+def test_everything_at_once_in_the_order_of_the_file(small: Small, said: Said):
+    recipe = small(
+        {
+            "frames: 16": "frames: 3",
+            "size: 48": "size: 60",
+            "name: i3d": "name: i3d\n  widht: 0.5",
+            "flip: 0.5": "flip: 2",
+            "      source_batch: 16\n": "",
+            "learning_rate: 1e-3": "learing_rate: 1e-3",
+            "  log_every: 10": "  log_every: ten\n  log_every: 3",
+        },
+    )
+    assert said(recipe, "train.stage.0.steps=3", "seed=x") == [
+        "small.yaml:9  data.frames: is 3, must be at least 9: i3d halves time three times and pools what is left",
+        "small.yaml:13  data.size: is 60, must be at most data.short_side (54)",
+        "small.yaml:17  data.augment.flip: is 2, must be at most 1",
+        "small.yaml:20  model.widht: unknown key, did you mean model.width?",
+        "small.yaml:30  train.stages.0.source_batch: missing, it must be given: Labelled clips a step, over all devices",
+        "small.yaml:33  train.stages.1.learing_rate: unknown key, did you mean train.stages.1.learning_rate?",
+        "small.yaml:40  train.log_every: written twice, first on line 39",
+        "command line  train.stage: unknown key, did you mean train.stages?",
+        "command line  seed: is 'x', must be a whole number",
+        "(9 problems, nothing was started)",
+    ]
+
+
+UNKNOWN = [
+    ("seed: 1", "seed: 1\nlearning_rate: 1", "learning_rate: unknown key, did you mean train.stages.0.learning_rate?"),
+    (
+        "  log_every: 10",
+        "  log_every: 10\n  learing_rate: 1",
+        "train.learing_rate: unknown key, did you mean train.stages.0.learning_rate?",
+    ),
+    ("name: i3d", "name: i3d\n  hidden: 3", "model.hidden: unknown key for name i3d, it belongs to frame_lstm"),
+    (
+        "name: sgd",
+        "name: sgd\n    beta: 3",
+        "train.optimizer.beta: unknown key, the keys of train.optimizer are name, momentum, weight_decay",
+    ),
+    ("    rgb: null", "    rbg: null", "model.weights.rbg: unknown key, did you mean model.weights.rgb?"),
+    ("name: i3d", "nmae: i3d", "model.nmae: unknown key, did you mean model.name?"),
+    ("method: mmir", "methd: mmir", "adaptation.methd: unknown key, did you mean adaptation.method?"),
+    ("adaptation:", "adaption:", "adaption: unknown key, did you mean adaptation?"),
+    (
+        "seed: 1",
+        "seed: 1\n1: 3",
+        "1: unknown key, the keys of a recipe are name, description, seed, supervision, data, model, adaptation, train, evaluation",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "text"), UNKNOWN)
+def test_unknown_key(small: Small, said: Said, old: str, new: str, text: str):
+    recipe = small({old: new})
+    line = line_of(recipe, new) + new.count("\n")
+    assert said(recipe) == [f"small.yaml:{line}  {text}", ONE]
+
+
+def test_keys_beside_an_unknown_kind_are_looked_at(small: Small, said: Said):
+    recipe = small({"method: mmir": "method: mimr", "candidates: 5": "candidtes: 5"})
+    assert said(recipe) == [
+        "small.yaml:24  adaptation.method: is 'mimr', must be one of source_only, adversarial, mmir; did you mean mmir?",
+        "small.yaml:25  adaptation.candidtes: unknown key, did you mean adaptation.candidates?",
+        "(2 problems, nothing was started)",
+    ]
+
+
+def test_missing_parts_name_the_line_of_their_parent(small: Small, said: Said):
+    recipe = small({"seed: 1\n": "", "    name: sgd\n": "", "  select: last\n": "", "  name: i3d\n": ""})
+    train = line_of(recipe, "train:")
+    assert said(recipe) == [
+        "small.yaml:1  seed: missing, it must be given: Seed of weights, order, crops and agents",
+        "small.yaml:17  model.name: missing, it must be given: Model",
+        f"small.yaml:{train}  train.select: missing, it must be given: Which checkpoint becomes best.pth: last, or the one "
+        "with the highest of this score",
+        f"small.yaml:{line_of(recipe, '  optimizer')}  train.optimizer.name: missing, it must be given: Optimiser; sgd in "
+        "[C] and [S], though both papers write Adam",
+        "(4 problems, nothing was started)",
+    ]
+
+
+SECTIONS = [
+    (
+        "evaluation:\n  batch_size: 4\n",
+        "evaluation: 3\n",
+        "evaluation: is 3, must be a section with the keys protocol, views, batch_size",
+    ),
+    ("    rgb: null\n    flow: null\n", "", "model.weights: is null, must be a section with the keys rgb, flow"),
+    (
+        "    - steps: 100\n      learning_rate: 1e-2\n      source_batch: 16\n",
+        "    - 100\n",
+        "train.stages.0: is 100, must be a section with the keys steps, learning_rate, source_batch, target_batch, schedule, "
+        "warmup_steps",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "text"), SECTIONS)
+def test_value_where_a_section_belongs(small: Small, said: Said, old: str, new: str, text: str):
+    recipe = small({old: new})
+    line = line_of(recipe, new or "  weights")
+    assert said(recipe) == [f"small.yaml:{line}  {text}", ONE]
+
+
+KEY_LINES = [
+    (number, line.strip().removeprefix("- ").partition(":")[0])
+    for number, line in enumerate(SMALL.splitlines(), 1)
+    if not line.startswith("supervision")
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(KEY_LINES), st.integers(0, 30), st.sampled_from(["drop", "double", "swap"]))
+def test_any_misspelt_key_is_one_problem_on_its_line(tmp_path_factory, where: tuple[int, str], at: int, how: str):
+    number, key = where
+    at %= len(key)
+    tail = {"drop": key[at + 1 :], "double": key[at] + key[at:], "swap": key[at : at + 2][::-1] + key[at + 2 :]}[how]
+    wrong = key[:at] + tail
+    lines = SMALL.splitlines(keepends=True)
+    assume(wrong not in ("", key))
+    lines[number - 1] = lines[number - 1].replace(key, wrong, 1)
+    path = tmp_path_factory.mktemp("misspelt") / "small.yaml"
+    path.write_text("".join(lines))
+    with pytest.raises(RecipeError) as refused:
+        load_recipe(path)
+    problem, closing = str(refused.value).splitlines()
+    place, _, text = problem.partition("  ")
+    assert place == f"{path}:{number}"
+    said_key, _, told = text.partition(": ")
+    assert said_key.rpartition(".")[2] == wrong
+    assert told == f"unknown key, did you mean {said_key.removesuffix(wrong)}{key}?"
+    assert closing == ONE
+
+
+def test_missing_file_names_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("recipes").mkdir()
+    for name in ("mmir_i3d", "other"):
+        Path(f"recipes/{name}.yaml").write_text(SMALL)
+    for wanted, text in (
+        (
+            "recipes/mmir_i3d.yml",
+            "recipes/mmir_i3d.yml: no such recipe. recipes has mmir_i3d.yaml, other.yaml; did you mean recipes/mmir_i3d.yaml?",
+        ),
+        ("recipes", "recipes: is a folder, not a recipe. recipes has mmir_i3d.yaml, other.yaml"),
+        ("nowhere/x.yaml", "nowhere/x.yaml: no such recipe. `epicsub recipes` lists those there are"),
+    ):
+        with pytest.raises(RecipeError) as refused:
+            load_recipe(Path(wanted))
+        assert str(refused.value) == text
+    Path("binary.yaml").write_bytes(b"name: \xff")
+    with pytest.raises(RecipeError, match=r"^binary.yaml: not a text file in UTF-8 \(byte 6\), so not a recipe$"):
+        load_recipe(Path("binary.yaml"))
+    with pytest.raises(RecipeError, match=r"^nowhere: no such folder of recipes$"):
+        list_recipes(Path("nowhere"))
+
+
+def test_recipe_of_a_checkpoint_is_checked_too(tmp_path: Path):
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    values = load_recipe(path).recipe.model_dump()
+    values["data"]["frames"] = 3
+    values["sed"] = values.pop("seed")
+    with pytest.raises(RecipeError) as refused:
+        recipe_from_dict(values, "runs/last.pth")
+    assert str(refused.value).splitlines() == [
+        "runs/last.pth  sed: unknown key, did you mean seed?",
+        "runs/last.pth  data.frames: is 3, must be at least 9: i3d halves time three times and pools what is left",
+        "(2 problems, nothing was started)",
+    ]
+
+
+def test_recipe_room_imports_no_torch():
+    code = "import sys, epicsub.recipe; print(sorted({'torch', 'numpy', 'pandas', 'rich'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

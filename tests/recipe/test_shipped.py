@@ -1,0 +1,133 @@
+"""Every recipe of recipes/ loads, and controls are controls."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from epicsub.recipe import LoadedRecipe, Recipe, list_recipes, load_recipe, recipe_from_dict
+from epicsub.recipe.base import Section
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+PATHS = sorted(RECIPES.rglob("*.yaml"))
+CONTROLS = [
+    ("mmir_i3d.yaml", "mmir_i3d_adversarial.yaml"),
+    ("mmir_i3d.yaml", "mmir_i3d_source_only.yaml"),
+    ("tiny/mmir_i3d.yaml", "tiny/adversarial.yaml"),
+    ("tiny/mmir_i3d.yaml", "tiny/source_only.yaml"),
+]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(RECIPES))
+
+
+def test_all_recipes_are_there():
+    assert [name_of(path) for path in PATHS] == [
+        "mmir_i3d.yaml",
+        "mmir_i3d_adversarial.yaml",
+        "mmir_i3d_source_only.yaml",
+        "resnet_bilstm.yaml",
+        "resnet_bilstm_32.yaml",
+        "tiny/adversarial.yaml",
+        "tiny/mmir_i3d.yaml",
+        "tiny/resnet_bilstm.yaml",
+        "tiny/source_only.yaml",
+    ]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name_of)
+def test_shipped_recipe_says_what_it_is_and_survives_the_ways_it_is_kept(path: Path, tmp_path: Path):
+    assert path.read_text().startswith("# ")
+    loaded = load_recipe(path)
+    again = tmp_path / path.name
+    again.write_text(loaded.to_yaml())
+    assert load_recipe(again).recipe == loaded.recipe
+    assert recipe_from_dict(loaded.recipe.model_dump(), "a checkpoint") == loaded.recipe
+    assert recipe_from_dict(loaded.recipe.model_dump(mode="json"), "a checkpoint") == loaded.recipe
+
+
+def test_names_are_the_runs_folders_and_differ():
+    listed = list_recipes(RECIPES)
+    assert [entry.path for entry in listed][-1] == RECIPES / "tiny/source_only.yaml"
+    assert len({entry.name for entry in listed}) == len(listed) == len(PATHS)
+
+
+def differing(one: Any, other: Any, key: str = "") -> set[str]:
+    """Dotted keys at which two dumps differ; the adaptation section counts as one."""
+    if key == "adaptation" or not isinstance(one, dict | tuple):
+        return {key} if one != other else set()
+    if isinstance(one, dict):
+        return set().union(*(differing(one[k], other[k], f"{key}.{k}".lstrip(".")) for k in one))
+    if len(one) != len(other):
+        return {key}
+    return set().union(*(differing(a, b, f"{key}.{i}") for i, (a, b) in enumerate(zip(one, other, strict=True))), set())
+
+
+@pytest.mark.parametrize(("method", "control"), CONTROLS)
+def test_control_differs_in_nothing_but_the_adaptation(method: str, control: str):
+    one, other = (load_recipe(RECIPES / name).recipe for name in (method, control))
+    expected = {"name", "description", "adaptation"}
+    if other.adaptation.method == "source_only":
+        # the supervision level follows from the target: without one, training sees the training list only
+        expected |= {"data.target", "train.stages.1.target_batch", "supervision.data"}
+        assert (one.supervision.data, other.supervision.data) == (4, 3)
+    assert differing(one.model_dump(), other.model_dump()) == expected
+
+
+@pytest.mark.parametrize(("method", "control"), [pair for pair in CONTROLS if "adversarial" in pair[1]])
+def test_adversarial_control_aligns_as_mmir_does(method: str, control: str):
+    one, other = (
+        load_recipe(RECIPES / name).recipe.adaptation.model_dump(exclude={"method"}) for name in (method, control)
+    )
+    assert other
+    assert {key: one[key] for key in other} == other
+
+
+def test_flagship_holds_the_papers_numbers():
+    recipe = load_recipe(RECIPES / "mmir_i3d.yaml").recipe
+    stages = [(s.steps, s.learning_rate, s.source_batch, s.target_batch) for s in recipe.train.stages]
+    assert stages == [(4000, 1e-2, 48, 0), (8000, 1e-3, 40, 40)]
+    assert recipe.train.optimizer.weight_decay == 1e-7
+    method = recipe.adaptation
+    assert method.method == "mmir"
+    assert (method.candidates, method.removals, method.epsilon, method.gamma) == (5, 1, 0.5, 0.9)
+    assert (method.tau_source, method.tau_target, method.discriminator_hidden) == (0.5, 0.5, 128)
+    assert recipe.data.stride == pytest.approx(1 / 30, abs=1e-8)
+
+
+def test_frame_model_trains_thirty_epochs():
+    steps = -(-30 * 67217 // 16)
+    for name in ("resnet_bilstm.yaml", "resnet_bilstm_32.yaml"):
+        assert load_recipe(RECIPES / name).recipe.train.stages[0].steps == steps == 126032
+
+
+def test_where_names_the_line_the_part_around_a_default_and_the_command_line():
+    path = RECIPES / "mmir_i3d.yaml"
+    text = path.read_text().splitlines()
+    loaded: LoadedRecipe = load_recipe(path, ["train.stages.1.steps=10"])
+
+    def line(start: str) -> int:
+        return next(number for number, content in enumerate(text, 1) if content.startswith(start))
+
+    assert loaded.where("seed") == f"{path}:{line('seed:')}"
+    assert loaded.where("train.stages.0.steps") == f"{path}:{line('    - steps: 4000')}"
+    assert loaded.where("data.decoder") == f"{path}:{line('data:')}"
+    assert loaded.where("train.stages.1.steps") == "command line"
+    assert loaded.where("train.stages.1") == f"{path}:{line('    - steps: 8000')}"
+    assert loaded.recipe.train.stages[1].steps == 10
+
+
+def test_every_key_has_a_description():
+    sections = Section.__subclasses__()
+    assert Recipe in sections
+    assert [
+        f"{s.__name__}.{key}" for s in sections for key, field in s.model_fields.items() if not field.description
+    ] == []
+
+
+def test_list_shows_a_recipe_that_cannot_be_loaded(tmp_path: Path):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: [")
+    (entry,) = list_recipes(tmp_path)
+    assert entry == (broken, "broken", f"cannot be run as it stands: epicsub show {broken} says why")
