@@ -1,0 +1,70 @@
+"""Adversarial alignment alone: MMIR (arXiv 2311.14281) without its agents, and so the control for it.
+
+Shapes: B instances (Bs of the source, Bt of the target), D features.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from epicsub.adaptation.discriminator import discriminators, domain_accuracy, domain_loss, target_probabilities
+from epicsub.adaptation.losses import AdaptationLosses, check_features
+from epicsub.adaptation.reversal import reversal_strength
+
+
+class Adversarial(nn.Module):
+    """One domain discriminator a modality behind a gradient reversal (MMIR Eq 8 on the whole batch).
+
+    Args:
+        feature_dims: D of each modality.
+        lam_max: strength of the reversal at the end; 0.2 [C][S], the paper is silent.
+        discriminator_hidden: hidden units of the discriminators; 128 [P].
+    """
+
+    def __init__(self, feature_dims: Mapping[str, int], lam_max: float = 0.2, discriminator_hidden: int = 128) -> None:
+        super().__init__()
+        self.feature_dims, self.lam_max = dict(feature_dims), lam_max
+        self.discriminators = discriminators(feature_dims, discriminator_hidden)
+
+    def alignment_parameters(self) -> Iterable[nn.Parameter]:
+        """Of the discriminators: they are stepped with the backbone."""
+        return self.discriminators.parameters()
+
+    def agent_parameters(self) -> Iterable[nn.Parameter]:
+        """None: there are no agents."""
+        return ()
+
+    def losses(
+        self,
+        source: Mapping[str, Tensor],
+        target: Mapping[str, Tensor],
+        progress: float,
+        step: int,
+        generator: torch.Generator,
+    ) -> AdaptationLosses:
+        """Losses of one step; `step` and `generator` are not read.
+
+        Args:
+            source: (Bs, D) a modality, with the graph to the backbone.
+            target: (Bt, D) a modality, with the graph to the backbone.
+            progress: share of the stage's steps done, 0 to 1.
+            step: of the run, from 0.
+            generator: of random numbers.
+
+        Raises:
+            AdaptationError: features do not fit the method.
+        """
+        check_features(source, target, self.feature_dims)
+        lam = reversal_strength(progress, self.lam_max)
+        alignment = []
+        logs: dict[str, float | Tensor] = {"reversal": lam}
+        for modality, discriminator in self.discriminators.items():
+            fs, ft = source[modality].float(), target[modality].float()
+            p_s, p_t = target_probabilities(discriminator, fs), target_probabilities(discriminator, ft)
+            logs[f"{modality}/discriminator_accuracy"] = domain_accuracy(p_s, p_t)
+            alignment.append(domain_loss(discriminator, fs, ft, lam))
+        return AdaptationLosses(torch.stack(alignment).sum(), None, logs, {})
+
+    def after_step(self, step: int) -> None:
+        """Nothing to do after the optimisers' step."""
