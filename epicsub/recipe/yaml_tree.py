@@ -130,9 +130,9 @@ def joined(key: str, part: str | int) -> str:
 
 def shown(value: object) -> str:
     """A value as a message shows it: as YAML would write it, text in quotes, cut where it is long."""
-    if isinstance(value, str):
-        text = repr(value)
-    else:
+    try:
         text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False)
-        text = text.removesuffix("\n").removesuffix("\n...")
+    except yaml.YAMLError:  # an object that YAML has no words for, from a checkpoint
+        text = repr(value)
+    text = repr(value) if isinstance(value, str) else text.removesuffix("\n").removesuffix("\n...")
     return text if len(text) <= 60 else f"{text[:57]}..."

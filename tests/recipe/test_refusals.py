@@ -5,18 +5,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from epicsub.errors import RecipeError
 from epicsub.recipe import list_recipes, load_recipe, recipe_from_dict
+from epicsub.recipe.keys import part_of
 
 ONE = "(1 problem, nothing was started)"
 Said = Callable[..., list[str]]
 Small = Callable[[dict[str, str]], str]
-SMALL = Path(__file__).with_name("small.yaml").read_text()
+SMALL_PATH = Path(__file__).with_name("small.yaml")
+SMALL = SMALL_PATH.read_text()
 
 
 def line_of(text: str, part: str) -> int:
@@ -88,7 +92,7 @@ def test_everything_at_once_in_the_order_of_the_file(small: Small, said: Said):
         {
             "frames: 16": "frames: 3",
             "size: 48": "size: 60",
-            "name: i3d": "name: i3d\n  widht: 0.5",
+            "name: i3d": "name: i3d\n  widthh: 0.5",
             "flip: 0.5": "flip: 2",
             "      source_batch: 16\n": "",
             "learning_rate: 1e-3": "learing_rate: 1e-3",
@@ -99,7 +103,7 @@ def test_everything_at_once_in_the_order_of_the_file(small: Small, said: Said):
         "small.yaml:9  data.frames: is 3, must be at least 9: i3d halves time three times and pools what is left",
         "small.yaml:13  data.size: is 60, must be at most data.short_side (54)",
         "small.yaml:17  data.augment.flip: is 2, must be at most 1",
-        "small.yaml:20  model.widht: unknown key, did you mean model.width?",
+        "small.yaml:20  model.widthh: unknown key, did you mean model.width?",
         "small.yaml:30  train.stages.0.source_batch: missing, it must be given: Labelled clips a step, over all devices",
         "small.yaml:33  train.stages.1.learing_rate: unknown key, did you mean train.stages.1.learning_rate?",
         "small.yaml:40  train.log_every: written twice, first on line 39",
@@ -123,8 +127,8 @@ UNKNOWN = [
         "train.optimizer.beta: unknown key, the keys of train.optimizer are name, momentum, weight_decay",
     ),
     ("    rgb: null", "    rbg: null", "model.weights.rbg: unknown key, did you mean model.weights.rgb?"),
-    ("name: i3d", "nmae: i3d", "model.nmae: unknown key, did you mean model.name?"),
-    ("method: mmir", "methd: mmir", "adaptation.methd: unknown key, did you mean adaptation.method?"),
+    ("name: i3d", "naame: i3d", "model.naame: unknown key, did you mean model.name?"),
+    ("method: mmir", "mmethod: mmir", "adaptation.mmethod: unknown key, did you mean adaptation.method?"),
     ("adaptation:", "adaption:", "adaption: unknown key, did you mean adaptation?"),
     (
         "seed: 1",
@@ -215,6 +219,47 @@ def test_any_misspelt_key_is_one_problem_on_its_line(tmp_path_factory, where: tu
     assert said_key.rpartition(".")[2] == wrong
     assert told == f"unknown key, did you mean {said_key.removesuffix(wrong)}{key}?"
     assert closing == ONE
+
+
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 99) | st.floats() | st.sampled_from(["", "rgb", "mmir", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "steps", "rgb"]), inner),
+    max_leaves=4,
+)
+PLACES = [
+    *("seed", "data", "data.target", "data.augment", "data.augment.area", "model", "model.name", "model.weights"),
+    *("adaptation", "adaptation.agents", "train", "train.stages", "train.stages.1", "train.select", "evaluation.views"),
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PLACES), VALUE), min_size=1, max_size=3))
+def test_whatever_stands_in_a_recipe_it_loads_or_is_refused(wrong: list[tuple[str, Any]]):
+    values = yaml.load(SMALL, yaml.SafeLoader) | {"train": load_recipe(SMALL_PATH).recipe.model_dump()["train"]}
+    for place, value in wrong:
+        here = values
+        *way, last = place.split(".")
+        for part in way:
+            inside = part_of(here, int(part) if part.isdigit() else part)
+            here = inside if isinstance(inside, dict | list) else {}
+        if isinstance(here, dict):
+            here[last] = value
+        elif here:
+            here[-1] = value
+    try:
+        recipe = recipe_from_dict(values, "a checkpoint")
+    except RecipeError as refused:
+        *told, closing = str(refused).splitlines()
+        assert told
+        assert all(line.startswith("a checkpoint  ") for line in told)
+        assert closing.startswith(f"({len(told)} problem")
+    else:
+        assert recipe_from_dict(recipe.model_dump(), "again") == recipe
+
+
+def test_values_that_yaml_cannot_write_are_shown_too():
+    with pytest.raises(RecipeError, match=r"a checkpoint  seed: is <object object at .*, must be a whole number"):
+        recipe_from_dict({**load_recipe(SMALL_PATH).recipe.model_dump(), "seed": object()}, "a checkpoint")
 
 
 def test_missing_file_names_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
