@@ -18,8 +18,8 @@ from epicsub.errors import DataError
 
 HALF_MILLISECOND = 0.0005
 LUMA_FORMATS = ("yuv420p", "yuvj420p", "gray", "nv12", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
-# Decoding forward costs as much as this many frames less than a seek, which drops what the decoder has in work.
-FRAMES_A_SEEK_COSTS = 4
+# A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 skipped frames on.
+FRAMES_A_SEEK_COSTS = 8
 
 
 class PyavReader:
@@ -45,7 +45,7 @@ class PyavReader:
         stream.codec_context.thread_type = "NONE"
         for other in self._container.streams:
             if other is not stream:
-                other.discard = "ALL"
+                other.discard = "all"
         rate = stream.average_rate or stream.guessed_rate
         if not rate or stream.time_base is None:
             raise self._error("states no frame rate; remux it with ffmpeg -c copy")

@@ -91,11 +91,17 @@ def why_not(decoder: str) -> str | None:
     """None where `decoder` loads on this machine, else the reason in one line."""
     module = {"torchcodec": "torchcodec.decoders", "pyav": "av", "decord": "decord"}[decoder]
     try:
-        importlib.import_module(module)
+        loaded = importlib.import_module(module)
+        if decoder == "torchcodec":
+            loaded.VideoDecoder(b"not a video")  # its library is loaded on first use: this fails one way or the other
     except ImportError as error:
         return f"import {module}: {_first_line(error)}"
     except (RuntimeError, OSError) as error:  # torchcodec without the system's FFmpeg, decord on another libc
-        return _first_line(error)
+        if decoder == "torchcodec" and "could not load" in str(error).lower():
+            return "libtorchcodec cannot be loaded: most likely the system lacks FFmpeg's libraries"
+        return None if decoder == "torchcodec" else _first_line(error)
+    except ValueError:
+        return None  # torchcodec loads, and refuses what is not a video
     return None
 
 
