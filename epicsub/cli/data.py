@@ -1,6 +1,5 @@
 """epicsub data: what lies on the disk."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,7 +24,9 @@ def synth(
 
     sizes = {"train": train, "heldout": heldout, "validation": validation, "test": test}
     settings = SynthSettings(seed=seed, **{name: size for name, size in sizes.items() if size is not None})
-    typer.echo(str(make_kitchens(folder, settings)))
+    made = make_kitchens(folder, settings)
+    sizes_made = ", ".join(f"{size} {name}" for name, size in made.segments.items())
+    typer.echo(f"{folder}: {made.videos} videos ({made.kept} were there), segments: {sizes_made}; {made.seconds:.0f} s")
 
 
 @app.command()
@@ -35,10 +36,19 @@ def flow(
     bound: Annotated[float, typer.Option(help="Largest displacement kept, pixels a step.")] = 20.0,
     method: Annotated[Literal["dis", "tvl1"], typer.Option(help="tvl1 needs opencv-contrib-python-headless.")] = "dis",
     workers: Annotated[int | None, typer.Option(help="Processes. Default: one a core.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace flow made with other settings.")] = False,
 ) -> None:
     """Optical flow of every video under videos/, one seekable file each; what is whole is skipped."""
     from epicsub.data.flow import flow_for_videos
 
     root = data_root(data)
-    summary = flow_for_videos(root, root.video_ids(), short_side, bound, method, workers or os.cpu_count() or 1)
-    typer.echo(str(summary))
+    summary = flow_for_videos(
+        root.path,
+        root.video_ids(),
+        short_side=short_side,
+        bound=bound,
+        method=method,
+        workers=workers,
+        overwrite=overwrite,
+    )
+    typer.echo(f"flow: {summary.made} videos computed, {summary.kept} were there, {summary.seconds:.0f} s")

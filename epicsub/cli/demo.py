@@ -24,7 +24,7 @@ def demo(folder: Annotated[Path, typer.Option(help="Where the kitchens go.")] = 
     call("check", "submissions/demo/submission.zip", "--protocol", "validation/tiny.yaml", *data)
     call("validate", *runs, "--json", "outputs/demo.json", *data)
     typer.echo("Source kitchens, held out, for comparison:")
-    call("validate", *runs, "--list", "source_heldout.csv", *data)
+    call("validate", *runs, "--protocol", "validation/tiny_heldout.yaml", *data)
     typer.echo(f"Written: {', '.join(runs)}, outputs/demo.json, submissions/demo/ ({time.monotonic() - began:.0f} s)")
 
 

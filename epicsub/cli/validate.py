@@ -12,35 +12,32 @@ def validate(
     targets: Annotated[list[str], typer.Argument(help="Checkpoints, runs, or files of predictions.")],
     protocol: ProtocolOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write coverage and scores to this file.")] = None,
-    segments_list: Annotated[
-        str | None, typer.Option("--list", help="Another labelled list under annotations/, with --count.")
-    ] = None,
     tta: TtaOption = None,
     count: CountOption = None,
     data: DataOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Verb, noun and action accuracy on the validation segments: all, unseen kitchens, tail classes."""
+    from rich.console import Console
+
     from epicsub.cli.options import data_root, device_of
     from epicsub.data.annotations import read_segments
     from epicsub.data.views import parse_views
     from epicsub.inference.targets import predictions_of, resolve_target
-    from epicsub.validation import evaluate, load_protocol, print_table, write_json
+    from epicsub.validation import load_protocol, read_reference, show, write_json
 
     resolved = [resolve_target(text) for text in targets]
     root = data_root(data)
     rules = load_protocol(protocol or protocol_of(resolved))
-    if segments_list:
-        rules = rules.on_list(segments_list, count)
-        count = None
     segments = read_segments(root.annotations(rules.validation.list))
     views = parse_views(tta) if tta else None
     chosen = device_of(device)
+    reference = read_reference(rules, root.path / "annotations", count)
     reports = {}
     for target in resolved:
         predictions = predictions_of(target, segments, root, views, chosen)
-        reports[target.name] = evaluate(predictions, rules, root.path / "annotations", count)
-    print_table(reports)
+        reports[target.name] = reference.evaluate(predictions)
+        show(target.name, reports[target.name], Console())
     if json_file:
         write_json(reports, json_file)
         typer.echo(f"wrote {json_file}")

@@ -44,6 +44,11 @@ class DataRoot:
         there = sorted(str(table.relative_to(folder)) for table in folder.rglob("*.csv"))
         raise DataError(f"{file}: no such file; there are: {', '.join(there) if there else 'no CSV files'}")
 
+    def video_ids(self) -> list[str]:
+        """Ids of all video files under videos/, sorted."""
+        files = (file for file in (self.path / "videos").rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
+        return sorted({file.stem for file in files})
+
     def video(self, video_id: str) -> Path | None:
         """The video file, or None."""
         kitchen = self.path / "videos" / _participant(video_id)

@@ -17,10 +17,12 @@ SHORT = [  # a recipe of seconds
 ]  # fmt: skip
 PROTOCOL = """\
 name: small
-description: the kitchens of the tests
-training_list: EPIC_100_train.csv
 validation: {list: EPIC_100_validation.csv, count: 24}
 test: {list: EPIC_100_test_timestamps.csv, count: 20}
+tail_verbs: EPIC_100_tail_verbs.csv
+tail_nouns: EPIC_100_tail_nouns.csv
+unseen_validation: EPIC_100_unseen_participant_ids_validation.csv
+selection: training labels only
 """
 
 
