@@ -7,10 +7,12 @@ is the last one with a timestamp up to the limit; to know that it is the last, t
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import torch
+from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
@@ -18,7 +20,7 @@ from epicsub.errors import DataError
 
 HALF_MILLISECOND = 0.0005
 LUMA_FORMATS = ("yuv420p", "yuvj420p", "gray", "nv12", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
-# A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 skipped frames on.
+# A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 frames skipped.
 FRAMES_A_SEEK_COSTS = 8
 
 
@@ -36,7 +38,9 @@ class PyavReader:
         try:
             self._container = av.open(str(path))
         except (av.error.FFmpegError, OSError) as error:
-            raise self._error(f"cannot be opened as a video ({_reason(error)}): cut off or damaged, fetch it again")
+            raise self._error(
+                f"cannot be opened as a video ({_reason(error)}): cut off or damaged, fetch it again"
+            ) from None
         if not self._container.streams.video:
             self._container.close()
             raise self._error("holds no video stream")
@@ -45,7 +49,7 @@ class PyavReader:
         stream.codec_context.thread_type = "NONE"
         for other in self._container.streams:
             if other is not stream:
-                other.discard = "all"
+                other.discard = Discard.all
         rate = stream.average_rate or stream.guessed_rate
         if not rate or stream.time_base is None:
             raise self._error("states no frame rate; remux it with ffmpeg -c copy")
@@ -159,8 +163,8 @@ class PyavReader:
             frame = self._reformatter.reformat(frame, format="rgb24", threads=1)
         elif frame.format.name not in LUMA_FORMATS:
             raise self._error(f"stored as {frame.format.name}, whose luma is not 8 bits a pixel in a plane of its own")
-        plane = frame.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)  # lines are padded to line_size
+        pixels: Any = frame.planes[0]  # a buffer, which its type does not say
+        rows = np.frombuffer(pixels, np.uint8).reshape(-1, frame.planes[0].line_size)  # lines are padded to line_size
         width = self.width if self.gray else 3 * self.width
         out.reshape(self.height, width)[:] = rows[: self.height, :width]
 

@@ -1,10 +1,10 @@
 """Where the files of a data root lie. The organisers' layouts are taken as they come.
 
-    ROOT/annotations/EPIC_100_train.csv
-    ROOT/videos/P01/P01_01.MP4            or P01/videos/P01_01.MP4, any case of the extension, .mkv .mov .avi too
-    ROOT/rgb_frames/P01/P01_01/           frame_0000000001.jpg ..., a folder or a tar of that name
-    ROOT/flow_frames/P01/P01_01/          u/frame_0000000001.jpg ..., v/..., a folder or a tar
-    ROOT/flow/P01/P01_01.mp4              flow computed by epicsub
+ROOT/annotations/EPIC_100_train.csv
+ROOT/videos/P01/P01_01.MP4            or P01/videos/P01_01.MP4, any case of the extension, .mkv .mov .avi too
+ROOT/rgb_frames/P01/P01_01/           frame_0000000001.jpg ..., a folder or a tar of that name
+ROOT/flow_frames/P01/P01_01/          u/frame_0000000001.jpg ..., v/..., a folder or a tar
+ROOT/flow/P01/P01_01.mp4              flow computed by epicsub
 """
 
 from collections import Counter
@@ -106,7 +106,7 @@ class DataRoot:
 
 
 def _participant(video_id: str) -> str:
-    return video_id.split("_")[0]
+    return video_id.split("_", maxsplit=1)[0]
 
 
 def _with_suffix(folder: Path, stem: str, suffixes: Sequence[str]) -> Path | None:

@@ -75,7 +75,9 @@ def read_number() -> Callable[[np.ndarray], int]:
     return number_of
 
 
-CSV_HEAD = "narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame"
+CSV_HEAD = (
+    "narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame"
+)
 LABEL_HEAD = ",narration,verb,verb_class,noun,noun_class,all_nouns,all_noun_classes"
 
 

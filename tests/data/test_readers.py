@@ -138,8 +138,7 @@ def test_damaged_in_the_middle_is_never_shown_as_good(rates, make_video, read_nu
     for number in range(200):
         try:
             frame = reader.frames_at(np.array([(number + 0.5) / 50]))[0].numpy()
-        except DataError as error:
-            assert "video.mp4" in str(error)
+        except DataError:
             wrong += 1
         else:
             assert read_number(frame) == number
@@ -176,7 +175,10 @@ def test_real_clip_without_frame_count(decoder, shared_data):
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert stream.frames == 0
-        shown = [(float(frame.pts * stream.time_base), frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)]
+        shown = [
+            (float(frame.pts * stream.time_base), frame.to_ndarray(format="rgb24"))
+            for frame in container.decode(stream)
+        ]
     reader = open_reader(path, decoder)
     assert reader.duration == pytest.approx(10.334, abs=0.001)  # the sound lasts 10.381 s
     times = np.array([0.0, 0.51, 3.3, 9.99, 10.3, 10.33])

@@ -1,0 +1,94 @@
+"""Labelled source and unlabelled target segments. The only place that takes labels away, and so the only one that may
+read a target list that has them; what it hands out holds none, so training cannot reach them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from epicsub.data.annotations import Segment, read_segments
+from epicsub.data.root import DataRoot
+from epicsub.errors import DataError
+
+SOURCE, TARGET = 0, 1  # the domain labels
+IDS_SHOWN = 5
+
+
+def load_source(root: DataRoot, lists: Sequence[str], skip: Collection[str] = ()) -> list[Segment]:
+    """All segments of labelled `lists` (names under annotations/), in their order, without those in `skip`.
+
+    Raises:
+        DataError: a list is missing, wrong or unlabelled, a narration id is in two of them, or nothing is left.
+    """
+    found = [_kept(root, name, skip) for name in lists]
+    problems = [
+        f"{root.annotations(name)}: has no verb_class and noun_class; a source list needs labels"
+        for name, segments in zip(lists, found, strict=True)
+        if segments[0].verb_class is None or segments[0].noun_class is None
+    ]
+    _refuse(problems + _shared(lists, found))
+    return [segment for segments in found for segment in segments]
+
+
+def load_target(root: DataRoot, lists: Sequence[str], skip: Collection[str] = ()) -> list[list[Segment]]:
+    """The segments of each of `lists`, without labels and without those in `skip`.
+
+    Raises:
+        DataError: a list is missing or wrong, nothing is left of it, or a narration id is in two lists.
+    """
+    found = [[_unlabelled(segment) for segment in _kept(root, name, skip)] for name in lists]
+    _refuse(_shared(lists, found))
+    return found
+
+
+def check_domains(source: Sequence[Segment], target: Sequence[Sequence[Segment]]) -> None:
+    """Check what training is handed: source labelled, target not, no narration id in both.
+
+    Raises:
+        DataError: one of these does not hold.
+    """
+    problems = _shared(["the source lists", *(f"target list {i + 1}" for i in range(len(target)))], [source, *target])
+    bare = [segment.narration_id for segment in source if segment.verb_class is None or segment.noun_class is None]
+    if bare:
+        problems.append(f"{len(bare)} source segments have no labels: {_some(bare)}")
+    labelled = [
+        s.narration_id for segments in target for s in segments if s.verb_class is not None or s.noun_class is not None
+    ]
+    if labelled:
+        problems.append(f"{len(labelled)} target segments carry labels: {_some(labelled)}; read them with load_target")
+    _refuse(problems)
+
+
+def _unlabelled(segment: Segment) -> Segment:
+    return replace(segment, verb_class=None, noun_class=None)
+
+
+def _kept(root: DataRoot, name: str, skip: Collection[str]) -> list[Segment]:
+    path = root.annotations(name)
+    found = read_segments(path)
+    kept = [segment for segment in found if segment.narration_id not in skip]
+    if not kept:
+        raise DataError(f"{path}: all {len(found)} segments are in the skip list")
+    return kept
+
+
+def _shared(names: Sequence[str], lists: Sequence[Sequence[Segment]]) -> list[str]:
+    """One line for each pair of lists that share narration ids."""
+    where: dict[str, int] = {}
+    shared: dict[tuple[int, int], list[str]] = {}
+    for position, segments in enumerate(lists):
+        for segment in segments:
+            first = where.setdefault(segment.narration_id, position)
+            if first != position:
+                shared.setdefault((first, position), []).append(segment.narration_id)
+    return [
+        f"{len(ids)} narration ids are in both {names[first]} and {names[second]}: {_some(ids)}"
+        for (first, second), ids in shared.items()
+    ]
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:IDS_SHOWN]) + (", ..." if len(ids) > IDS_SHOWN else "")
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        raise DataError("\n".join(problems))

@@ -1,0 +1,139 @@
+"""Reading the organisers' extracted frames, as folders or as the tar files they are published in.
+
+Their numbers count 60 frames a second for the 2018 videos (PXX_YY) and 50 for the 2020 ones (PXX_1YY), whatever the
+video's own rate. Flow was computed at every second frame of the former and every frame of the latter; of an RGB frame
+n counted from 0, the flow picture is n // stride. Whether files count from 0 or from 1 is read off the folder.
+
+Shape legend: T times, H height, W width, C 3 (red, green, blue) or 2 (u, v).
+"""
+
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+import torch
+
+from epicsub.errors import DataError
+
+HALF_MILLISECOND = 0.0005
+FRAME_FILE = re.compile(r"frame_(\d+)\.jpe?g", re.IGNORECASE)
+Place = Path | tuple[int, int]  # a file, or offset and size in the tar
+
+
+def index_rate(video_id: str) -> int:
+    """Frames a second of the organisers' frame numbers: 50 for PXX_1YY, else 60."""
+    return 50 if re.fullmatch(r"P\d+_1\d\d", video_id) else 60
+
+
+def index_stride(video_id: str) -> int:
+    """RGB frames from one of the organisers' flow pictures to the next: 1 for PXX_1YY, else 2."""
+    return 1 if index_rate(video_id) == 50 else 2
+
+
+class ExtractedFrames:
+    """One video's extracted frames, with the interface of `readers.FrameReader`; (T, H, W, 2) for flow."""
+
+    def __init__(self, path: Path, video_id: str, modality: str) -> None:
+        """List the frames in `path`, a folder or tar.
+
+        Raises:
+            DataError: it cannot be read, holds no frames, or numbers them from neither 0 nor 1.
+        """
+        self.path = path
+        stride = index_stride(video_id) if modality == "flow" else 1
+        self.fps = index_rate(video_id) / stride
+        self._tar = path.open("rb") if path.is_file() else None
+        self._channels = {"rgb": [""], "flow": ["u", "v"]}[modality]
+        places: dict[str, dict[int, Place]] = {channel: {} for channel in self._channels}
+        for channel, number, place in self._list(modality):
+            places[channel][number] = place
+        self._places = places
+        empty = [channel or "frames" for channel, found in places.items() if not found]
+        if empty:
+            raise self._error(f"holds no {' and no '.join(empty)} (frame_0000000001.jpg ... are expected)")
+        self._base = min(min(found) for found in places.values())
+        if self._base > 1:
+            raise self._error(f"begins with frame {self._base}, not 0 or 1: unpack it again")
+        self._count = max(max(found) for found in places.values()) - self._base + 1
+        self.duration = self._count / self.fps
+        self.height, self.width = self._image(0).shape[:2]
+
+    def frames_at(self, times: np.ndarray) -> torch.Tensor:
+        """uint8 (T, H, W, C); see `readers.FrameReader`."""
+        indices = np.floor((np.asarray(times, np.float64) + HALF_MILLISECOND) * self.fps).astype(np.int64)
+        if len(indices) and indices.max() > self._count:  # up to two frame durations past the last one's time
+            raise self._error(
+                f"its {self._count} frames end at {self.duration:.3f} s, a frame at {np.max(times):.3f} s was asked for"
+            )
+        out = np.empty((len(indices), self.height, self.width, 3 if self._channels == [""] else 2), np.uint8)
+        images: dict[int, np.ndarray] = {}
+        for row, index in enumerate(np.minimum(indices, self._count - 1).tolist()):
+            if index not in images:
+                images[index] = self._image(index)
+                if images[index].shape != out.shape[1:]:
+                    raise self._error(f"frame {index + self._base} has another size than the first")
+            out[row] = images[index]
+        return torch.from_numpy(out)
+
+    def close(self) -> None:
+        """Let go of the tar."""
+        if self._tar is not None:
+            self._tar.close()
+
+    def _image(self, index: int) -> np.ndarray:
+        """(H, W, C) of one frame, counted from 0."""
+        if self._channels == [""]:
+            return cv2.cvtColor(self._decode("", index, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return np.stack([self._decode(channel, index, cv2.IMREAD_GRAYSCALE) for channel in self._channels], axis=-1)
+
+    def _decode(self, channel: str, index: int, mode: int) -> np.ndarray:
+        number = index + self._base
+        name = f"{channel}/frame_{number:010d}.jpg".lstrip("/")
+        place = self._places[channel].get(number)
+        if place is None:
+            raise self._error(f"lacks {name}, one of {self._count} from its first to its last: unpack it again")
+        try:
+            image = cv2.imdecode(np.frombuffer(self._bytes(place), np.uint8), mode)
+        except (OSError, cv2.error):  # cv2: no bytes at all
+            image = None
+        if image is None:
+            raise self._error(f"{name} is no readable JPEG: unpack it again")
+        return image
+
+    def _bytes(self, place: Place) -> bytes:
+        if isinstance(place, Path):
+            return place.read_bytes()
+        assert self._tar is not None
+        offset, size = place
+        self._tar.seek(offset)
+        return self._tar.read(size)
+
+    def _list(self, modality: str) -> Iterator[tuple[str, int, Place]]:
+        """Channel, number and place of every frame; what else lies there is passed over."""
+        for name, place in self._members() if self._tar is not None else self._files():
+            match = FRAME_FILE.fullmatch(name.name)
+            channel = name.parent.name if modality == "flow" else ""
+            if match and channel in self._channels:
+                yield channel, int(match[1]), place
+
+    def _files(self) -> Iterator[tuple[PurePosixPath, Place]]:
+        for channel in self._channels:
+            folder = self.path / channel
+            if folder.is_dir():
+                for file in folder.iterdir():
+                    yield PurePosixPath(file.as_posix()), file
+
+    def _members(self) -> Iterator[tuple[PurePosixPath, Place]]:
+        try:
+            with tarfile.open(fileobj=self._tar, mode="r:") as archive:
+                for member in archive:
+                    if member.isfile():
+                        yield PurePosixPath(member.name), (member.offset_data, member.size)
+        except (tarfile.TarError, OSError) as error:
+            raise self._error(f"is not a whole tar file ({error}): fetch it again") from None
+
+    def _error(self, text: str) -> DataError:
+        return DataError(f"{self.path}: {text}")

@@ -1,0 +1,145 @@
+"""From a segment and times to pixels, whatever form the video has; every problem names the narration.
+
+Shape legend: T times, H height, W width, C 3 for rgb (red, green, blue), 2 for flow (u, v).
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from epicsub.data.annotations import Segment
+from epicsub.data.frames import ExtractedFrames
+from epicsub.data.readers import FrameReader, choose_decoder, open_reader
+from epicsub.data.root import DataRoot
+from epicsub.errors import DataError
+
+MODALITIES = ("rgb", "flow")
+# The lists round to hundredths and files end some frames early or late; a second too little is another matter.
+LONGEST_OVERRUN = 1.0
+
+
+class ClipSource:
+    """Reads frames of segments, keeping up to `cache_size` files open.
+
+    Safe to hand to worker processes however they are started: open files are not taken along.
+    """
+
+    def __init__(self, root: DataRoot, modalities: Sequence[str], decoder: str = "auto", cache_size: int = 16) -> None:
+        """Read from `root`.
+
+        Args:
+            modalities: of "rgb" and "flow".
+            decoder: see `readers.open_reader`.
+            cache_size: most files open at once, in each process.
+
+        Raises:
+            DataError: the decoder does not load here.
+        """
+        unknown = [name for name in modalities if name not in MODALITIES]
+        if unknown or not modalities or cache_size < 1:
+            raise ValueError(f"modalities {modalities}, cache_size {cache_size}: of {MODALITIES}, at least 1")
+        self.root = root
+        self.modalities = tuple(modalities)
+        self.decoder = choose_decoder(decoder)
+        self.cache_size = cache_size
+        self.cut: set[str] = set()  # narration ids of segments read here that run past their video
+        self._readers: OrderedDict[tuple[str, str], FrameReader] = OrderedDict()
+        self._process = os.getpid()
+
+    def read(self, segment: Segment, times: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """Frames of `segment` at `times` (T,) seconds, of each modality uint8 (T, H, W, C).
+
+        `times` may also give each modality its own. A segment that runs past its video is cut there: times after the
+        end give the last frame, and its narration id is added to `cut`.
+
+        Raises:
+            DataError: a file is missing, damaged, or over a second too short; says narration id, path and reason.
+        """
+        clips = {}
+        for modality in self.modalities:
+            wanted = times[modality] if isinstance(times, Mapping) else times
+            try:
+                clips[modality] = self._read(segment, modality, np.asarray(wanted, np.float64))
+            except DataError as error:
+                self._drop(segment.video_id, modality)
+                raise DataError(f"{segment.narration_id}: {error}") from None
+        return clips
+
+    def close(self) -> None:
+        """Close all files; the next read opens what it needs."""
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def _read(self, segment: Segment, modality: str, times: np.ndarray) -> torch.Tensor:
+        reader = self._reader(segment.video_id, modality)
+        overrun = segment.stop - reader.duration
+        if overrun > LONGEST_OVERRUN:
+            path = self.root.found(segment.video_id, modality)
+            raise DataError(
+                f"{path}: lasts {reader.duration:.3f} s, the segment ends at {segment.stop:.2f} s: too short for its "
+                "annotations, fetch the whole video"
+            )
+        if overrun > 0:
+            self.cut.add(segment.narration_id)
+        last = max(0.0, reader.duration - 0.5 / reader.fps)
+        return reader.frames_at(np.minimum(times, last))
+
+    def _reader(self, video_id: str, modality: str) -> FrameReader:
+        if self._process != os.getpid():  # forked: files opened by the parent share their position with it
+            self._readers, self._process = OrderedDict(), os.getpid()
+        key = (video_id, modality)
+        if key in self._readers:
+            self._readers.move_to_end(key)
+            return self._readers[key]
+        reader = self._open(video_id, modality)
+        while len(self._readers) >= self.cache_size:
+            self._readers.popitem(last=False)[1].close()
+        self._readers[key] = reader
+        return reader
+
+    def _open(self, video_id: str, modality: str) -> FrameReader:
+        path = self.root.found(video_id, modality)
+        if path is None:
+            raise DataError(f"no {modality} for video {video_id} (looked for {self.root.places(video_id, modality)})")
+        if path in (self.root.rgb_frames(video_id), self.root.flow_frames(video_id)):
+            return ExtractedFrames(path, video_id, modality)
+        return FlowVideo(path, self.decoder) if modality == "flow" else open_reader(path, self.decoder)
+
+    def _drop(self, video_id: str, modality: str) -> None:
+        reader = self._readers.pop((video_id, modality), None)
+        if reader is not None:
+            reader.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": OrderedDict(), "cut": set()}
+
+
+class FlowVideo:
+    """epicsub's own flow file (see `flow_file`): u in the left half of the picture, v in the right."""
+
+    def __init__(self, path: Path, decoder: str) -> None:
+        """Open `path`.
+
+        Raises:
+            DataError: it cannot be opened, or its width is odd.
+        """
+        self._reader = open_reader(path, decoder, gray=True)
+        self.duration, self.fps, self.height = self._reader.duration, self._reader.fps, self._reader.height
+        self.width = self._reader.width // 2
+        if self._reader.width % 2:
+            raise DataError(f"{path}: is {self._reader.width} pixels wide; a flow file holds u and v side by side")
+
+    def frames_at(self, times: np.ndarray) -> torch.Tensor:
+        """uint8 (T, H, W, 2); see `readers.FrameReader`."""
+        both_THW = self._reader.frames_at(times)
+        return torch.stack((both_THW[..., : self.width], both_THW[..., self.width :]), dim=-1)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._reader.close()
