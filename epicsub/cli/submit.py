@@ -34,13 +34,13 @@ def submit(
     from epicsub.data.annotations import read_segments
     from epicsub.data.views import parse_views
     from epicsub.errors import SubmissionError
-    from epicsub.inference.targets import predictions_of, resolve_target
+    from epicsub.inference.targets import predictions_of, resolve_targets
     from epicsub.submission import average, check_submission, combine_levels, fill_prior, write_submission
     from epicsub.validation import load_protocol
 
     if len(members) > 1 and not ensemble:
         raise SubmissionError(f"{len(members)} members given: add --ensemble to average them")
-    targets = [resolve_target(text) for text in members]
+    targets = resolve_targets(members)
     root = data_root(data)
     path = protocol or recipe_protocol(targets)
     rules = load_protocol(path)
@@ -57,7 +57,7 @@ def submit(
     chosen = device_of(device)
     ids = [segment.narration_id for segment in segments]
     predicted = {target.name: predictions_of(target, segments, root, views, chosen) for target in targets}
-    filled: list[str] = []
+    filled: dict[str, list[str]] = {}
     if fill == "prior":
         predicted, filled = fill_prior(predicted, ids, root.path / "annotations", rules.training_list)
     blend = average(predicted, ids)

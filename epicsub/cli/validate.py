@@ -23,10 +23,10 @@ def validate(
     from epicsub.cli.options import data_root, device_of
     from epicsub.data.annotations import read_segments
     from epicsub.data.views import parse_views
-    from epicsub.inference.targets import predictions_of, resolve_target
+    from epicsub.inference.targets import predictions_of, resolve_targets
     from epicsub.validation import load_protocol, read_reference, show, write_json
 
-    resolved = [resolve_target(text) for text in targets]
+    resolved = resolve_targets(targets)
     root = data_root(data)
     rules = load_protocol(protocol or protocol_of(resolved))
     segments = read_segments(root.annotations(rules.validation.list))

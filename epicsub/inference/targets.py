@@ -1,6 +1,6 @@
 """What `validate`, `predict` and `submit` are pointed at: a checkpoint, a run, or a file of predictions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +10,7 @@ from torch import nn
 from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views, parse_views
-from epicsub.errors import InferenceError
+from epicsub.errors import EpicsubError, InferenceError
 from epicsub.inference.predict import predict
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
@@ -57,6 +57,27 @@ def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
         f"{text}: no such file, and no run of that name in {outputs}/ "
         f"(there: {', '.join(runs) if runs else 'no runs yet; `epicsub train RECIPE` makes one'})"
     )
+
+
+def resolve_targets(texts: list[str], outputs: Path = Path("outputs")) -> list[Target]:
+    """Find several targets; those that would share a name are called by their paths.
+
+    Raises:
+        InferenceError: every word that fits nothing, all at once; or the same file twice.
+    """
+    found: list[Target] = []
+    problems: list[str] = []
+    for text in texts:
+        try:
+            found.append(resolve_target(text, outputs))
+        except EpicsubError as error:
+            problems.append(str(error))
+    paths = [target.path.resolve() for target in found]
+    problems += [f"{path}: named {paths.count(path)} times" for path in dict.fromkeys(paths) if paths.count(path) > 1]
+    if problems:
+        raise InferenceError("\n".join(problems))
+    names = [target.name for target in found]
+    return [replace(t, name=str(t.path)) if names.count(t.name) > 1 else t for t in found]
 
 
 def run_checkpoint(folder: Path) -> Path:

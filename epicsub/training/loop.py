@@ -107,7 +107,7 @@ def set_up(recipe: Recipe, fabric: Fabric, resumed: Checkpoint | None) -> State:
     torch.manual_seed(recipe.seed)
     model = model_of(recipe, weights=resumed is None)
     torch.manual_seed(recipe.seed + 1)  # the same discriminators whatever the model drew
-    adaptation = adaptation_of(recipe, model.feature_dims)
+    adaptation = adaptation_of(recipe, model.feature_dims)  # type: ignore[arg-type]
     aligned = list(adaptation.alignment_parameters()) if adaptation else []
     optimizer = optimizer_of(recipe, [*model.parameters(), *aligned])
     agent_optimizer = agent_optimizer_of(recipe, list(adaptation.agent_parameters()) if adaptation else [])
@@ -161,7 +161,7 @@ def train_step(
         adapted = state.adaptation.losses(
             output.features, target_output.features, step[1] / stage.steps, state.step, generator
         )
-        loss = recipe.train.class_weight * classification + recipe.adaptation.loss_weight * adapted.alignment
+        loss = recipe.train.class_weight * classification + alignment_weight(recipe) * adapted.alignment
     refuse_non_finite(loss, adapted, batch, state.step + 1)
 
     fabric.backward(loss)
@@ -171,6 +171,11 @@ def train_step(
     if adapted is not None and state.adaptation is not None:
         step_agents(state, adapted)
     return figures_of(output, source, classification, adapted, learning_rate)
+
+
+def alignment_weight(recipe: Recipe) -> float:
+    """Weight of L_adv beside L_cls; 0 where nothing is aligned."""
+    return 0.0 if recipe.adaptation.method == "source_only" else recipe.adaptation.loss_weight
 
 
 def step_agents(state: State, adapted: AdaptationLosses) -> None:

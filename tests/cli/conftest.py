@@ -17,6 +17,7 @@ SHORT = [  # a recipe of seconds
 ]  # fmt: skip
 PROTOCOL = """\
 name: small
+training_list: EPIC_100_train.csv
 validation: {list: EPIC_100_validation.csv, count: 24}
 test: {list: EPIC_100_test_timestamps.csv, count: 20}
 tail_verbs: EPIC_100_tail_verbs.csv
