@@ -17,6 +17,7 @@ from epicsub.recipe import Recipe, recipe_from_dict
 from epicsub.training.build import model_of, view_loader
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import chosen_file
+from epicsub.training.preflight import missing_files
 
 PREDICTION_SUFFIXES = (".npz", ".pt", ".pkl")
 
@@ -129,7 +130,7 @@ def predictions_of(
     if target.kind == "predictions":
         return load_predictions(target.path)
     trained = load_trained(target.path, device)
-    missing = root.missing(segments, tuple(trained.recipe.data.modalities))
+    missing = missing_files(root, segments, tuple(trained.recipe.data.modalities))
     if missing:
         raise InferenceError("\n".join(missing) + f"\n({len(missing)} problems, nothing was predicted)")
     chosen = views or parse_views(trained.recipe.evaluation.views)

@@ -80,10 +80,15 @@ def _read(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise TrainingError(f"{path}: holds more than tensors and plain values, and is not loaded: {reason}") from error
     except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise TrainingError(f"{path}: damaged or not a checkpoint: {str(error).splitlines()[0]}") from error
+        raise TrainingError(f"{path}: damaged or not a checkpoint: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says in one line; some say nothing but their kind."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def source_commit() -> str:

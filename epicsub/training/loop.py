@@ -196,7 +196,7 @@ def refuse_non_finite(loss: Tensor, adapted: AdaptationLosses | None, batch: dic
         if not torch.isfinite(value):
             ids = {domain: ", ".join(part["narration_id"]) for domain, part in batch.items()}
             raise TrainingError(
-                f"step {step}: {name} is {float(value)}; stopped before the update, the last checkpoint is whole.\n"
+                f"step {step}: {name} is {value.item()}; stopped before the update, the last checkpoint is whole.\n"
                 + "\n".join(f"  {domain} batch: {listed}" for domain, listed in ids.items())
                 + "\nTry a lower train.stages.N.learning_rate, train.clip_grad, or precision 32-true"
             )

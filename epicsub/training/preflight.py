@@ -3,6 +3,7 @@ All problems at once, before anything slow."""
 
 from pathlib import Path
 
+from epicsub.data.annotations import Segment
 from epicsub.data.readers import choose_decoder
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, TrainingError
@@ -34,13 +35,23 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path) -> Domains:
     except EpicsubError as error:
         problems.append(str(error))
     modalities = tuple(recipe.data.modalities)
-    problems += root.missing([*source, *(segment for part in target for segment in part)], modalities)
+    problems += missing_files(root, [*source, *(segment for part in target for segment in part)], modalities)
     if source:
         problems += batch_problems(loaded, len(source), [len(part) for part in target])
     if problems:
         raise TrainingError("\n".join(problems) + f"\n({len(problems)} problems, nothing was started)")
     names = [*recipe.data.source, *recipe.data.target]
     return Domains(root=root, source=source, target=target, lists={n: sha256(root.annotations(n)) for n in names})
+
+
+def missing_files(root: DataRoot, segments: list[Segment], modalities: tuple[str, ...]) -> list[str]:
+    """A line for each video that lacks a modality, and what to do about it."""
+    lines = root.missing(segments, modalities)
+    if any(": no flow for" in line for line in lines):
+        lines.append(f"flow is made by `epicsub data flow --data {root.path}`")
+    if any(": no rgb for" in line for line in lines):
+        lines.append("fetch the videos, or name a file of narration ids to leave out in data.skip, one a line")
+    return lines
 
 
 def folder_problems(folder: Path) -> list[str]:

@@ -1,13 +1,15 @@
 """Small kitchens, a trained run and the command line, as a user has them."""
 
-import os
-import subprocess
+import io
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from epicsub.cli import run as run_epicsub
 
 SIZES = {"train": 48, "heldout": 12, "validation": 24, "test": 20}
 SHORT = [  # a recipe of seconds
@@ -41,17 +43,27 @@ Call = Callable[..., Finished]
 
 @pytest.fixture(scope="session")
 def command(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Call:
-    """Run `epicsub` as a process of its own in one working folder, where outputs/ and submissions/ appear."""
+    """Run `epicsub` by its entry point in one working folder, where outputs/ and submissions/ appear.
+
+    In this process, because a new one takes seconds to import torch; what is no `SystemExit` fails the test.
+    """
     folder = tmp_path_factory.mktemp("work")
     for name in ("recipes", "validation"):
         (folder / name).symlink_to(repository / name)
     (folder / "small.yaml").write_text(PROTOCOL)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
-    def call(*words: object, cwd: Path = folder) -> Finished:
-        line = [sys.executable, "-m", "epicsub", *map(str, words)]
-        done = subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-        return Finished(done.returncode, done.stdout, done.stderr)
+    def call(*words: object) -> Finished:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(folder)
+            patch.setenv("COLUMNS", "200")
+            patch.setattr(sys, "argv", ["epicsub", *map(str, words)])
+            try:
+                run_epicsub()
+                status = 0
+            except SystemExit as leaving:
+                status = int(leaving.code or 0)
+        return Finished(status, out.getvalue(), err.getvalue())
 
     call.folder = folder  # type: ignore[attr-defined]
     return call
