@@ -1,0 +1,131 @@
+"""One sweep over every model of the table, at tiny settings."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from epicsub.errors import ModelError
+from epicsub.models import MODELS, build_model
+
+TINY: dict[str, dict[str, Any]] = {
+    "i3d": {"modalities": ["rgb", "flow"], "weights": {"rgb": None, "flow": None}, "width": 0.125},
+    "frame_lstm": {"modalities": ["rgb"], "weights": None, "backbone": "test_resnet", "hidden": 8},
+}
+CHANNELS = {"rgb": 3, "flow": 2}
+
+
+def build(name: str, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    return build_model(name, **TINY[name])
+
+
+def batch(modalities: tuple[str, ...], B: int = 3, H: int = 64) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    return {
+        name: torch.randint(0, 256, (B, CHANNELS[name], 9, H, H), dtype=torch.uint8, generator=generator)
+        for name in modalities
+    }
+
+
+def test_every_model_is_swept() -> None:
+    assert set(TINY) == set(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shapes_and_finite_values(name: str) -> None:
+    model = build(name).eval()
+    assert set(model.feature_dims) == set(model.modalities) == set(TINY[name]["modalities"])
+    for B in (1, 3):
+        with torch.no_grad():
+            output = model(batch(model.modalities, B))
+        assert output.verb_logits_BV.shape == (B, 97)
+        assert output.noun_logits_BN.shape == (B, 300)
+        assert {m: tuple(f.shape) for m, f in output.features.items()} == {
+            m: (B, dim) for m, dim in model.feature_dims.items()
+        }
+        for tensor in (output.verb_logits_BV, output.noun_logits_BN, *output.features.values()):
+            assert tensor.dtype == torch.float32
+            assert torch.isfinite(tensor).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    model = build(name).train()
+    for parameter in model.parameters():  # timm starts the last norm of a block at zero, which blocks the branch
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    output = model(batch(model.modalities))
+    (output.verb_logits_BV.logsumexp(1).sum() + output.noun_logits_BN.logsumexp(1).sum()).backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not without
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_features_carry_gradients_to_the_backbone(name: str) -> None:
+    """The alignment loss reaches the model through the features alone, and never the heads."""
+    model = build(name).train()
+    output = model(batch(model.modalities))
+    sum(f.square().sum() for f in output.features.values()).backward()
+    heads = {n for n, p in model.named_parameters() if p.grad is None}
+    assert heads == {n for n, _ in model.named_parameters() if "verb_head" in n or "noun_head" in n}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_evaluation_is_deterministic_and_keeps_clips_apart(name: str) -> None:
+    model = build(name).eval()
+    clips = batch(model.modalities)
+    with torch.no_grad():
+        first, again = model(clips), model(clips)
+        alone = model({m: x[1:2] for m, x in clips.items()})
+    assert torch.equal(first.verb_logits_BV, again.verb_logits_BV)
+    torch.testing.assert_close(alone.verb_logits_BV, first.verb_logits_BV[1:2], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_state_dict_round_trip(name: str) -> None:
+    model, other = build(name).train(), build(name, seed=1)
+    clips = batch(model.modalities)
+    model(clips)  # moves the running statistics
+    assert not same(model, other)
+    other.load_state_dict(model.state_dict(), strict=True)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(clips).noun_logits_BN, other.eval()(clips).noun_logits_BN)
+
+
+def same(one: nn.Module, two: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_unknown_settings_are_not_swallowed(name: str) -> None:
+    with pytest.raises(TypeError, match="widht"):
+        build_model(name, **TINY[name], widht=0.5)
+
+
+def test_weights_have_no_default() -> None:
+    with pytest.raises(TypeError, match="weights"):
+        build_model("i3d", ["rgb"], width=0.125)
+
+
+def test_wrong_combinations_are_refused() -> None:
+    with pytest.raises(ModelError, match="no such model; there are i3d, frame_lstm"):
+        build_model("i3dd", ["rgb"])
+    with pytest.raises(ModelError, match="name each one"):
+        build_model("i3d", ["rgb", "flow"], weights={"rgb": None}, width=0.125)
+    with pytest.raises(ModelError, match="i3d_flow_imagenet are for flow, not for the rgb stream"):
+        build_model("i3d", ["rgb"], weights={"rgb": "i3d_flow_imagenet"})
+    with pytest.raises(ModelError, match=r"are for width 1\.0, not 0\.5"):
+        build_model("i3d", ["rgb"], weights={"rgb": "i3d_rgb_imagenet"}, width=0.5)
+    with pytest.raises(ModelError, match="reads rgb alone"):
+        build_model("frame_lstm", ["rgb", "flow"], backbone="test_resnet", weights=None)
+
+
+def test_without_load_weights_no_file_is_looked_for() -> None:
+    """A checkpoint's weights follow: predicting needs no published file."""
+    model = build_model("i3d", ["rgb"], load_weights=False, weights={"rgb": "nowhere/at_all.pt"}, width=0.0625)
+    with pytest.raises(ModelError, match="no such file"):
+        build_model("i3d", ["rgb"], weights={"rgb": "nowhere/at_all.pt"}, width=0.0625)
+    assert model.feature_dims == {"rgb": 64}

@@ -1,0 +1,96 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from epicsub.errors import ModelError
+from epicsub.models.i3d import I3D
+from epicsub.models.two_stream import TwoStreamI3D
+
+
+def clips(B: int = 2, T: int = 9, H: int = 32) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: torch.randint(0, 256, (B, channels, T, H, H), dtype=torch.uint8, generator=generator)
+        for name, channels in {"rgb": 3, "flow": 2}.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def model() -> TwoStreamI3D:
+    torch.manual_seed(0)
+    return TwoStreamI3D(["rgb", "flow"], width=0.0625).eval()
+
+
+def test_logits_are_the_sum_of_the_streams(model: TwoStreamI3D) -> None:
+    batch = clips()
+    verb, noun = torch.zeros(2, 97), torch.zeros(2, 300)
+    with torch.no_grad():
+        output = model(batch)
+        for name, clip in batch.items():
+            trunk = I3D(clip.shape[1], width=0.0625).eval()
+            stream = model.stream(name)
+            trunk.load_state_dict(stream.trunk.state_dict())
+            features = trunk.features(clip.float() / 127.5 - 1)
+            torch.testing.assert_close(output.features[name], features, atol=1e-5, rtol=1e-4)
+            verb += features @ stream.verb_head.weight.T + stream.verb_head.bias
+            noun += features @ stream.noun_head.weight.T + stream.noun_head.bias
+    torch.testing.assert_close(output.verb_logits_BV, verb, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(output.noun_logits_BN, noun, atol=1e-5, rtol=1e-4)
+
+
+def test_classification_loss_is_the_cross_entropy_of_the_summed_logits(model: TwoStreamI3D) -> None:
+    """Eq 1 written out: -log of the softmax of the sum over streams, which a mean over streams is not."""
+    batch, verb = clips(), torch.tensor([3, 96])
+    with torch.no_grad():
+        model.stream("rgb").verb_head.weight.mul_(20)  # confident streams, so that sum and mean differ
+        output = model(batch)
+        scores = sum(model.stream(m).verb_head(output.features[m]) for m in ("rgb", "flow")).double()
+        by_hand = -sum(
+            torch.log(scores[i, y].exp() / scores[i].exp().sum()) for i, y in enumerate(verb.tolist())
+        ) / len(verb)
+        loss = F.cross_entropy(output.verb_logits_BV, verb)
+        model.stream("rgb").verb_head.weight.div_(20)
+    assert loss.item() == pytest.approx(by_hand.item(), abs=1e-5)
+    assert abs(F.cross_entropy(scores / 2, verb).item() - loss.item()) > 1e-3
+
+
+def test_one_modality_alone() -> None:
+    batch = clips()
+    model = TwoStreamI3D(["flow"], width=0.0625).eval()
+    assert model.feature_dims == {"flow": 64}
+    assert set(model(batch).features) == {"flow"}
+
+
+def test_features_are_before_dropout_and_logits_after() -> None:
+    torch.manual_seed(0)
+    model = TwoStreamI3D(["flow"], width=0.0625, dropout=0.9).train()
+    batch = {"flow": clips(B=4)["flow"]}
+    first, second = model(batch), model(batch)
+    torch.testing.assert_close(first.features["flow"], second.features["flow"])  # batch statistics: no state read
+    assert not torch.allclose(first.verb_logits_BV, second.verb_logits_BV)
+
+
+def test_parameters_at_full_width() -> None:
+    """24,552,576 in the trunks (published), 406,925 in the two heads of each stream."""
+    with torch.device("meta"):
+        model = TwoStreamI3D(["rgb", "flow"])
+    assert sum(p.numel() for p in model.parameters()) == 24_552_576 + 2 * 406_925
+    assert model.feature_dims == {"rgb": 1024, "flow": 1024}
+
+
+def test_normalisation_is_in_the_state_dict() -> None:
+    with torch.device("meta"):
+        names = set(TwoStreamI3D(["rgb"], width=0.1).state_dict())
+    assert {"streams.rgb.normalise.mean", "streams.rgb.normalise.std"} <= names
+
+
+@pytest.mark.parametrize("modalities", [[], ["rgb", "rgb"], ["audio"]])
+def test_other_modalities_are_refused(modalities: list[str]) -> None:
+    with pytest.raises(ModelError, match="one or more of rgb, flow"):
+        TwoStreamI3D(modalities, width=0.0625)
+
+
+def test_a_missing_modality_is_named(model: TwoStreamI3D) -> None:
+    with pytest.raises(ModelError, match="reads rgb, flow; the batch lacks flow"):
+        model({"rgb": clips()["rgb"]})
