@@ -69,7 +69,7 @@ def load_pickle(path: Path) -> object:
         return _read(path, lambda: _ContainerUnpickler(handle).load())
 
 
-def load_torch(path: Path) -> object:
+def load_torch(path: Path | io.BytesIO) -> object:
     """The object in a `.pt`, read with `weights_only=True`; numpy arrays inside are admitted too.
 
     Raises:
@@ -96,7 +96,7 @@ class _ContainerUnpickler(pickle.Unpickler):
         return _resolve(*_ADMITTED[module, name])
 
 
-def _read(path: Path, load: Callable[[], object]) -> object:
+def _read(path: Path | io.BytesIO, load: Callable[[], object]) -> object:
     try:
         return load()
     except OSError as error:

@@ -1,0 +1,19 @@
+"""Predictions of several members in, one checked upload out."""
+
+from epicsub.submission.check import Findings, check_submission
+from epicsub.submission.ensemble import average, fill_prior, load_members, missing_of
+from epicsub.submission.supervision import Levels, combine_levels
+from epicsub.submission.write import Written, write_submission
+
+__all__ = [
+    "Findings",
+    "Levels",
+    "Written",
+    "average",
+    "check_submission",
+    "combine_levels",
+    "fill_prior",
+    "load_members",
+    "missing_of",
+    "write_submission",
+]
