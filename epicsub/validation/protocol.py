@@ -29,6 +29,8 @@ class Protocol(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: str = Field(min_length=1)
+    training_list: str
+    """the labelled list whose class frequencies `--fill prior` takes"""
     validation: SegmentList
     """the labelled list that is scored"""
     test: SegmentList
