@@ -111,15 +111,14 @@ class MMIR(nn.Module):
         self.tau = {"source": tau_source, "target": tau_target}
         self.gamma, self.double_dqn = gamma, double
         self.replay_batch, self.sync_every = replay_batch, sync_every
-        # Before the agents: with one seed they start as those of `Adversarial` do.
+        # Before the agents: with one seed they start as those of `Adversarial` do. And every agent is made, chosen or
+        # not, so that an agent starts the same whichever others are on.
         self.discriminators = discriminators(feature_dims, discriminator_hidden)
-        self.agents = nn.ModuleDict(
-            {
-                name: Agent(candidates, feature_dims[name.rpartition("_")[0]], replay_size, q_hidden)
-                for name in every_agent
-                if name in chosen
-            }
-        )
+        made = {
+            name: Agent(candidates, feature_dims[name.rpartition("_")[0]], replay_size, q_hidden)
+            for name in every_agent
+        }
+        self.agents = nn.ModuleDict({name: agent for name, agent in made.items() if name in chosen})
 
     def alignment_parameters(self) -> Iterable[nn.Parameter]:
         """Of the discriminators: they are stepped with the backbone."""
@@ -155,6 +154,7 @@ class MMIR(nn.Module):
         alignment, agents = [], []
         logs: dict[str, float | Tensor] = {"reversal": lam}
         removed: dict[str, Tensor] = {}
+        draws = self._generators(generator)
         for modality, discriminator in self.discriminators.items():
             features = {"source": source[modality].float(), "target": target[modality].float()}
             p = {domain: target_probabilities(discriminator, f_BD) for domain, f_BD in features.items()}
@@ -167,10 +167,10 @@ class MMIR(nn.Module):
                     continue
                 agent = _agent(self.agents[name])
                 delta_B = relevance(p[domain], domain)
-                removed[name], figures = self._refine(agent, f_BD, delta_B, self.tau[domain], generator)
+                removed[name], figures = self._refine(agent, f_BD, delta_B, self.tau[domain], draws[name])
                 logs.update({f"{name}/{figure}": value for figure, value in figures.items()})
                 kept[domain] = f_BD[_complement(removed[name], len(f_BD))]
-                loss = agent.loss(self.replay_batch, self.gamma, self.double_dqn, generator)
+                loss = agent.loss(self.replay_batch, self.gamma, self.double_dqn, draws[name])
                 if loss is not None:
                     agents.append(loss)
             alignment.append(domain_loss(discriminator, kept["source"], kept["target"], lam))
@@ -209,6 +209,12 @@ class MMIR(nn.Module):
             "epsilon": epsilon,
         }
         return torch.cat(picked).sort().values, figures
+
+    def _generators(self, generator: torch.Generator) -> dict[str, torch.Generator]:
+        """One generator an agent, so that its draws do not depend on which others are on."""
+        names = [f"{modality}_{domain}" for modality in self.feature_dims for domain in ("source", "target")]
+        seeds = torch.randint(2**62, (len(names),), generator=generator).tolist()
+        return {name: torch.Generator().manual_seed(seed) for name, seed in zip(names, seeds, strict=True)}
 
     def exploration(self, agent: Agent) -> float:
         """Probability of a random pick in this agent's next episodes."""
