@@ -41,15 +41,15 @@ KITCHENS = {
                    sleeve=(70, 90, 60), zoom=0.97, tint=(1.04, 1.0, 0.95), height=0.02, tilt=3.0),
     "P04": Kitchen(worktop=(186, 160, 128), second=(160, 120, 90), texture="speckle", skin=(150, 102, 76),
                    sleeve=(90, 84, 76), light=0.95, hue=4.0, height=-0.02, tilt=-3.0),
-    "P05": Kitchen(worktop=(92, 108, 128), second=(56, 66, 86), texture="tiles", skin=(206, 150, 118),
-                   sleeve=(190, 190, 186), light=0.68, tint=(0.86, 0.97, 1.16), gradient=(0.35, 0.1), hue=14.0,
-                   vivid=0.75, zoom=0.8, tilt=9.0, shear=0.14, height=0.09, shake=0.011),
-    "P06": Kitchen(worktop=(70, 96, 100), second=(110, 140, 140), texture="marble", skin=(164, 112, 84),
-                   sleeve=(44, 44, 52), light=0.74, tint=(0.84, 1.02, 1.1), gradient=(-0.3, 0.2), hue=-12.0,
-                   vivid=0.7, zoom=0.84, tilt=-10.0, shear=-0.1, height=0.1, shake=0.013),
-    "P07": Kitchen(worktop=(104, 100, 128), second=(70, 66, 96), texture="stripes", skin=(232, 184, 152),
-                   sleeve=(120, 60, 110), light=0.7, tint=(0.9, 0.95, 1.14), gradient=(0.2, -0.25), hue=12.0,
-                   vivid=0.8, zoom=0.78, tilt=8.0, shear=0.12, height=0.07, shake=0.012),
+    "P05": Kitchen(worktop=(122, 126, 128), second=(88, 92, 102), texture="tiles", skin=(206, 150, 118),
+                   sleeve=(170, 170, 166), light=0.84, tint=(0.94, 0.99, 1.07), gradient=(0.25, 0.1), hue=5.0,
+                   vivid=0.9, zoom=0.8, tilt=11.0, shear=0.16, height=0.08, shake=0.012),
+    "P06": Kitchen(worktop=(112, 126, 120), second=(142, 156, 150), texture="marble", skin=(164, 112, 84),
+                   sleeve=(44, 44, 52), light=0.86, tint=(0.93, 1.01, 1.05), gradient=(-0.25, 0.15), hue=-5.0,
+                   vivid=0.88, zoom=0.82, tilt=-12.0, shear=-0.14, height=0.1, shake=0.014),
+    "P07": Kitchen(worktop=(128, 124, 134), second=(104, 100, 116), texture="stripes", skin=(232, 184, 152),
+                   sleeve=(120, 60, 110), light=0.85, tint=(0.95, 0.98, 1.06), gradient=(0.15, -0.2), hue=4.0,
+                   vivid=0.9, zoom=0.78, tilt=10.0, shear=0.14, height=0.07, shake=0.013),
 }  # fmt: skip
 PLAIN = Kitchen(worktop=(180, 160, 135), second=(150, 127, 105), texture="speckle")
 
@@ -119,7 +119,8 @@ def _paint_clutter(picture: np.ndarray, random: np.random.Generator) -> None:
     angle = random.uniform(0, 2 * np.pi)
     far = random.uniform(0.48, 0.75)
     centre = (round(pixels / 2 + far * unit * np.cos(angle)), round(pixels / 2 + far * unit * np.sin(angle)))
-    colour = tuple(int(c) for c in random.integers(40, 220, 3))
+    gray = random.uniform(70, 190)
+    colour = tuple(int(c) for c in np.clip(gray + random.normal(0, 22, 3), 0, 255))  # duller than any object
     size = random.uniform(0.05, 0.12) * unit
     if random.random() < 0.5:
         cv2.circle(picture, centre, round(size), colour, -1, cv2.LINE_AA)

@@ -39,9 +39,9 @@ def take(phase: float, reach: float) -> list[Layer]:
     y = reach * (1.1 * share - 0.55)
     size = 0.85 + 0.3 * share
     if phase < 0.75:
-        return [Layer("noun", 0.0, y, 0, size, size), Layer("hand", 0.12, y + 0.12)]
+        return [Layer("noun", 0.0, y, 0, size, size), Layer("hand", 0.18, y + 0.2)]
     back = (phase - 0.75) / 0.25
-    return [Layer("noun", 0.0, -0.55 * reach, 0, 0.85, 0.85), Layer("hand", 0.12, reach * (0.55 - 1.1 * back) + 0.12)]
+    return [Layer("noun", 0.0, -0.55 * reach, 0, 0.85, 0.85), Layer("hand", 0.18, reach * (0.55 - 1.1 * back) + 0.2)]
 
 
 def put(phase: float, reach: float) -> list[Layer]:
@@ -51,12 +51,12 @@ def put(phase: float, reach: float) -> list[Layer]:
 
 def open_(phase: float, reach: float) -> list[Layer]:
     """The halves of the object slide apart and show a dark inside; the hand goes with the right one."""
-    wide = reach * 0.5 * phase
+    wide = reach * 0.8 * phase
     return [
-        Layer("gap", 0.0, 0.0, 0, 0.35 + 2.2 * wide, 1.0),
+        Layer("gap", 0.0, 0.0, 0, 0.1 + 4.6 * wide, 1.0),
         Layer("noun-left", -wide, 0.0),
         Layer("noun-right", wide, 0.0),
-        Layer("hand", wide + 0.16, 0.1),
+        Layer("hand", wide + 0.2, 0.16),
     ]
 
 
@@ -68,7 +68,8 @@ def close(phase: float, reach: float) -> list[Layer]:
 def wash(phase: float, reach: float) -> list[Layer]:
     """The hand rubs from side to side over the object that lies still, in foam."""
     x = 0.55 * reach * sin(2 * pi * phase)
-    return [Layer("noun", 0.0, 0.0), Layer("foam", 0.5 * x, -0.05, 25 * sin(2 * pi * phase)), Layer("hand", x, 0.08)]
+    foam = Layer("foam", 0.5 * x, -0.05, 25 * sin(2 * pi * phase))
+    return [Layer("noun", 0.0, 0.0), foam, Layer("hand", x + 0.06, 0.14)]
 
 
 def cut(phase: float, reach: float) -> list[Layer]:
@@ -97,16 +98,16 @@ def pour(phase: float, reach: float) -> list[Layer]:
 def shake(phase: float, reach: float) -> list[Layer]:
     """Hand and object together from side to side."""
     x = 0.5 * reach * sin(2 * pi * phase)
-    return [Layer("noun", x, 0.0), Layer("hand", x + 0.12, 0.12)]
+    return [Layer("noun", x, 0.0), Layer("hand", x + 0.18, 0.2)]
 
 
 def squeeze(phase: float, reach: float) -> list[Layer]:
     """The object is pressed flat and springs back under a hand that stays where it is."""
     press = 0.8 * reach * sin(2 * pi * phase)
-    return [Layer("noun", 0.0, 0.0, 0, 1.0 - press, 1.0 + press), Layer("hand", 0.1, 0.1)]
+    return [Layer("noun", 0.0, 0.0, 0, 1.0 - press, 1.0 + press), Layer("hand", 0.16, 0.18)]
 
 
 MOTIONS = {
-    0: Verb(take, 2.0), 1: Verb(put, 2.0), 2: Verb(wash, 2.6), 3: Verb(open_, 2.0), 4: Verb(close, 2.0),
+    0: Verb(take, 2.0), 1: Verb(put, 2.0), 2: Verb(wash, 2.6), 3: Verb(open_, 2.3), 4: Verb(close, 2.3),
     7: Verb(cut, 2.6), 10: Verb(mix, 2.0), 9: Verb(pour, 2.2), 15: Verb(shake, 3.2), 18: Verb(squeeze, 2.4),
 }  # fmt: skip
