@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from epicsub.data.synth import SynthSettings, make_kitchens
+from epicsub.data.synth.kitchens import KITCHENS, PLAIN, kitchen_of
 from epicsub.data.synth.motions import MOTIONS
 from epicsub.data.synth.plan import plan_videos
 from epicsub.data.synth.render import draw_frames
@@ -265,15 +266,27 @@ def test_take_and_put_are_each_other_backwards_and_so_are_open_and_close() -> No
                 assert mine[1:] == pytest.approx(other[1:])
 
 
-def test_no_shift_makes_target_kitchens_as_light_as_source_kitchens() -> None:
-    def brightness(shift: float) -> dict[str, float]:
-        settings = SynthSettings(**TINY | {"shift": shift})
-        videos = {video.split: video for video in plan_videos(settings)}
-        return {s: float(next(draw_frames(videos[s], settings)).mean()) for s in ("train", "validation")}
+def test_shift_moves_target_kitchens_from_the_plain_one_and_leaves_source_kitchens() -> None:
+    drawn = KITCHENS["P05"]
+    for shift in (0.0, 0.5, 1.0):
+        kitchen = kitchen_of("P05", shift)
+        assert kitchen.zoom == pytest.approx(PLAIN.zoom + shift * (drawn.zoom - PLAIN.zoom))
+        assert kitchen.tint == pytest.approx([p + shift * (d - p) for p, d in zip(PLAIN.tint, drawn.tint, strict=True)])
+        assert np.abs(np.subtract(kitchen.worktop, PLAIN.worktop)).max() == pytest.approx(
+            shift * np.abs(np.subtract(drawn.worktop, PLAIN.worktop)).max(), abs=1
+        )
+    assert kitchen_of("P05", 0.0).texture == PLAIN.texture
+    assert kitchen_of("P05", 1.0) == drawn
+    assert kitchen_of("P01", 0.7) == KITCHENS["P01"]
 
-    alike, apart = brightness(0.0), brightness(1.0)
-    assert abs(alike["train"] - alike["validation"]) < 35
-    assert apart["train"] - apart["validation"] > 50
+
+def test_shift_makes_target_pictures_darker() -> None:
+    def brightness(shift: float) -> float:
+        settings = SynthSettings(**TINY | {"shift": shift})
+        video = next(video for video in plan_videos(settings) if video.split == "validation")
+        return float(next(draw_frames(video, settings)).mean())
+
+    assert brightness(0.0) - brightness(1.0) > 25
 
 
 def test_settings_are_kept_beside_the_data(kitchens: Path) -> None:
