@@ -36,8 +36,13 @@ class StepSampler(Sampler[list[Draw]]):
         seed: int,
         first_step: int,
         last_step: int,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
-        """Sizes are numbers of segments, batches are clips a step, `seed` not negative."""
+        """Sizes are numbers of segments, batches are clips a step over all `ranks` processes, `seed` not negative.
+
+        Process `rank` gets every `ranks`-th draw of each domain, so that together they draw what one would have.
+        """
         sizes = [source_size, *target_sizes] if source_batch else list(target_sizes)
         if min(sizes, default=0) < 1 or min(source_batch, target_batch, seed) < 0 or not 0 <= first_step <= last_step:
             raise ValueError(
@@ -53,16 +58,20 @@ class StepSampler(Sampler[list[Draw]]):
         self.seed = seed
         self.first_step = first_step
         self.last_step = last_step
+        self.rank = rank
+        self.ranks = ranks
 
     def __len__(self) -> int:
         return self.last_step - self.first_step
 
     def __iter__(self) -> Iterator[list[Draw]]:
         for step in range(self.first_step, self.last_step):
-            yield self.draws(step)
+            draws = self.draws(step)
+            source, target = draws[: self.source_batch], draws[self.source_batch :]
+            yield [*source[self.rank :: self.ranks], *target[self.rank :: self.ranks]]
 
     def draws(self, step: int) -> list[Draw]:
-        """The draws of one step."""
+        """The draws of one step, of all processes."""
         chosen = [
             (SOURCE, 0, index)
             for index in self._run(SOURCE, 0, self.source_size, step * self.source_batch, self.source_batch)

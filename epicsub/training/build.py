@@ -79,9 +79,19 @@ def clip_source_of(recipe: Recipe, root: DataRoot) -> ClipSource:
 
 
 def training_loader(
-    recipe: Recipe, root: DataRoot, source: list[Segment], target: list[list[Segment]], stage: int, first_step: int
+    recipe: Recipe,
+    root: DataRoot,
+    source: list[Segment],
+    target: list[list[Segment]],
+    stage: int,
+    first_step: int,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> DataLoader:
-    """Batches of one stage from `first_step` on; the same step gives the same batch whatever came before."""
+    """Batches of one stage from `first_step` on; the same step gives the same batch whatever came before.
+
+    Of several processes each gets its share of the recipe's batch.
+    """
     data, settings = recipe.data, recipe.train.stages[stage]
     target = target if settings.target_batch else []
     augment = data.augment
@@ -111,6 +121,8 @@ def training_loader(
         seed=recipe.seed * 1000 + stage,
         first_step=first_step,
         last_step=settings.steps,
+        rank=rank,
+        ranks=ranks,
     )
     return make_loader(clips, batch_sampler=sampler, collate=collate, workers=data.workers)
 
@@ -131,11 +143,12 @@ def view_loader(recipe: Recipe, root: DataRoot, segments: list[Segment], views: 
     return make_loader(clips, batch_size=recipe.evaluation.batch_size, workers=data.workers)
 
 
-def seed_everything_for(seed: int, step: int) -> torch.Generator:
+def seed_everything_for(seed: int, step: int, rank: int = 0) -> torch.Generator:
     """Seed torch for one step (dropout) and give a generator for the adaptation's own draws.
 
     Each step starts from its own seed, so a resumed run needs no random state, and two methods on the same seed see
     the same dropout masks whatever the agents drew in between.
     """
-    torch.manual_seed((seed * 1_000_003 + step) * 2 + 1)
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 2)
+    own = ((seed * 1_000_003 + step) * 4096 + rank) * 2
+    torch.manual_seed(own + 1)
+    return torch.Generator().manual_seed(own)

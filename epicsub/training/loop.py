@@ -6,7 +6,7 @@ and resumed ends where the uninterrupted one does.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,8 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
     state = set_up(recipe, fabric, resumed)
     log = RunLog(folder, state.step) if fabric.is_global_zero else None
     total = total_steps(recipe)
-    for step, stage, batch in track(steps_from(recipe, domains, state.step), recipe.name, total, state.step):
+    steps = steps_from(recipe, domains, state.step, fabric)
+    for step, stage, batch in track(steps, recipe.name, total, state.step) if log else steps:
         state.model.train()
         figures = train_step(fabric, recipe, stage, state, fabric.to_device(batch), step)
         state.step += 1
@@ -128,14 +129,17 @@ def set_up(recipe: Recipe, fabric: Fabric, resumed: Checkpoint | None) -> State:
     return state
 
 
-def steps_from(recipe: Recipe, domains: Domains, done: int) -> Iterator[tuple[tuple[int, int], Stage, dict]]:
-    """Yield ((stage index, step within it), stage, batch) for every step that is still to do."""
+def steps_from(
+    recipe: Recipe, domains: Domains, done: int, fabric: Fabric
+) -> Iterator[tuple[tuple[int, int], Stage, dict]]:
+    """Yield ((stage index, step within it), stage, this process's share of the batch) for every step still to do."""
+    ranks = (fabric.global_rank, fabric.world_size)
     for index, stage in enumerate(recipe.train.stages):
         first = min(done, stage.steps)
         done -= first
         if first == stage.steps:
             continue
-        loader = training_loader(recipe, domains.root, domains.source, domains.target, index, first)
+        loader = training_loader(recipe, domains.root, domains.source, domains.target, index, first, *ranks)
         for step, batch in enumerate(loader, start=first):
             yield (index, step), stage, batch
 
@@ -144,7 +148,7 @@ def train_step(
     fabric: Fabric, recipe: Recipe, stage: Stage, state: State, batch: dict, step: tuple[int, int]
 ) -> dict[str, Tensor | float]:
     """One optimiser step of Eq 11 (no target in the batch) or Eq 12; returns the figures to log."""
-    generator = seed_everything_for(recipe.seed, state.step)
+    generator = seed_everything_for(recipe.seed, state.step, fabric.global_rank)
     learning_rate = scheduled_rate(stage, step[1])
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
@@ -165,11 +169,13 @@ def train_step(
     refuse_non_finite(loss, adapted, batch, state.step + 1)
 
     fabric.backward(loss)
+    if state.adaptation is not None:
+        average_gradients(fabric, state.adaptation.alignment_parameters())
     if recipe.train.clip_grad is not None:
         fabric.clip_gradients(state.model, state.optimizer, max_norm=recipe.train.clip_grad)
     state.optimizer.step()
     if adapted is not None and state.adaptation is not None:
-        step_agents(state, adapted)
+        step_agents(fabric, state, adapted)
     return figures_of(output, source, classification, adapted, learning_rate)
 
 
@@ -178,13 +184,25 @@ def alignment_weight(recipe: Recipe) -> float:
     return 0.0 if recipe.adaptation.method == "source_only" else recipe.adaptation.loss_weight
 
 
-def step_agents(state: State, adapted: AdaptationLosses) -> None:
+def step_agents(fabric: Fabric, state: State, adapted: AdaptationLosses) -> None:
     """Step the agents on their own loss (Eq 7), apart from the model's."""
     if adapted.agents is not None and state.agent_optimizer is not None:
         state.agent_optimizer.zero_grad(set_to_none=True)
         adapted.agents.backward()
+        average_gradients(fabric, state.adaptation.agent_parameters())  # type: ignore[union-attr]
         state.agent_optimizer.step()
     state.adaptation.after_step(state.step)  # type: ignore[union-attr]
+
+
+def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
+    """Average over processes what DistributedDataParallel does not wrap: discriminators and agents.
+
+    Each process keeps its own replay pool and refines its own share of the batch.
+    """
+    if fabric.world_size > 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = fabric.all_reduce(parameter.grad, reduce_op="mean")
 
 
 def refuse_non_finite(loss: Tensor, adapted: AdaptationLosses | None, batch: dict, step: int) -> None:

@@ -59,7 +59,7 @@ def folder_problems(folder: Path) -> list[str]:
     try:
         with written_whole(folder / "writable"):
             pass
-        (folder / "writable").unlink()
+        (folder / "writable").unlink(missing_ok=True)
     except OSError as error:
         return [f"{folder}: cannot be written ({error.strerror}); choose another folder with --out"]
     return []
@@ -89,6 +89,13 @@ def batch_problems(loaded: LoadedRecipe, source: int, target: list[int]) -> list
             if batch > segments:
                 where = f"train.stages.{index}.{key}"
                 problems.append(f"{loaded.where(where)}  {where}: {batch} clips a step, but the lists have {segments}")
+            sets = loaded.recipe.adaptation.candidates if loaded.recipe.adaptation.method == "mmir" else 1
+            share = loaded.recipe.train.devices * (sets if stage.target_batch else 1)
+            if batch % share:
+                problems.append(
+                    f"{loaded.where(where)}  {where}: {batch} clips a step do not divide over "
+                    f"train.devices={loaded.recipe.train.devices}: make it a multiple of {share}"
+                )
     return problems
 
 
