@@ -1,0 +1,84 @@
+"""The loop's pieces: schedules, metrics after a resume, what differs between two recipes, the checkpoint's story."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from epicsub.errors import TrainingError
+from epicsub.recipe import Stage, load_recipe
+from epicsub.training.build import model_of, seed_everything_for
+from epicsub.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from epicsub.training.logs import RunLog, read_metrics
+from epicsub.training.loop import due, scheduled_rate
+from epicsub.training.preflight import differences
+
+
+def test_cosine_with_warm_up_passes_through_its_landmarks() -> None:
+    stage = Stage(steps=110, learning_rate=0.4, source_batch=1, schedule="cosine", warmup_steps=10)
+    assert scheduled_rate(stage, 0) == pytest.approx(0.04)
+    assert scheduled_rate(stage, 9) == pytest.approx(0.4)
+    assert scheduled_rate(stage, 10) == pytest.approx(0.4)
+    assert scheduled_rate(stage, 60) == pytest.approx(0.2)
+    assert scheduled_rate(stage, 109) == pytest.approx(0.2 * (1 + math.cos(math.pi * 0.99)))
+
+
+def test_constant_rate_is_constant() -> None:
+    stage = Stage(steps=10, learning_rate=0.4, source_batch=1)
+    assert {scheduled_rate(stage, step) for step in range(10)} == {0.4}
+
+
+@pytest.mark.parametrize(("step", "expected"), [(3, True), (4, False), (6, True), (7, True)])
+def test_due_at_multiples_and_at_the_end(step: int, expected: bool) -> None:
+    assert due(3, step, 7) is expected
+    assert due(None, step, 7) is False
+
+
+def test_metrics_after_the_resumed_step_and_half_lines_are_dropped(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    for step in (1, 2, 3):
+        log.write("train", step, {"loss": 1.0 / step})
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "st')
+    RunLog(tmp_path, resumed_step=2).close()
+    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
+
+
+def test_differences_name_leaves() -> None:
+    before = {"a": {"b": [1, 2]}, "c": 1}
+    assert differences(before, {"a": {"b": [1, 3]}, "c": 1}) == {"a.b.1": (2, 3)}
+    assert differences(before, {"a": {"b": [1]}, "c": 1}) == {"a.b": ([1, 2], [1])}
+    assert differences(before, before) == {}
+
+
+def test_seeds_differ_by_step_rank_and_seed() -> None:
+    draws = set()
+    for seed in range(3):
+        for step in range(3):
+            for rank in range(2):
+                generator = seed_everything_for(seed, step, rank)
+                draws.add((torch.rand(1).item(), torch.rand(1, generator=generator).item()))
+    assert len({value for pair in draws for value in pair}) == 2 * 3 * 3 * 2
+
+
+def test_a_checkpoint_tells_its_story_and_loads_as_weights_only(tmp_path: Path, repository: Path) -> None:
+    recipe = load_recipe(repository / "recipes" / "tiny" / "source_only.yaml", ["model.width=0.0625"]).recipe
+    model = model_of(recipe, weights=False)
+    told = Checkpoint(
+        recipe=recipe.model_dump(mode="json"), seed=3, step=7, steps=9, lists={"a.csv": "00"}, scores={"x": 1.0},
+        model=model.state_dict(), commit="abc",
+    )  # fmt: skip
+    save_checkpoint(tmp_path / "x.pth", told)
+    torch.load(tmp_path / "x.pth", weights_only=True)
+    read = load_checkpoint(tmp_path / "x.pth")
+    assert (read.seed, read.step, read.steps, read.commit, read.lists) == (3, 7, 9, "abc", {"a.csv": "00"})
+    assert not read.finished
+    assert read.model.keys() == told.model.keys()
+
+
+def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    torch.save({"epicsub_checkpoint": 1, "classes": {"verb": 8, "noun": 0}}, tmp_path / "x.pth")
+    with pytest.raises(TrainingError, match="8"):
+        load_checkpoint(tmp_path / "x.pth")
