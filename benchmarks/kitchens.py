@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     epicsub("data", "synth", str(arguments.kitchens))
-    epicsub("data", "flow", "--data", str(arguments.kitchens))
+    epicsub("data", "flow", "--bound", "4", "--data", str(arguments.kitchens))
     lists = labelled_lists(arguments.kitchens / "annotations", arguments.kitchens / "answers" / "outliers.csv")
     scores: dict[str, dict[str, list[float]]] = {}
     for seed in arguments.seeds:

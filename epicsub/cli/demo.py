@@ -17,7 +17,7 @@ def demo(folder: Annotated[Path, typer.Option(help="Where the kitchens go.")] = 
     data = ["--data", str(folder)]
     runs = [f"outputs/tiny_{name}" for name in RECIPES]
     call("data", "synth", str(folder))
-    call("data", "flow", *data)
+    call("data", "flow", "--bound", "4", *data)
     for name in RECIPES:
         call("train", f"recipes/tiny/{name}.yaml", *data)
     call("submit", "--ensemble", *runs, "--tta", "2x1", "--name", "demo", *data)
