@@ -4,6 +4,7 @@ Shape legend: B batch, V views, C channels (rgb 3, flow 2), T frames, S side of 
 """
 
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -204,11 +205,16 @@ def workers_of_machine() -> int:
 class ClipLoader(DataLoader):
     """A DataLoader that raises a worker's DataError as itself.
 
-    torch would raise it with the worker's traceback as its message, and only the first of a batch.
+    torch would raise it with the worker's traceback as its message, and only the first of a batch. It would also wait
+    five seconds for each worker when an exception keeps the loader until the garbage collector takes it, because the
+    collector closes the queues before the loader can say goodbye. A finalizer, which keeps them, says it in time.
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is what a loop needs
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        if self.num_workers and not hasattr(self, "_goodbye"):  # workers persist: there is one iterator
+            self._goodbye = weakref.finalize(self, _stop_workers, batches, os.getpid())
+        for batch in batches:
             if isinstance(batch, _Problem):
                 raise DataError(batch.message)
             yield batch
@@ -253,6 +259,11 @@ def _stack_clips(clips: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Te
         modality: torch.stack([clip[modality].movedim(-4, -1) for clip in clips]).movedim(-1, -4)
         for modality in clips[0]
     }
+
+
+def _stop_workers(batches: Any, process: int) -> None:
+    if os.getpid() == process:  # not in a forked worker, which has a copy of this finalizer
+        batches._shutdown_workers()
 
 
 def _one_thread(worker: int) -> None:

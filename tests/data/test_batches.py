@@ -1,0 +1,102 @@
+"""The draws of a step depend on seed and step alone, cover each list evenly, and share a batch in balance."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from epicsub.data.batches import StepSampler
+
+
+def sampler(**changes):
+    given_ = {"source_size": 20, "target_sizes": [7, 30], "source_batch": 6, "target_batch": 6, "seed": 3}
+    return StepSampler(**({"first_step": 0, "last_step": 40} | given_ | changes))
+
+
+def test_resumed_in_the_middle_draws_the_same():
+    whole = list(sampler())
+    assert len(whole) == len(sampler()) == 40
+    for first in (1, 17, 39):
+        resumed = sampler(first_step=first)
+        assert len(resumed) == 40 - first
+        assert list(resumed) == whole[first:]
+    assert list(sampler(first_step=40)) == []
+
+
+def test_seed_changes_order_and_seeds():
+    ours, theirs = list(sampler()), list(sampler(seed=4))
+    assert [d[:3] for d in ours[0]] != [d[:3] for d in theirs[0]]
+    assert not {d.seed for step in ours for d in step} & {d.seed for step in theirs for d in step}
+
+
+def test_seeds_of_draws_differ():
+    seeds = [draw.seed for step in sampler() for draw in step]
+    assert len(set(seeds)) == len(seeds) == 40 * 12
+    assert all(seed >= 0 for seed in seeds)
+
+
+def test_source_comes_first_and_is_the_same_without_target():
+    """The control without adaptation sees the same source clips in the same order."""
+    with_target, without = list(sampler()), list(sampler(target_sizes=[], target_batch=0))
+    for step, control in zip(with_target, without, strict=True):
+        assert [draw.domain for draw in step] == [0] * 6 + [1] * 6
+        assert [draw[:3] for draw in step[:6]] == [draw[:3] for draw in control]
+        assert step[0].seed == control[0].seed
+
+
+def test_every_epoch_is_a_permutation():
+    indices = [
+        draw.segment_index for step in sampler(source_batch=6, source_size=20) for draw in step if not draw.domain
+    ]
+    epochs = [indices[begin : begin + 20] for begin in range(0, 240, 20)]
+    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(1, 20), st.integers(0, 1000))
+def test_target_lists_share_equally_whatever_their_lengths(sizes, batch, seed):
+    lists = len(sizes)
+    steps = list(sampler(target_sizes=sizes, target_batch=batch, seed=seed, last_step=2 * lists))
+    total = Counter()
+    drawn = {number: [] for number in range(lists)}
+    for step in steps:
+        targets = [draw for draw in step if draw.domain == 1]
+        counts = Counter(draw.list_index for draw in targets)
+        assert len(targets) == batch
+        assert max(counts.values()) - min(counts.get(number, 0) for number in range(lists)) <= 1
+        total += counts
+        for draw in targets:
+            drawn[draw.list_index].append(draw.segment_index)
+    assert all(total[number] == 2 * batch for number in range(lists))  # in turn: equal after as many steps as lists
+    for number, size in enumerate(sizes):
+        whole = drawn[number][: len(drawn[number]) // size * size]
+        assert all(sorted(whole[i : i + size]) == list(range(size)) for i in range(0, len(whole), size))
+
+
+def test_odd_one_alternates():
+    counts = [Counter(draw.list_index for draw in step if draw.domain) for step in sampler(target_batch=5)]
+    assert [step[0] for step in counts[:4]] in ([3, 2, 3, 2], [2, 3, 2, 3])
+
+
+def test_batch_larger_than_a_list():
+    first = sampler(source_size=4, source_batch=10).draws(0)
+    assert Counter(draw.segment_index for draw in first if not draw.domain).most_common(4)[-1][1] >= 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"source_size": 0},
+        {"target_sizes": [3, 0]},
+        {"target_sizes": []},
+        {"target_batch": 0},
+        {"source_batch": -1},
+        {"seed": -1},
+        {"first_step": 41},
+    ],
+)
+def test_impossible_settings(wrong):
+    with pytest.raises(ValueError, match=r"source|target"):
+        sampler(**wrong)
