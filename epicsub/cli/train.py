@@ -1,5 +1,6 @@
 """epicsub train: a recipe becomes a run."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,9 @@ def train(
     root = data_root(data, loaded.recipe.data.root)
     folder = out or Path("outputs") / loaded.recipe.name
 
+    from epicsub.data.lengths import lengths_note
     from epicsub.files import write_text
+    from epicsub.training.build import clip_seconds
     from epicsub.training.loop import fit, total_steps
     from epicsub.training.preflight import prepare, resumable
 
@@ -35,13 +38,21 @@ def train(
     evaluate = evaluator(loaded, root)
     checkpoint = resumable(loaded.recipe, domains, folder) if resume else None
     targets = ", ".join(map(str, map(len, domains.target))) or "no"
-    typer.echo(
-        f"{loaded.recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments"
-    )
+    say(f"{loaded.recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments")
+    every = [*domains.source, *(segment for part in domains.target for segment in part)]
+    say(lengths_note(root, every, clip_seconds(loaded.recipe)))
+    if loaded.recipe.data.skip:
+        say(f"segments named in {loaded.recipe.data.skip} are left out")
     if checkpoint:
-        typer.echo(f"going on at step {checkpoint.step} of {total_steps(loaded.recipe)} ({folder / 'last.pth'})")
+        say(f"going on at step {checkpoint.step} of {total_steps(loaded.recipe)} ({folder / 'last.pth'})")
     write_text(folder / "recipe.yaml", loaded.to_yaml())
-    typer.echo(f"wrote {fit(loaded.recipe, domains, folder, evaluate, checkpoint)}")
+    say(f"wrote {fit(loaded.recipe, domains, folder, evaluate, checkpoint)}")
+
+
+def say(text: str) -> None:
+    """Print once, not in every process of a run over several devices."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        typer.echo(text)
 
 
 def evaluator(loaded: "LoadedRecipe", root: "DataRoot") -> "Evaluate | None":

@@ -1,5 +1,6 @@
 """What `validate`, `predict` and `submit` are pointed at: a checkpoint, a run, or a file of predictions."""
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -8,13 +9,14 @@ import torch
 from torch import nn
 
 from epicsub.data.annotations import Segment
+from epicsub.data.lengths import lengths_note
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views, parse_views
 from epicsub.errors import EpicsubError, InferenceError
 from epicsub.inference.predict import predict
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
-from epicsub.training.build import model_of, view_loader
+from epicsub.training.build import clip_seconds, model_of, view_loader
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import chosen_file
 from epicsub.training.preflight import missing_files
@@ -133,6 +135,7 @@ def predictions_of(
     missing = missing_files(root, segments, tuple(trained.recipe.data.modalities))
     if missing:
         raise InferenceError("\n".join(missing) + f"\n({len(missing)} problems, nothing was predicted)")
+    print(lengths_note(root, segments, clip_seconds(trained.recipe)), file=sys.stderr)
     chosen = views or parse_views(trained.recipe.evaluation.views)
     loader = view_loader(trained.recipe, root, segments, chosen)
     return predict(trained.model, loader, len(loader), device, f"{target.name} ({chosen})")

@@ -78,6 +78,11 @@ def clip_source_of(recipe: Recipe, root: DataRoot) -> ClipSource:
     return ClipSource(root, tuple(recipe.data.modalities), recipe.data.decoder, OPEN_READERS)
 
 
+def clip_seconds(recipe: Recipe) -> float | None:
+    """Seconds that a dense clip covers; None where frames are spread over the whole segment."""
+    return None if recipe.data.stride is None else recipe.data.frames * recipe.data.stride
+
+
 def training_loader(
     recipe: Recipe,
     root: DataRoot,

@@ -1,0 +1,25 @@
+"""Segments whose length or end is out of the ordinary: sampled all the same, and told."""
+
+from collections.abc import Iterable
+
+from epicsub.data.annotations import Segment, read_video_info
+from epicsub.data.root import DataRoot
+
+
+def lengths_note(root: DataRoot, segments: Iterable[Segment], clip_seconds: float | None) -> str:
+    """One sentence on segments shorter than a clip, which repeat frames, and past their video's end, which are cut.
+
+    Args:
+        root: where `EPIC_100_video_info.csv` lies; without it the ends are not known beforehand, and the note says so.
+        segments: of one or several lists.
+        clip_seconds: what a dense clip covers, or None where frames are spread over the whole segment.
+    """
+    segments = list(segments)
+    short = sum(clip_seconds is not None and s.stop - s.start < clip_seconds for s in segments)
+    told = f"of {len(segments)} segments {short} are shorter than a clip and repeat frames evenly"
+    table = root.path / "annotations" / "EPIC_100_video_info.csv"
+    if not table.is_file():
+        return f"{told}; without {table.name} it is not known how many run past their video's end"
+    videos = read_video_info(table)
+    past = sum(s.video_id in videos and s.stop > videos[s.video_id].duration for s in segments)
+    return f"{told}, {past} run past their video's end and are cut there"
