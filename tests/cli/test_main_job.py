@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from epicsub.predictions import load_predictions
+
+pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 
 
 def test_validate_writes_coverage_and_scores(command, kitchens, run, work) -> None:

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
+
 TRAIN = ("train", "recipes/tiny/source_only.yaml", "data.workers=0", "train.log_every=1", "model.width=0.0625")
 
 

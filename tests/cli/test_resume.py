@@ -8,7 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
+
+pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 
 STEPS = 12
 
