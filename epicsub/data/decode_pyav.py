@@ -16,9 +16,9 @@ from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from epicsub.data.readers import HALF_MILLISECOND
 from epicsub.errors import DataError
 
-HALF_MILLISECOND = 0.0005
 LUMA_FORMATS = ("yuv420p", "yuvj420p", "gray", "nv12", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 # A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 frames skipped.
 FRAMES_A_SEEK_COSTS = 8

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from epicsub.data.readers import HALF_MILLISECOND
 from epicsub.errors import DataError
-
-HALF_MILLISECOND = 0.0005
 
 
 class TorchcodecReader:

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import torch
 
+from epicsub.data.readers import HALF_MILLISECOND
 from epicsub.errors import DataError
 
-HALF_MILLISECOND = 0.0005
 FRAME_FILE = re.compile(r"frame_(\d+)\.jpe?g", re.IGNORECASE)
 Place = Path | tuple[int, int]  # a file, or offset and size in the tar
 

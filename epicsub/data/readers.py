@@ -19,6 +19,7 @@ import torch
 from epicsub.errors import DataError
 
 DECODERS = ("torchcodec", "pyav", "decord")  # the fastest first
+HALF_MILLISECOND = 0.0005
 
 
 class FrameReader(Protocol):
