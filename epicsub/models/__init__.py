@@ -30,6 +30,7 @@ def build_i3d(
     weights: Mapping[str, str | None],
     width: float = 1.0,
     dropout: float = 0.5,
+    bn_momentum: float = 0.01,
 ) -> TwoStreamI3D:
     """One I3D stream a modality.
 
@@ -39,6 +40,7 @@ def build_i3d(
         weights: a published name, a file, or None for random ones, for every modality.
         width: share of the paper's channels; published weights are for 1.0.
         dropout: probability before the heads.
+        bn_momentum: share of a batch in the running statistics.
 
     Raises:
         ModelError: weights are not named for exactly the modalities, are not found, or do not fit.
@@ -53,6 +55,9 @@ def build_i3d(
         if name in WEIGHTS and width != 1.0:
             raise ModelError(f"weights {name} are for width 1.0, not {width}; with another width write null")
     model = TwoStreamI3D(modalities, width, dropout)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.momentum = bn_momentum
     for modality, name in weights.items():
         if load_weights and name is not None:
             load_i3d(model.stream(modality), find_weights(name))

@@ -113,6 +113,8 @@ class I3DModel(Section):
     """Share of the paper's channels in every layer; published weights need 1.0."""
     dropout: ShareBelowOne = 0.5
     """Probability of dropping a pooled feature [P]."""
+    bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Share of a batch in the running statistics; 0.01 as published, more where a run has few steps."""
     weights: dict[Modality, Text | None]
     """Initial weights of each modality: a published name, a file, or null for random ones."""
 
