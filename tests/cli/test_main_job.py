@@ -103,3 +103,27 @@ def test_the_real_clip_goes_the_whole_way(command, kitchens, run, shared_data, t
     predictions = load_predictions(out)
     assert len(predictions) == 8
     assert len({row.tobytes() for row in predictions.verb_logprobs}) == 8, "every segment its own prediction"
+
+
+def test_periodic_validation_keeps_the_best_by_the_recipes_rule(command, kitchens, work) -> None:
+    """With one of the two target lists alone; a run's folder then means its best checkpoint."""
+    words = [
+        "train.stages.0.steps=2", "train.stages.1.steps=4", "train.stages.0.source_batch=5",
+        "train.stages.1.source_batch=5", "train.stages.1.target_batch=5", "model.width=0.0625", "data.workers=0",
+        "data.target=[EPIC_100_validation.csv]", "evaluation.protocol=small.yaml", "train.evaluate_every=2",
+        "train.select=all_verb_accuracy_at_5", "--data", kitchens, "--out", "outputs/best",
+    ]  # fmt: skip
+    done = command("train", "recipes/tiny/adversarial.yaml", *words)
+    assert done.status == 0, done.err
+    assert "wrote outputs/best/best.pth" in done.out
+    lines = [json.loads(line) for line in (work / "outputs" / "best" / "metrics.jsonl").read_text().splitlines()]
+    scores = {line["step"]: line["all_verb_accuracy_at_5"] for line in lines if line["kind"] == "validation"}
+    assert sorted(scores) == [2, 4, 6]
+    best = torch.load(work / "outputs" / "best" / "best.pth", weights_only=True)
+    first_best = min(step for step, score in scores.items() if score == max(scores.values()))
+    assert best["step"] == first_best
+    assert best["scores"]["all_verb_accuracy_at_5"] == max(scores.values())
+    done = command("validate", "best", "--data", kitchens, "--protocol", "small.yaml", "--json", "best.json")
+    assert done.status == 0, done.err
+    again = json.loads((work / "best.json").read_text())["best"]["scores"]["all_verb_accuracy_at_5"]
+    assert again == max(scores.values()), "periodic validation is the same code as validate"
