@@ -33,8 +33,8 @@ class SynthSettings:
     heldout: int = 160  # labelled segments of other videos of the source kitchens
     validation: int = 240  # labelled segments of the target kitchens
     test: int = 160  # segments of the target kitchens, labels only in answers/
-    width: int = 72  # pixels, even
-    height: int = 54  # pixels, even
+    width: int = 96  # pixels, even
+    height: int = 72  # pixels, even
     verbs: int = 8  # how many of VERBS are drawn
     nouns: int = 6  # how many of NOUNS are drawn
     imbalance: float = 0.83  # each class has this share of the one before it
@@ -45,7 +45,7 @@ class SynthSettings:
     segments_per_video: int = 12
     irrelevant: float = 0.2  # share of source segments seen from another side, in another motion style
     outside: float = 0.2  # share of target segments whose verb no training list holds
-    shift: float = 0.4  # how far target kitchens are from source kitchens: 0 alike, 1 other colours altogether
+    shift: float = 0.45  # how far target kitchens are from source kitchens: 0 alike, 1 other colours altogether
     clutter: int = 5  # other things on the worktop
     jitter: float = 1.0  # shake of the camera, 1 as drawn
     noise: float = 4.0  # grey levels, standard deviation of the sensor's noise
