@@ -129,3 +129,10 @@ def test_without_load_weights_no_file_is_looked_for() -> None:
     with pytest.raises(ModelError, match="no such file"):
         build_model("i3d", ["rgb"], weights={"rgb": "nowhere/at_all.pt"}, width=0.0625)
     assert model.feature_dims == {"rgb": 64}
+
+
+def test_running_statistics_move_at_the_given_pace() -> None:
+    for settings, expected in (({}, 0.01), ({"bn_momentum": 0.2}, 0.2)):
+        model = build_model("i3d", ["rgb", "flow"], weights={"rgb": None, "flow": None}, width=0.0625, **settings)
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm3d)]
+        assert [norm.momentum for norm in norms] == [expected] * 57 * 2
