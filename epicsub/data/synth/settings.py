@@ -45,7 +45,7 @@ class SynthSettings:
     segments_per_video: int = 12
     irrelevant: float = 0.2  # share of source segments seen from another side, in another motion style
     outside: float = 0.2  # share of target segments whose verb no training list holds
-    shift: float = 0.45  # how far target kitchens are from source kitchens: 0 alike, 1 other colours altogether
+    shift: float = 0.7  # how far target kitchens are from source kitchens: 0 alike, 1 other colours altogether
     clutter: int = 5  # other things on the worktop
     jitter: float = 1.0  # shake of the camera, 1 as drawn
     noise: float = 4.0  # grey levels, standard deviation of the sensor's noise
