@@ -21,9 +21,7 @@ def doctor(data: DataOption = None) -> None:
         memory = torch.cuda.get_device_properties(index).total_memory / 2**30
         typer.echo(f"GPU {index}: {torch.cuda.get_device_name(index)}, {memory:.0f} GiB")
     if not torch.cuda.is_available():
-        typer.echo(
-            "GPU: none that torch can use; recipes/tiny runs on the processor, the full recipes would take weeks"
-        )
+        typer.echo("GPU: none that torch can use; recipes/tiny is made for the processor, the other recipes for a GPU")
     for name in ("torchcodec", "pyav", "decord"):
         try:
             typer.echo(f"decoder {name}: {'loads' if choose_decoder(name) else ''}")
