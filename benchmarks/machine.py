@@ -6,6 +6,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+import cv2
 import torch
 
 from epicsub.files import write_text
@@ -18,7 +19,7 @@ def write_figures(path: Path | None, figures: dict[str, float], **more: object) 
     machine = {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform(terse=True)}
     if torch.cuda.is_available():
         machine["gpu"] = torch.cuda.get_device_name()
-    versions = {name: version(name) for name in ("epicsub", "torch", "numpy", "av", "opencv-python-headless")}
+    versions = {name: version(name) for name in ("epicsub", "torch", "numpy", "av")} | {"opencv": cv2.__version__}
     content = {"machine": machine, "versions": versions | {"python": platform.python_version()}, "figures": figures}
     write_text(path, json.dumps(content | more, indent=1) + "\n")
 
