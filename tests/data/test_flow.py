@@ -210,8 +210,8 @@ def test_run_again_keeps_what_is_whole(root: Path) -> None:
 
 def test_flow_of_other_settings_is_refused_before_anything_is_computed(root: Path) -> None:
     flow_for_videos(root, ["P01_01"], workers=1)
-    with pytest.raises(DataError, match=r"P01_01\.mp4: bound 8\.0 there, 5\.0 asked, method dis there, tvl1 asked"):
-        flow_for_videos(root, ["P01_01", "P01_02"], bound=5, method="tvl1", workers=1)
+    with pytest.raises(DataError, match=r"P01_01\.mp4: bound 8\.0 there, 5\.0 asked"):
+        flow_for_videos(root, ["P01_01", "P01_02"], bound=5, workers=1)
     assert not (root / "flow" / "P01" / "P01_02.mp4").exists()
     assert flow_for_videos(root, ["P01_01", "P01_02"], bound=5, workers=1, overwrite=True).made == 2
 
