@@ -1,15 +1,10 @@
 """YAML text -> Recipe: typed, frozen, every problem told at once. No torch, no other file than the recipe's own."""
 
 from epicsub.recipe.load import ListedRecipe, LoadedRecipe, list_recipes, load_recipe, recipe_from_dict
-from epicsub.recipe.schema import (
-    AdversarialAdaptation,
-    FrameLSTMModel,
-    I3DModel,
-    MMIRAdaptation,
-    Recipe,
-    SourceOnly,
-    Stage,
-)
+from epicsub.recipe.schema import Recipe
+from epicsub.recipe.schema_adaptation import AdversarialAdaptation, MMIRAdaptation, SourceOnly
+from epicsub.recipe.schema_model import FrameLSTMModel, I3DModel
+from epicsub.recipe.schema_train import Stage
 
 __all__ = [
     "AdversarialAdaptation",

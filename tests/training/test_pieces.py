@@ -11,7 +11,8 @@ from epicsub.recipe import Stage, load_recipe
 from epicsub.training.build import model_of, seed_everything_for
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from epicsub.training.logs import RunLog, read_metrics
-from epicsub.training.loop import due, scheduled_rate
+from epicsub.training.loop import due
+from epicsub.training.step import scheduled_rate
 from epicsub.training.preflight import differences
 
 

@@ -1,0 +1,65 @@
+"""`data` of a recipe: which clips, and how they are cut from the videos. Tags as in schema.py."""
+
+from typing import Annotated, Literal
+
+from epicsub.recipe.base import (
+    FILLED_LIST,
+    LIST,
+    PAIR,
+    Count,
+    NotNegative,
+    Positive,
+    Section,
+    Share,
+    ShareAboveZero,
+    Text,
+    WholeNumber,
+)
+
+Modality = Literal["rgb", "flow"]
+
+
+class Augment(Section):
+    """Random changes of a training clip; the same for all its frames and modalities."""
+
+    crop: Literal["scale_jitter", "random_resized"]
+    """How the square is cut: TSN's 13 offsets at one of `scales` [C], or any place and shape of a share of the area."""
+    scales: Annotated[tuple[ShareAboveZero, ...], FILLED_LIST] | None = None
+    """Sides of the crop as shares of the short side (scale_jitter only); 1, .875, .75, .66 in [C]."""
+    area: Annotated[tuple[ShareAboveZero, ...], PAIR] | None = None
+    """Smallest and largest share of the picture's area (random_resized only)."""
+    flip: Share
+    """Probability of a mirrored clip; flow changes the sign of u with it. 0.5 in [C]."""
+    color_jitter: NotNegative = 0.0
+    """Largest relative change of brightness, contrast and saturation, rgb only; 0 is none."""
+
+
+class Data(Section):
+    """Which clips, and how they are cut from the videos."""
+
+    root: Text | None = None
+    """Data folder; null takes --data, $EPICSUB_DATA or data/."""
+    source: Annotated[tuple[Text, ...], FILLED_LIST]
+    """Labelled lists under annotations/."""
+    target: Annotated[tuple[Text, ...], LIST] = ()
+    """Lists under annotations/ to adapt to, without their labels, drawn from in balance; none = no adaptation."""
+    skip: Text | None = None
+    """File of narration ids to leave out, one a line; null leaves out none."""
+    modalities: Annotated[tuple[Modality, ...], FILLED_LIST]
+    """What the model sees, in this order."""
+    decoder: Literal["auto", "pyav", "torchcodec", "decord"] = "auto"
+    """What decodes the videos; auto takes the fastest that loads."""
+    frames: Count
+    """Frames of a clip."""
+    sampling: Literal["dense", "uniform"]
+    """dense: a window of frames * stride seconds; uniform: one frame from each equal part of the segment."""
+    stride: Positive | None = None
+    """Seconds between two frames (dense only); 1/30 s is every second frame at 60 frames a second [S]."""
+    short_side: Count
+    """Pixels of the picture's short side after resizing."""
+    size: Count
+    """Pixels of the square that the model sees."""
+    augment: Augment
+    """Random changes of a training clip."""
+    workers: WholeNumber | None = None
+    """Processes that decode; null chooses by the machine, 0 decodes in the training process."""
