@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from epicsub.adaptation.discriminator import discriminators, domain_accuracy, domain_loss, target_probabilities
-from epicsub.adaptation.losses import AdaptationLosses, check_features
+from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, check_features
 from epicsub.adaptation.reversal import reversal_strength
 
 
-class Adversarial(nn.Module):
+class Adversarial(AdaptationMethod):
     """One domain discriminator a modality behind a gradient reversal (MMIR Eq 8 on the whole batch).
 
     Args:
@@ -31,32 +31,15 @@ class Adversarial(nn.Module):
         """Of the discriminators: they are stepped with the backbone."""
         return self.discriminators.parameters()
 
-    def agent_parameters(self) -> Iterable[nn.Parameter]:
-        """None: there are no agents."""
-        return ()
-
-    def losses(
-        self,
-        source: Mapping[str, Tensor],
-        target: Mapping[str, Tensor],
-        progress: float,
-        step: int,
-        generator: torch.Generator,
-    ) -> AdaptationLosses:
-        """Losses of one step; `step` and `generator` are not read.
-
-        Args:
-            source: (Bs, D) a modality, with the graph to the backbone.
-            target: (Bt, D) a modality, with the graph to the backbone.
-            progress: share of the stage's steps done, 0 to 1.
-            step: of the run, from 0.
-            generator: of random numbers.
+    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Losses of one step; only the features and the progress are read.
 
         Raises:
             AdaptationError: features do not fit the method.
         """
+        source, target = batch.source.features, batch.target.features
         check_features(source, target, self.feature_dims)
-        lam = reversal_strength(progress, self.lam_max)
+        lam = reversal_strength(batch.progress, self.lam_max)
         alignment = []
         logs: dict[str, float | Tensor] = {"reversal": lam}
         for modality, discriminator in self.discriminators.items():
@@ -65,6 +48,3 @@ class Adversarial(nn.Module):
             logs[f"{modality}/discriminator_accuracy"] = domain_accuracy(p_s, p_t)
             alignment.append(domain_loss(discriminator, fs, ft, lam))
         return AdaptationLosses(torch.stack(alignment).sum(), None, logs, {})
-
-    def after_step(self, step: int) -> None:
-        """Nothing to do after the optimisers' step."""

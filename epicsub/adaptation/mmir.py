@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from epicsub.adaptation.discriminator import discriminators, domain_accuracy, domain_loss, target_probabilities
 from epicsub.adaptation.dqn import Agent, Transitions, epsilon_greedy, greedy, take_out
-from epicsub.adaptation.losses import AdaptationLosses, check_features
+from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, check_features
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
 
@@ -57,7 +57,7 @@ def candidate_sets(count: int, candidates: int, generator: torch.Generator) -> T
     return order[: count // candidates * candidates].view(-1, candidates)
 
 
-class MMIR(nn.Module):
+class MMIR(AdaptationMethod):
     """Adversarial alignment on instances that survive the agents, one agent a modality and domain.
 
     Args:
@@ -128,33 +128,20 @@ class MMIR(nn.Module):
         """Of the Q-networks that learn, without their target copies: they have an optimiser of their own."""
         return [parameter for agent in self.agents.values() for parameter in _agent(agent).online.parameters()]
 
-    def losses(
-        self,
-        source: Mapping[str, Tensor],
-        target: Mapping[str, Tensor],
-        progress: float,
-        step: int,
-        generator: torch.Generator,
-    ) -> AdaptationLosses:
+    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Let the agents refine a batch and learn from it, and align what they keep (Eqs 7 and 8).
-
-        Args:
-            source: (Bs, D) a modality, with the graph to the backbone.
-            target: (Bt, D) a modality, with the graph to the backbone.
-            progress: share of the stage's steps done, 0 to 1.
-            step: of the run, from 0; not read.
-            generator: a CPU generator; all random numbers come from it.
 
         Raises:
             AdaptationError: features do not fit the method, or a batch is smaller than a candidate set.
         """
+        source, target = batch.source.features, batch.target.features
         check_features(source, target, self.feature_dims)
         self._check_batch(source, target)
-        lam = reversal_strength(progress, self.lam_max)
+        lam = reversal_strength(batch.progress, self.lam_max)
         alignment, agents = [], []
         logs: dict[str, float | Tensor] = {"reversal": lam}
         removed: dict[str, Tensor] = {}
-        draws = self._generators(generator)
+        draws = self._generators(batch.generator)
         for modality, discriminator in self.discriminators.items():
             features = {"source": source[modality].float(), "target": target[modality].float()}
             p = {domain: target_probabilities(discriminator, f_BD) for domain, f_BD in features.items()}

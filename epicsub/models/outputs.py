@@ -12,3 +12,5 @@ class TwoHeadOutput(NamedTuple):
     noun_logits_BN: Tensor  # noqa: N815
     features: dict[str, Tensor]
     """(B, D) per modality, pooled, before dropout."""
+    second: "TwoHeadOutput | None" = None
+    """In training, what a model's second classifier says of the same features; its own `features` are empty."""

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.utils.data import DataLoader
 
-from epicsub.adaptation import MMIR, Adversarial
+from epicsub.adaptation import MMIR, AdaptationMethod, Adversarial
 from epicsub.data.annotations import Segment, read_skip_list
 from epicsub.data.batches import StepSampler
 from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
@@ -21,7 +21,6 @@ from epicsub.data.views import Views
 from epicsub.models import build_model
 from epicsub.recipe import Recipe
 
-AdaptationMethod = Adversarial | MMIR
 OPEN_READERS = 16  # videos kept open by one worker
 
 

@@ -11,13 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from epicsub.adaptation import AdaptationLosses
+from epicsub.adaptation import AdaptationBatch, AdaptationLosses, AdaptationMethod
 from epicsub.errors import TrainingError
+from epicsub.models import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
-from epicsub.training.build import (
-    AdaptationMethod,
-    seed_everything_for,
-)
+from epicsub.training.build import seed_everything_for
 from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 
@@ -46,15 +44,13 @@ def train_step(
 
     source = batch["source"]
     output = state.model(source["clips"])
-    classification = F.cross_entropy(output.verb_logits_BV, source["verb"]) + F.cross_entropy(
-        output.noun_logits_BN, source["noun"]
-    )
-    loss, adapted = classification, None
+    adapted = None
     if state.adaptation is not None and "target" in batch:
-        target_output = state.model(batch["target"]["clips"])
-        adapted = state.adaptation.losses(
-            output.features, target_output.features, step[1] / stage.steps, state.step, generator
-        )
+        outputs = (output, state.model(batch["target"]["clips"]))
+        adapted = state.adaptation.losses(adaptation_batch(state, outputs, source, stage, step, generator))
+    classification = classification_loss(output, source, adapted.classified_B if adapted else None)
+    loss = classification
+    if adapted is not None:
         loss = recipe.train.class_weight * classification + alignment_weight(recipe) * adapted.alignment
     refuse_non_finite(loss, adapted, batch, state.step + 1)
 
@@ -67,6 +63,36 @@ def train_step(
     if adapted is not None and state.adaptation is not None:
         step_agents(fabric, state, adapted)
     return figures_of(output, source, classification, adapted, learning_rate)
+
+
+def classification_loss(output: TwoHeadOutput, source: dict, chosen_B: Tensor | None) -> Tensor:
+    """L_cls of Eq 1, for verbs and nouns and for every classifier, over the chosen source clips (None: all)."""
+    chosen = slice(None) if chosen_B is None else chosen_B
+    verb = F.cross_entropy(output.verb_logits_BV[chosen], source["verb"][chosen])
+    loss = verb + F.cross_entropy(output.noun_logits_BN[chosen], source["noun"][chosen])
+    return loss if output.second is None else loss + classification_loss(output.second, source, chosen_B)
+
+
+def adaptation_batch(
+    state: State,
+    outputs: tuple[TwoHeadOutput, TwoHeadOutput],
+    source: dict,
+    stage: Stage,
+    step: tuple[int, int],
+    generator: torch.Generator,
+) -> AdaptationBatch:
+    """What the adaptation method sees of this step; `outputs` of source and target, `step` (stage, step within it)."""
+    return AdaptationBatch(
+        source=outputs[0],
+        target=outputs[1],
+        verb_B=source["verb"],
+        noun_B=source["noun"],
+        progress=step[1] / stage.steps,
+        stage=step[0],
+        step=state.step,
+        generator=generator,
+        model=state.model.module,
+    )
 
 
 def alignment_weight(recipe: Recipe) -> float:

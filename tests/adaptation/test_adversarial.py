@@ -5,20 +5,21 @@ from torch import Tensor
 from epicsub.adaptation import MMIR, Adversarial
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
+from tests.adaptation import batches
+from tests.adaptation.batches import batch_of
 
 DIMS = {"rgb": 6, "flow": 4}
 
 
 def features(B: int, seed: int, shift: float = 0.0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {m: (torch.randn(B, d, generator=generator) + shift).requires_grad_() for m, d in DIMS.items()}
+    return batches.features(B, seed, DIMS, shift)
 
 
 def test_alignment_is_the_sum_over_modalities_of_the_mean_cross_entropy() -> None:
     torch.manual_seed(0)
     method = Adversarial(DIMS, lam_max=0.2, discriminator_hidden=5)
     source, target = features(8, 1), features(6, 2, 1.0)
-    losses = method.losses(source, target, 0.1, 0, torch.Generator())
+    losses = method.losses(batch_of(source, target, 0.1, 0, torch.Generator()))
     expected = 0.0
     for m in DIMS:
         p_s, p_t = (torch.sigmoid(method.discriminators[m](f[m])) for f in (source, target))
@@ -43,8 +44,8 @@ def test_it_is_mmir_without_agents() -> None:
         assert torch.equal(mmir.state_dict()[name], value)
     torch.manual_seed(3)
     idle = MMIR(DIMS, 0.2, 5, q_hidden=(8,), agents=[])
-    one = control.losses(features(10, 1), features(10, 2), 0.5, 0, torch.Generator().manual_seed(0))
-    two = idle.losses(features(10, 1), features(10, 2), 0.5, 0, torch.Generator().manual_seed(0))
+    one = control.losses(batch_of(features(10, 1), features(10, 2), 0.5, 0, torch.Generator().manual_seed(0)))
+    two = idle.losses(batch_of(features(10, 1), features(10, 2), 0.5, 0, torch.Generator().manual_seed(0)))
     assert torch.equal(one.alignment, two.alignment)
     assert one.logs == two.logs
     assert two.agents is None
@@ -56,7 +57,9 @@ def test_a_discriminator_learns_and_the_log_says_so() -> None:
     method = Adversarial(DIMS)
     optimizer = torch.optim.Adam(method.alignment_parameters(), lr=0.01)
     for step in range(60):
-        losses = method.losses(features(16, step), features(16, 100 + step, 2.0), 0.0, step, torch.Generator())
+        losses = method.losses(
+            batch_of(features(16, step), features(16, 100 + step, 2.0), 0.0, step, torch.Generator())
+        )
         optimizer.zero_grad()
         losses.alignment.backward()
         optimizer.step()
@@ -67,6 +70,6 @@ def test_a_discriminator_learns_and_the_log_says_so() -> None:
 def test_features_that_do_not_fit_are_all_named() -> None:
     method = Adversarial(DIMS)
     with pytest.raises(AdaptationError) as caught:
-        method.losses({"rgb": torch.zeros(4, 6)}, features(4, 0) | {"rgb": torch.zeros(4, 7)}, 0, 0, torch.Generator())
+        method.losses(batch_of({"rgb": torch.zeros(4, 6)}, features(4, 0) | {"rgb": torch.zeros(4, 7)}))
     assert "source features are of ['rgb'], the method was made for ['flow', 'rgb']" in str(caught.value)
     assert "target rgb features are (4, 7), expected (B, 6)" in str(caught.value)

@@ -12,8 +12,8 @@ from epicsub.training.build import model_of, seed_everything_for
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from epicsub.training.logs import RunLog, read_metrics
 from epicsub.training.loop import due
-from epicsub.training.step import scheduled_rate
 from epicsub.training.preflight import differences
+from epicsub.training.step import scheduled_rate
 
 
 def test_cosine_with_warm_up_passes_through_its_landmarks() -> None:
