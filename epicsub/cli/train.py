@@ -31,22 +31,24 @@ def train(
     from epicsub.data.lengths import lengths_note
     from epicsub.files import write_text
     from epicsub.training.build import clip_seconds
+    from epicsub.training.lock import run_lock
     from epicsub.training.loop import fit, total_steps
     from epicsub.training.preflight import prepare, resumable
 
     domains = prepare(loaded, root, folder)
     evaluate = evaluator(loaded, root)
-    checkpoint = resumable(loaded.recipe, domains, folder) if resume else None
     targets = ", ".join(map(str, map(len, domains.target))) or "no"
     say(f"{loaded.recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments")
     every = [*domains.source, *(segment for part in domains.target for segment in part)]
     say(lengths_note(root, every, clip_seconds(loaded.recipe)))
     if loaded.recipe.data.skip:
         say(f"segments named in {loaded.recipe.data.skip} are left out")
-    if checkpoint:
-        say(f"going on at step {checkpoint.step} of {total_steps(loaded.recipe)} ({folder / 'last.pth'})")
-    write_text(folder / "recipe.yaml", loaded.to_yaml())
-    say(f"wrote {fit(loaded.recipe, domains, folder, evaluate, checkpoint)}")
+    with run_lock(folder):
+        checkpoint = resumable(loaded.recipe, domains, folder) if resume else None
+        if checkpoint:
+            say(f"going on at step {checkpoint.step} of {total_steps(loaded.recipe)} ({folder / 'last.pth'})")
+        write_text(folder / "recipe.yaml", loaded.to_yaml())
+        say(f"wrote {fit(loaded.recipe, domains, folder, evaluate, checkpoint)}")
 
 
 def say(text: str) -> None:

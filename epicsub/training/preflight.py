@@ -3,12 +3,14 @@ All problems at once, before anything slow."""
 
 from pathlib import Path
 
+import timm
+
 from epicsub.data.annotations import Segment
 from epicsub.data.readers import choose_decoder
 from epicsub.data.root import DataRoot
-from epicsub.errors import DataError, EpicsubError, TrainingError
+from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.files import sha256, written_whole
-from epicsub.models.weights import find_weights
+from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import LoadedRecipe, Recipe
 from epicsub.training.build import source_segments, target_segments
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
@@ -73,11 +75,28 @@ def weight_problems(loaded: LoadedRecipe) -> list[str]:
     for modality, name in named.items():
         key = f"model.weights.{modality}".rstrip(".")
         try:
-            if name is not None and name != "timm":
+            if name == "timm":
+                find_timm_weights(loaded.recipe.model.backbone)  # type: ignore[union-attr]
+            elif name is not None:
                 find_weights(name)
         except EpicsubError as error:
             problems.append(f"{loaded.where(key)}  {key}: {error}")
     return problems
+
+
+def find_timm_weights(backbone: str) -> Path:
+    """The file of a backbone's published weights, found without building the backbone.
+
+    Raises:
+        ModelError: timm has no such backbone or no such tag, or the file is nowhere.
+    """
+    try:
+        published = timm.get_pretrained_cfg(backbone)
+    except RuntimeError as error:
+        raise ModelError(f"backbone {backbone!r}: {error}") from error
+    if published is None:
+        raise ModelError(f"backbone {backbone!r}: timm has no such model; `timm.list_models()` lists all")
+    return find_backbone_weights(backbone, published.to_dict())
 
 
 def batch_problems(loaded: LoadedRecipe, source: int, target: list[int]) -> list[str]:

@@ -158,3 +158,19 @@ def test_non_finite_loss_names_step_and_segments(command, kitchens) -> None:
 def test_another_recipe_is_not_resumed(command, kitchens, run, short) -> None:
     done = command("train", "recipes/tiny/mmir_i3d.yaml", *short, "seed=5", "--data", kitchens, "--out", run)
     refused(done, "seed: 1 in the run, 5 now", "--no-resume")
+
+
+def test_two_runs_in_one_folder(command, kitchens, work) -> None:
+    from epicsub.training.lock import run_lock
+
+    with run_lock(work / "outputs" / "locked"):
+        done = command(*TRAIN, "--data", kitchens, "--out", "outputs/locked")
+    refused(done, "process ", "trains into this folder", "--out")
+
+
+def test_published_weights_that_cannot_be_found(command, kitchens, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    words = ("train", "recipes/tiny/resnet_bilstm.yaml", "model.weights=timm", "model.backbone=resnet26.bt_in1k")
+    refused(
+        command(*words, "--data", kitchens, "--out", "outputs/x8"), "model.weights: weights resnet26.bt_in1k", "1 pro"
+    )
