@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from epicsub.cli import lists
 from epicsub.cli.options import DataOption, data_root
 
 app = typer.Typer(help="Make small kitchens; compute optical flow.", no_args_is_help=True)
+app.command("lists")(lists.lists)
 
 
 @app.command()

@@ -17,14 +17,23 @@ def validate(
     data: DataOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Verb, noun and action accuracy on the validation segments: all, unseen kitchens, tail classes."""
+    """Verb, noun and action accuracy on the validation segments, and whether two targets differ by more than noise."""
     from rich.console import Console
 
     from epicsub.cli.options import data_root, device_of
     from epicsub.data.annotations import read_segments
     from epicsub.data.views import parse_views
     from epicsub.inference.targets import predictions_of, resolve_targets
-    from epicsub.validation import load_protocol, read_reference, show, write_json
+    from epicsub.validation import (
+        compare,
+        comparison,
+        detail,
+        load_protocol,
+        read_background,
+        read_reference,
+        show,
+        write_json,
+    )
 
     resolved = resolve_targets(targets)
     root = data_root(data)
@@ -33,13 +42,20 @@ def validate(
     views = parse_views(tta) if tta else None
     chosen = device_of(device)
     reference = read_reference(rules, root.path / "annotations", count)
-    reports = {}
+    background = read_background(rules, root.path / "annotations")
+    console = Console()
+    predicted, evaluations, details = {}, {}, {}
     for target in resolved:
-        predictions = predictions_of(target, segments, root, views, chosen)
-        reports[target.name] = reference.evaluate(predictions)
-        show(target.name, reports[target.name], Console())
+        name = target.name
+        predicted[name] = predictions_of(target, segments, root, views, chosen)
+        evaluations[name] = reference.evaluate(predicted[name])
+        details[name] = detail(predicted[name], reference, background)
+        show(name, evaluations[name], console, details[name])
+    first, *others = predicted
+    for other in others:
+        console.print(comparison(first, other, *compare(predicted[first], predicted[other], reference)))
     if json_file:
-        write_json(reports, json_file)
+        write_json(evaluations, json_file, {name: more.as_json() for name, more in details.items()})
         typer.echo(f"wrote {json_file}")
 
 

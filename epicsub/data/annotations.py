@@ -56,7 +56,8 @@ class VideoInfo:
 def read_segments(path: Path) -> list[Segment]:
     """Read a list of segments, in the file's order.
 
-    Both label columns or none must be there; without them `verb_class` and `noun_class` are None.
+    Both label columns or none must be there; without them `verb_class` and `noun_class` are None. A noun_class column
+    that is empty throughout is a list of verbs alone (MM-SADA's): `noun_class` is None.
 
     Raises:
         DataError: the file is missing or empty, lacks a column, or has rows that cannot be right (one line each).
@@ -65,12 +66,14 @@ def read_segments(path: Path) -> list[Segment]:
     labelled = [name for name in LABEL_COLUMNS if name in columns]
     if len(labelled) == 1:
         raise _missing_columns(path, [name for name in LABEL_COLUMNS if name not in columns], columns)
+    if labelled and not any(row["noun_class"] for _, row in lines):
+        labelled = ["verb_class"]
     segments: list[Segment] = []
     problems: list[str] = []
     seen: dict[str, int] = {}
     for number, row in lines:
         wrong: list[str] = []
-        segment = _segment(row, bool(labelled), wrong)
+        segment = _segment(row, labelled, wrong)
         first = seen.setdefault(segment.narration_id, number)
         if first != number:
             wrong.append(f"narration_id {segment.narration_id!r} stands already in line {first}")
@@ -167,7 +170,7 @@ def parse_timestamp(text: str) -> float:
     return float(f"{whole}.{fraction}")
 
 
-def _segment(row: dict[str, str], labelled: bool, wrong: list[str]) -> Segment:
+def _segment(row: dict[str, str], labelled: Sequence[str], wrong: list[str]) -> Segment:
     """Build the segment of a row; what is wrong with it is added to `wrong`."""
     for name in ("narration_id", "participant_id", "video_id"):
         if not row[name]:
@@ -185,8 +188,8 @@ def _segment(row: dict[str, str], labelled: bool, wrong: list[str]) -> Segment:
         stop=stop,
         start_frame=_integer(row, "start_frame", wrong),
         stop_frame=_integer(row, "stop_frame", wrong),
-        verb_class=_label(row, "verb_class", NUM_VERBS, wrong) if labelled else None,
-        noun_class=_label(row, "noun_class", NUM_NOUNS, wrong) if labelled else None,
+        verb_class=_label(row, "verb_class", NUM_VERBS, wrong) if "verb_class" in labelled else None,
+        noun_class=_label(row, "noun_class", NUM_NOUNS, wrong) if "noun_class" in labelled else None,
     )
 
 

@@ -1,18 +1,32 @@
 """Predictions and labels in, the organisers' scores out. numpy and pandas only."""
 
-from epicsub.validation.protocol import Protocol, SegmentList, load_protocol
-from epicsub.validation.report import Evaluation, Reference, evaluate, read_reference, show, table, write_json
+from epicsub.validation.background import Background, read_background
+from epicsub.validation.compare import Difference
+from epicsub.validation.detail import Detail, compare, detail
+from epicsub.validation.lists import make_lists
+from epicsub.validation.protocol import Protocol, SegmentList, load_parts, load_protocol
+from epicsub.validation.report import Evaluation, Reference, evaluate, read_reference, write_json
 from epicsub.validation.scores import official_scores
+from epicsub.validation.show import comparison, show, table
 from epicsub.validation.tables import read_labels, read_segment_ids
 
 __all__ = [
+    "Background",
+    "Detail",
+    "Difference",
     "Evaluation",
     "Protocol",
     "Reference",
     "SegmentList",
+    "compare",
+    "comparison",
+    "detail",
     "evaluate",
+    "load_parts",
     "load_protocol",
+    "make_lists",
     "official_scores",
+    "read_background",
     "read_labels",
     "read_reference",
     "read_segment_ids",

@@ -1,15 +1,21 @@
-"""A protocol: which lists of segments are scored and sent, how long they are, and which labels may be read for what."""
+"""A protocol: which lists of segments are scored and sent, how long they are, and which labels may be read for what.
 
-from collections.abc import Iterator
+A file holds one protocol, or several parts that share most keys (`parts:`); `mmsada.yaml:D2` names a part.
+"""
+
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from epicsub.errors import ValidationError
+from epicsub.vocab import NUM_VERBS
+
+TASKS = ("verb", "noun", "action")
 
 
 class SegmentList(BaseModel):
@@ -23,6 +29,30 @@ class SegmentList(BaseModel):
     """segments; another length stops, unless the user states it"""
 
 
+class HeldOut(BaseModel):
+    """How `epicsub data lists` makes a protocol's lists: whole videos of a labelled list are held out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    source: SegmentList
+    """the labelled list that is parted"""
+    videos: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    """names of videos, `?` for one character, `*` for any; what fits goes to the protocol's validation list"""
+    training: SegmentList
+    """the rest"""
+
+
+class Converted(BaseModel):
+    """How `epicsub data lists` makes a protocol's lists: tables of MM-SADA, pickled by their authors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    files: dict[str, SegmentList] = Field(min_length=1)
+    """pickle -> the list made of it"""
+    verbs: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
+    """EK100's id of the pickle's verb class 0, 1, ..."""
+
+
 class Protocol(BaseModel):
     """What a score or a submission refers to. Every file name is looked up under annotations/."""
 
@@ -30,28 +60,74 @@ class Protocol(BaseModel):
 
     name: str = Field(min_length=1)
     training_list: str
-    """the labelled list whose class frequencies `--fill prior` takes"""
+    """the labelled list whose class frequencies `--fill prior` takes and scores by frequency refer to"""
     validation: SegmentList
     """the labelled list that is scored"""
     test: SegmentList
     """the list that is predicted and sent"""
-    tail_verbs: str
-    """column `verb`: the rare verb classes"""
-    tail_nouns: str
-    """column `noun`: the rare noun classes"""
-    unseen_validation: str
-    """column `participant_id`: kitchens of the validation list without training videos"""
+    tail_verbs: str | None = None
+    """column `verb`: the rare verb classes; null: no such scores"""
+    tail_nouns: str | None = None
+    """column `noun`: the rare noun classes; null: no such scores"""
+    unseen_validation: str | None = None
+    """column `participant_id`: kitchens of the validation list without training videos; null: no such scores"""
+    tasks: Annotated[tuple[Literal["verb", "noun", "action"], ...], Field(strict=False, min_length=1)] = TASKS
+    """what the lists have labels for"""
+    verbs: Annotated[tuple[Annotated[int, Field(ge=0, lt=NUM_VERBS)], ...], Field(strict=False)] | None = None
+    """the only verb classes that are ranked; null: all 97"""
+    selection_lists: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """lists whose labels the choice of a checkpoint or a setting may read"""
     selection: str = Field(min_length=1)
-    """in words: which labels the choice of a checkpoint or a setting may read"""
+    """the same in words, with the reason"""
+    held_out: HeldOut | None = None
+    converted: Converted | None = None
+
+    def may_select(self, segment_list: str) -> bool:
+        """Whether a checkpoint or a setting may be chosen by the labels of a list."""
+        return segment_list in self.selection_lists
 
 
 def load_protocol(path: Path) -> Protocol:
-    """Read a protocol.
+    """Read a protocol: `FILE`, or `FILE:PART` of a file with parts.
 
     Raises:
-        ValidationError: no such file, no YAML mapping, unknown or missing keys or wrong values; all at once, by key.
+        ValidationError: no such file or part, no YAML mapping, unknown or missing keys or wrong values; all at once.
     """
-    path = Path(path)
+    file, part = _file_and_part(Path(path))
+    protocols = load_parts(file)
+    if part in protocols:
+        return protocols[part]
+    if part is None:
+        named = ", ".join(f"{file}:{name}" for name in protocols)
+        raise ValidationError(f"{file}: this protocol has parts; name one of {named}")
+    parts = ", ".join(str(name) for name in protocols if name is not None)
+    raise ValidationError(f"{file}: no part {part!r}; it has {parts or 'no parts at all'}")
+
+
+def load_parts(path: Path) -> dict[str | None, Protocol]:
+    """Every part of a file by name, or the one protocol under None.
+
+    Raises:
+        ValidationError: as `load_protocol`.
+    """
+    content = _read_mapping(path)
+    if "parts" not in content:
+        return {None: _protocol(path, content)}
+    parts = content.pop("parts")
+    if not isinstance(parts, dict) or not parts or not all(isinstance(keys, dict) for keys in parts.values()):
+        raise ValidationError(f"{path}: parts is a mapping from a part's name to the keys of its own")
+    return {
+        str(name): _protocol(path, content | keys | {"name": f"{content.get('name')}:{name}"})
+        for name, keys in parts.items()
+    }
+
+
+def _file_and_part(path: Path) -> tuple[Path, str | None]:
+    file, colon, part = path.name.rpartition(":")
+    return (path, None) if path.is_file() or not colon else (path.with_name(file), part)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         others = ", ".join(sorted(other.name for other in path.parent.glob("*.yaml"))) or "none"
         raise ValidationError(f"{path}: no such protocol; {path.parent} holds: {others}")
@@ -61,6 +137,10 @@ def load_protocol(path: Path) -> Protocol:
         raise ValidationError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ValidationError(f"{path}: a protocol is a mapping with the keys {', '.join(Protocol.model_fields)}")
+    return content
+
+
+def _protocol(path: Path, content: Mapping[str, Any]) -> Protocol:
     try:
         return Protocol.model_validate(content)
     except pydantic.ValidationError as error:
@@ -80,7 +160,12 @@ def _problems(error: pydantic.ValidationError) -> Iterator[str]:
 
 
 def _nearest(place: tuple[Any, ...]) -> str:
-    fields = SegmentList.model_fields if len(place) > 1 else Protocol.model_fields
+    fields = _fields_at(place[:-1])
     near = get_close_matches(str(place[-1]), fields, n=1, cutoff=0.5)
     prefix = ".".join(str(part) for part in place[:-1])
     return f"did you mean {'.'.join(filter(None, (prefix, near[0])))}?" if near else f"known are {', '.join(fields)}"
+
+
+def _fields_at(place: tuple[Any, ...]) -> list[str]:
+    inner: dict[tuple[Any, ...], type[BaseModel]] = {(): Protocol, ("held_out",): HeldOut, ("converted",): Converted}
+    return list(inner.get(place, SegmentList).model_fields)

@@ -1,4 +1,4 @@
-"""Scoring a set of predictions by a protocol, and saying the result: coverage first."""
+"""Scoring a set of predictions by a protocol."""
 
 import json
 from collections.abc import Mapping
@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from epicsub.errors import ValidationError
 from epicsub.files import write_text
 from epicsub.predictions import Predictions
 from epicsub.validation.protocol import Protocol
-from epicsub.validation.scores import TASKS, join, official_scores, subsets
+from epicsub.validation.scores import TASKS, Hits, hits_of, join, scores_of, subsets
 from epicsub.validation.tables import read_classes, read_labels, read_names
 
 
@@ -58,21 +56,38 @@ class Reference:
     tail_nouns: list[int]
     unseen: list[str]
 
+    tasks: tuple[str, ...] = TASKS
+    verbs: tuple[int, ...] | None = None
+    """the only verbs that are ranked; None: all 97"""
+
     def evaluate(self, predictions: Predictions) -> Evaluation:
         """Score predictions for all or a part of the list.
 
         Raises:
             ValidationError: predictions for segments outside the list.
         """
-        groups = (self.tail_verbs, self.tail_nouns, self.unseen)
-        rows = subsets(join(predictions, self.labels), *groups)
+        joined, hits = self.hits(predictions)
+        rows = self.subsets(joined)
         return Evaluation(
             protocol=self.protocol,
             segments=len(predictions),
             of=len(self.labels),
-            scores=official_scores(predictions, self.labels, *groups),
+            scores=scores_of(hits, rows),
             sizes={name: int(counted.sum()) for name, counted in rows.items()},
         )
+
+    def hits(self, predictions: Predictions) -> tuple[pd.DataFrame, Hits]:
+        """The labels of the predicted segments, and which of them are hit.
+
+        Raises:
+            ValidationError: predictions for segments outside the list.
+        """
+        joined = join(predictions, self.labels, self.tasks, self.verbs)
+        return joined, hits_of(predictions, joined, self.tasks, self.verbs)
+
+    def subsets(self, joined: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Which rows the tail and unseen scores count."""
+        return subsets(joined, self.tail_verbs, self.tail_nouns, self.unseen)
 
 
 def read_reference(protocol: Protocol, annotations: Path, count: int | None = None) -> Reference:
@@ -83,10 +98,12 @@ def read_reference(protocol: Protocol, annotations: Path, count: int | None = No
     """
     folder = Path(annotations)
     readers = {
-        "labels": lambda: read_labels(folder, protocol.validation, count),
-        "tail_verbs": lambda: read_classes(folder / protocol.tail_verbs, "verb"),
-        "tail_nouns": lambda: read_classes(folder / protocol.tail_nouns, "noun"),
-        "unseen": lambda: read_names(folder / protocol.unseen_validation, "participant_id"),
+        "labels": lambda: read_labels(folder, protocol.validation, count, protocol.tasks),
+        "tail_verbs": lambda: read_classes(folder / protocol.tail_verbs, "verb") if protocol.tail_verbs else [],
+        "tail_nouns": lambda: read_classes(folder / protocol.tail_nouns, "noun") if protocol.tail_nouns else [],
+        "unseen": lambda: (
+            read_names(folder / protocol.unseen_validation, "participant_id") if protocol.unseen_validation else []
+        ),
     }
     read: dict[str, Any] = {}
     problems = []
@@ -97,7 +114,7 @@ def read_reference(protocol: Protocol, annotations: Path, count: int | None = No
             problems.append(str(error))
     if problems:
         raise ValidationError("\n".join(problems))
-    return Reference(protocol=protocol.name, **read)
+    return Reference(protocol=protocol.name, tasks=protocol.tasks, verbs=protocol.verbs, **read)
 
 
 def evaluate(predictions: Predictions, protocol: Protocol, annotations: Path, count: int | None = None) -> Evaluation:
@@ -109,41 +126,20 @@ def evaluate(predictions: Predictions, protocol: Protocol, annotations: Path, co
     return read_reference(protocol, annotations, count).evaluate(predictions)
 
 
-def show(name: str, evaluation: Evaluation, console: Console) -> None:
-    """Print the coverage, then the table of one target's scores."""
-    console.print(f"{evaluation.coverage} segments ({evaluation.protocol}, {name})", markup=False, highlight=False)
-    console.print(table(evaluation))
-
-
-def table(evaluation: Evaluation) -> Table:
-    """Top-1 and top-5 in percent, with the number of segments behind each row; a row over none says so."""
-    made = Table(box=box.SIMPLE_HEAD, title=evaluation.coverage, title_justify="left")
-    made.add_column("percent")
-    made.add_column("segments", justify="right")
-    for task in TASKS:
-        made.add_column(f"{task} top-1", justify="right")
-        made.add_column("top-5", justify="right")
-    made.add_row("all", str(evaluation.segments), *_cells(evaluation, "all"))
-    unseen = evaluation.sizes["unseen"]
-    made.add_row("unseen kitchens", str(unseen) if unseen else "none", *_cells(evaluation, "unseen"))
-    tail = " / ".join(str(evaluation.sizes[f"tail_{task}"]) for task in TASKS)
-    made.add_row("tail classes", tail, *_cells(evaluation, "tail"))
-    return made
-
-
-def write_json(evaluations: Mapping[str, Evaluation], path: Path) -> None:
+def write_json(
+    evaluations: Mapping[str, Evaluation], path: Path, details: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
     """Write `{target: {"protocol": ..., "coverage": ..., "scores": ...}}`, whole or not at all.
+
+    `details` adds `"detail"` to the targets that it names.
 
     Raises:
         ValidationError: the place cannot be written.
     """
     content = {name: evaluation.as_json() for name, evaluation in evaluations.items()}
+    for name, more in (details or {}).items():
+        content[name]["detail"] = more
     try:
         write_text(Path(path), json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise ValidationError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def _cells(evaluation: Evaluation, group: str) -> list[str]:
-    names = (f"{group}_{task}_accuracy_at_{k}" for task in TASKS for k in (1, 5))
-    return [f"{evaluation.scores[name]:.2f}" if name in evaluation.scores else "" for name in names]

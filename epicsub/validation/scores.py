@@ -17,19 +17,20 @@ then these 100 again, each time reversed, so among equal pairs the order of (ver
 Letters: N segments, C classes, V verbs, M nouns.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from epicsub.errors import ValidationError
 from epicsub.predictions import Predictions, name_some
+from epicsub.validation.protocol import TASKS
 from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 CANDIDATES = 100
 """How many verbs, nouns and pairs the organisers' ranking of actions looks at."""
 
-TASKS = ("verb", "noun", "action")
+Hits = dict[tuple[str, int], np.ndarray]
 
 
 def official_scores(
@@ -56,21 +57,57 @@ def official_scores(
         ValidationError: segments without labels, or labels that are no classes of the challenge.
     """
     joined = join(predictions, labels)
-    verb_N, noun_N = joined["verb_class"].to_numpy(), joined["noun_class"].to_numpy()
-    hits = {}
-    for k in (1, 5):
-        hits["verb", k] = hits_at(predictions.verb_logprobs, verb_N, k)
-        hits["noun", k] = hits_at(predictions.noun_logprobs, noun_N, k)
-        hits["action", k] = action_hits_at(predictions.verb_logprobs, predictions.noun_logprobs, verb_N, noun_N, k)
-    rows = subsets(joined, tail_verbs, tail_nouns, unseen)
-    scores = {f"all_{task}_accuracy_at_{k}": hits[task, k] for task in TASKS for k in (1, 5)}
-    scores |= {f"tail_{task}_accuracy_at_1": hits[task, 1][rows[f"tail_{task}"]] for task in TASKS}
-    scores |= {f"unseen_{task}_accuracy_at_1": hits[task, 1][rows["unseen"]] for task in TASKS}
+    return scores_of(hits_of(predictions, joined), subsets(joined, tail_verbs, tail_nouns, unseen))
+
+
+def hits_of(
+    predictions: Predictions, joined: pd.DataFrame, tasks: Sequence[str] = TASKS, verbs: Sequence[int] | None = None
+) -> Hits:
+    """(task, k) -> (N,) bool, for k of 1 and 5: whether each segment's label is among the k highest.
+
+    Args:
+        predictions: N segments.
+        joined: their labels, as `join` gives them.
+        tasks: which of verb, noun and action.
+        verbs: the only verbs that are ranked; None: all 97.
+    """
+    verb_NV, verb_N = ranked_verbs(predictions, joined, verbs)
+    noun_N = joined["noun_class"].to_numpy()
+    of_task = {
+        "verb": lambda k: hits_at(verb_NV, verb_N, k),
+        "noun": lambda k: hits_at(predictions.noun_logprobs, noun_N, k),
+        "action": lambda k: action_hits_at(verb_NV, predictions.noun_logprobs, verb_N, noun_N, k),
+    }
+    return {(task, k): of_task[task](k) for k in (1, 5) for task in tasks}
+
+
+def ranked_verbs(
+    predictions: Predictions, joined: pd.DataFrame, verbs: Sequence[int] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities of the ranked verbs (N, V), in the order of their ids, and each label's column (N,)."""
+    verb_N = joined["verb_class"].to_numpy()
+    if verbs is None:
+        return predictions.verb_logprobs, verb_N
+    columns = np.array(sorted(verbs))
+    return predictions.verb_logprobs[:, columns], np.searchsorted(columns, verb_N)
+
+
+def scores_of(hits: Hits, rows: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The organisers' scores of the tasks in `hits`, in percent; `rows` as `subsets` gives them."""
+    tasks = [task for task in TASKS if (task, 1) in hits]
+    scores = {f"all_{task}_accuracy_at_{k}": hits[task, k] for task in tasks for k in (1, 5)}
+    scores |= {f"tail_{task}_accuracy_at_1": hits[task, 1][rows[f"tail_{task}"]] for task in tasks}
+    scores |= {f"unseen_{task}_accuracy_at_1": hits[task, 1][rows["unseen"]] for task in tasks}
     return {name: float(100 * counted.mean()) for name, counted in scores.items() if len(counted)}
 
 
-def join(predictions: Predictions, labels: pd.DataFrame) -> pd.DataFrame:
-    """The labels of the predicted segments, in the order of `predictions`.
+def join(
+    predictions: Predictions,
+    labels: pd.DataFrame,
+    tasks: Sequence[str] = TASKS,
+    verbs: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """The labels of the predicted segments, in the order of `predictions`, indexed by narration id.
 
     Raises:
         ValidationError: segments without labels, or labels that are no classes of the challenge.
@@ -83,10 +120,12 @@ def join(predictions: Predictions, labels: pd.DataFrame) -> pd.DataFrame:
             f"{len(unknown)} of {len(predictions)} predicted segments are not in the labelled list: "
             f"{name_some(unknown)}; are these predictions for another list?"
         )
-    for column, classes in (("verb_class", NUM_VERBS), ("noun_class", NUM_NOUNS)):
+    for task, column, classes in (("verb", "verb_class", NUM_VERBS), ("noun", "noun_class", NUM_NOUNS)):
         outside = by_id.index[(by_id[column] < 0) | (by_id[column] >= classes)]
-        if len(outside):
+        if task in tasks and len(outside):
             problems.append(f"{column} is not within 0 to {classes - 1} for {name_some(outside)}")
+    if verbs is not None and len(outside := by_id.index[~by_id["verb_class"].isin(list(verbs))]):
+        problems.append(f"verb_class is none of {', '.join(map(str, sorted(verbs)))} for {name_some(outside)}")
     if problems:
         raise ValidationError("\n".join(problems))
     return by_id.loc[predictions.narration_ids]

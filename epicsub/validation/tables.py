@@ -5,34 +5,61 @@ from pathlib import Path
 
 import pandas as pd
 
+from epicsub.data.annotations import parse_timestamp
 from epicsub.errors import ValidationError
 from epicsub.predictions import name_some
-from epicsub.validation.protocol import SegmentList
+from epicsub.validation.protocol import TASKS, SegmentList
 
-LABEL_COLUMNS = ("narration_id", "participant_id", "verb_class", "noun_class")
+LABEL_COLUMNS = ("narration_id", "participant_id", "video_id", "verb_class", "noun_class")
 
 
-def read_labels(annotations: Path, segments: SegmentList, count: int | None = None) -> pd.DataFrame:
-    """The labelled segments of a list: narration_id, participant_id (str), verb_class, noun_class (int).
+def read_labels(
+    annotations: Path, segments: SegmentList, count: int | None = None, tasks: Sequence[str] = TASKS
+) -> pd.DataFrame:
+    """The labelled segments of a list: narration_id, participant_id, video_id (str), verb_class, noun_class (int).
 
+    `seconds` is each segment's length, where the list has its times; noun_class is -1 where `tasks` is verbs alone.
     `count` takes the place of the number that the protocol states.
 
     Raises:
         ValidationError: no such table, no labels in it, values that are no class ids, or another number of segments.
     """
     path = Path(annotations) / segments.list
-    table = _read(path)
+    table = read_table(path)
     if "narration_id" in table and "verb_class" not in table and "noun_class" not in table:
         raise ValidationError(
             f"{path}: this list has no labels (no verb_class and noun_class column), so it cannot be scored; "
             "score the protocol's validation list"
         )
-    _require(table, path, LABEL_COLUMNS)
-    labels = table[list(LABEL_COLUMNS)].copy()
-    for column in ("verb_class", "noun_class"):
-        labels[column] = _whole_numbers(table[column], path)
+    labels = _labels(table, path, tasks)
+    if {"start_timestamp", "stop_timestamp"} <= set(table.columns):
+        labels["seconds"] = _seconds(table["stop_timestamp"], path) - _seconds(table["start_timestamp"], path)
     _check_ids(labels["narration_id"], path, count or segments.count)
     return labels
+
+
+def read_training(path: Path, tasks: Sequence[str]) -> pd.DataFrame:
+    """The labels of a training list of any length, for the frequencies of classes.
+
+    Raises:
+        ValidationError: no such table, or values that are no class ids.
+    """
+    return _labels(read_table(path), path, tasks)
+
+
+def _labels(table: pd.DataFrame, path: Path, tasks: Sequence[str]) -> pd.DataFrame:
+    require_columns(table, path, LABEL_COLUMNS)
+    labels = table[list(LABEL_COLUMNS)].copy()
+    labels["verb_class"] = _whole_numbers(table["verb_class"], path)
+    labels["noun_class"] = _whole_numbers(table["noun_class"], path) if "noun" in tasks else -1
+    return labels
+
+
+def _seconds(times: pd.Series, path: Path) -> pd.Series:
+    try:
+        return times.map(parse_timestamp)
+    except ValueError as error:
+        raise ValidationError(f"{path}: {times.name} {str(error)!r}: HH:MM:SS.ff is expected") from error
 
 
 def read_segment_ids(annotations: Path, segments: SegmentList, count: int | None = None) -> list[str]:
@@ -42,8 +69,8 @@ def read_segment_ids(annotations: Path, segments: SegmentList, count: int | None
         ValidationError: no such table, no such column, ids that occur twice, or another number of segments.
     """
     path = Path(annotations) / segments.list
-    table = _read(path)
-    _require(table, path, ["narration_id"])
+    table = read_table(path)
+    require_columns(table, path, ["narration_id"])
     _check_ids(table["narration_id"], path, count or segments.count)
     return [str(name) for name in table["narration_id"]]
 
@@ -54,8 +81,8 @@ def read_classes(path: Path, column: str) -> list[int]:
     Raises:
         ValidationError: no such table or column, or values that are no class ids.
     """
-    table = _read(path)
-    _require(table, path, [column])
+    table = read_table(path)
+    require_columns(table, path, [column])
     return [int(value) for value in _whole_numbers(table[column], path)]
 
 
@@ -65,12 +92,12 @@ def read_names(path: Path, column: str) -> list[str]:
     Raises:
         ValidationError: no such table or column.
     """
-    table = _read(path)
-    _require(table, path, [column])
+    table = read_table(path)
+    require_columns(table, path, [column])
     return [str(value) for value in table[column]]
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ValidationError(f"{path}: no such table")
     try:
@@ -79,7 +106,7 @@ def _read(path: Path) -> pd.DataFrame:
         raise ValidationError(f"{path}: not a CSV table: {' '.join(str(error).split())}") from error
 
 
-def _require(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> None:
+def require_columns(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in table]
     if missing:
         raise ValidationError(f"{path}: no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")

@@ -1,0 +1,160 @@
+"""Scoring 9,668 segments, beside a plain numpy implementation of the organisers' method.
+
+    python benchmarks/scoring.py --json benchmarks/results/scoring.json
+
+Both sides compute the twelve scores of the challenge from the same arrays, and the figures must be equal to 1e-9.
+`scoring_over_plain`: how many times less time ours takes, the best of some runs each. `scoring_extra_mb`: the most
+memory that a new process held while scoring, over what it held with the inputs read.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from machine import write_figures
+
+from epicsub.predictions import Predictions, load_predictions, save_predictions
+from epicsub.validation import official_scores
+from epicsub.vocab import NUM_NOUNS, NUM_VERBS
+
+SEGMENTS = 9668
+BLOCK = 1000
+"""Rows that the plain implementation sorts at once: all at once it takes 1.5 GB and is slower."""
+TAIL_VERBS, TAIL_NOUNS, UNSEEN = set(range(11, NUM_VERBS)), set(range(72, NUM_NOUNS)), {"P18", "P32"}
+
+
+def main() -> None:
+    """Measure and print every figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory_of:
+        print(scoring_memory(arguments.memory_of))
+        return
+    figures = scoring_figures(arguments.repeats)
+    for name, value in figures.items():
+        print(f"{name}: {value:.4g}")
+    write_figures(arguments.json, figures)
+
+
+# Scoring
+
+
+def scoring_figures(repeats: int) -> dict[str, float]:
+    """Time of both sides, their ratio, and the memory of ours."""
+    predictions, labels = made_up(SEGMENTS)
+    ours, our_seconds = timed(lambda: official_scores(predictions, labels, TAIL_VERBS, TAIL_NOUNS, UNSEEN), repeats)
+    plain, plain_seconds = timed(lambda: plain_scores(predictions, labels), min(repeats, 2))
+    assert ours.keys() == plain.keys()
+    worst = max(abs(ours[name] - plain[name]) for name in ours)
+    assert worst <= 1e-9, f"the figures differ by {worst}"
+    with tempfile.TemporaryDirectory() as folder:
+        save_predictions(predictions, Path(folder) / "predictions.npz")
+        labels.to_csv(Path(folder) / "labels.csv", index=False)
+        words = [sys.executable, __file__, "--memory-of", folder]
+        extra = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return {
+        "scoring_seconds": our_seconds,
+        "plain_scoring_seconds": plain_seconds,
+        "scoring_over_plain": plain_seconds / our_seconds,
+        "scoring_extra_mb": extra,
+        "scoring_difference": worst,
+    }
+
+
+def made_up(segments: int) -> tuple[Predictions, pd.DataFrame]:
+    """Predictions that know something, and labels with a long tail, as many as asked for."""
+    rng = np.random.default_rng(0)
+    verb_N = np.minimum(rng.geometric(0.15, segments) - 1, NUM_VERBS - 1)
+    noun_N = np.minimum(rng.geometric(0.03, segments) - 1, NUM_NOUNS - 1)
+    verb, noun = rng.normal(0, 2, (segments, NUM_VERBS)), rng.normal(0, 2, (segments, NUM_NOUNS))
+    verb[np.arange(segments), verb_N] += 4
+    noun[np.arange(segments), noun_N] += 4
+    ids = [f"P{1 + row % 32:02d}_01_{row}" for row in range(segments)]
+    labels = pd.DataFrame(
+        {
+            "narration_id": ids,
+            "participant_id": [name[:3] for name in ids],
+            "verb_class": verb_N,
+            "noun_class": noun_N,
+        }
+    )
+    return Predictions.from_scores(ids, verb, noun), labels
+
+
+def timed(work: Callable[[], dict[str, float]], repeats: int) -> tuple[dict[str, float], float]:
+    """What `work` gives, and the least seconds it took."""
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        result = work()
+        seconds.append(time.perf_counter() - began)
+    return result, min(seconds)
+
+
+def plain_scores(predictions: Predictions, labels: pd.DataFrame) -> dict[str, float]:
+    """The definition as it reads: a softmax of the matrices, and per row the products of 100 by 100 sorted."""
+    verb_NV, noun_NM = softmax(predictions.verb_logprobs), softmax(predictions.noun_logprobs)
+    rows = labels.set_index("narration_id").loc[predictions.narration_ids]
+    verb_N, noun_N = rows["verb_class"].to_numpy(), rows["noun_class"].to_numpy()
+    verbs = verb_NV.argsort(axis=1)[:, ::-1][:, :100]
+    nouns = noun_NM.argsort(axis=1)[:, ::-1][:, :100]
+    blocks = [slice(first, first + BLOCK) for first in range(0, len(rows), BLOCK)]
+    actions = [sorted_pairs(verb_NV[block], noun_NM[block], verbs[block], nouns[block]) for block in blocks]
+    verb_of_NK, noun_of_NK = (np.concatenate(parts) for parts in zip(*actions, strict=True))
+    right = {
+        "verb": verbs == verb_N[:, None],
+        "noun": nouns == noun_N[:, None],
+        "action": (verb_of_NK == verb_N[:, None]) & (noun_of_NK == noun_N[:, None]),
+    }
+    groups = {"verb": np.isin(verb_N, list(TAIL_VERBS)), "noun": np.isin(noun_N, list(TAIL_NOUNS))}
+    groups["action"] = groups["verb"] | groups["noun"]
+    unseen = rows["participant_id"].isin(UNSEEN).to_numpy()
+    scores = {f"all_{task}_accuracy_at_{k}": right[task][:, :k].any(axis=1).mean() for task in right for k in (1, 5)}
+    scores |= {f"tail_{task}_accuracy_at_1": right[task][groups[task], 0].mean() for task in right}
+    scores |= {f"unseen_{task}_accuracy_at_1": right[task][unseen, 0].mean() for task in right}
+    return {name: 100 * float(value) for name, value in scores.items()}
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Over the whole matrix, as the organisers do; in float64, where no product becomes zero."""
+    powers: np.ndarray = np.exp(scores.astype(np.float64) - scores.max())
+    return powers / powers.sum()
+
+
+def sorted_pairs(
+    verb_NV: np.ndarray, noun_NM: np.ndarray, verbs: np.ndarray, nouns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Verb and noun of the 100 highest products of each row."""
+    high_verb, high_noun = np.take_along_axis(verb_NV, verbs, 1), np.take_along_axis(noun_NM, nouns, 1)
+    products = (high_verb[:, :, None] * high_noun[:, None, :]).reshape(len(verbs), -1)
+    order = products.argsort(axis=1)[:, ::-1][:, :100]
+    first, second = np.divmod(order, nouns.shape[1])
+    return np.take_along_axis(verbs, first, 1), np.take_along_axis(nouns, second, 1)
+
+
+def scoring_memory(folder: Path) -> float:
+    """Megabytes (1e6) that scoring took at most over what this process held with the inputs read. Linux only."""
+    predictions, labels = load_predictions(folder / "predictions.npz"), pd.read_csv(folder / "labels.csv")
+    before = status_of_process("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    official_scores(predictions, labels, TAIL_VERBS, TAIL_NOUNS, UNSEEN)
+    return (status_of_process("VmHWM") - before) / 1e6
+
+
+def status_of_process(name: str) -> int:
+    """A size of /proc/self/status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{name}:"))) * 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""All figures of one set of predictions beyond the organisers' twelve."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from epicsub.predictions import Predictions
+from epicsub.validation.background import Background
+from epicsub.validation.bootstrap import Interval, VideoBootstrap, bootstrap_videos, interval
+from epicsub.validation.calibration import Reliability, confidences, reliability
+from epicsub.validation.classwise import class_scores, class_table, confusion, task_classes
+from epicsub.validation.compare import Difference, compare_hits
+from epicsub.validation.groups import (
+    Grouping,
+    breakdown,
+    by_frame_rate,
+    by_frequency,
+    by_kitchen,
+    by_length,
+    by_seen_action,
+)
+from epicsub.validation.report import Reference
+from epicsub.validation.scores import Hits, ranked_verbs
+from epicsub.vocab import NUM_NOUNS, NUM_VERBS
+
+
+@dataclass(frozen=True)
+class Detail:
+    """Figures of one set of predictions; percent, but for the curves of reliability, which are in 0 to 1."""
+
+    scores: dict[str, float]
+    """class-mean accuracy, mean top-5 recall and expected calibration error"""
+    intervals: dict[str, Interval]
+    """of the organisers' scores and of `scores`, by resampling videos; a figure without one is absent"""
+    videos: int
+    """how many were resampled"""
+    groups: dict[str, dict[str, dict[str, dict[str, float]]]]
+    """kitchen, frame rate, ... -> group -> task -> segments, top1, top5"""
+    reliability: dict[str, Reliability]
+    """by task"""
+    confusion: dict[str, np.ndarray]
+    """verb (97, 97) and noun (300, 300): segments of each true class (row) by predicted class (column)"""
+    classes: dict[str, pd.DataFrame]
+    """by task: a row a class, as `class_table`"""
+    notes: tuple[str, ...]
+    """what is left out, and why"""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain numbers; a confusion is a list of [true, predicted, segments] without the zeros."""
+        return {
+            "scores": self.scores,
+            "intervals": {name: [found.low, found.high] for name, found in self.intervals.items()},
+            "interval_videos": self.videos,
+            "groups": self.groups,
+            "reliability": {
+                task: [
+                    {"confidence": float(confidence), "accuracy": float(accuracy), "segments": int(count)}
+                    for count, confidence, accuracy in zip(
+                        curve.count_B, curve.confidence_B, curve.accuracy_B, strict=True
+                    )
+                    if count
+                ]
+                for task, curve in self.reliability.items()
+            },
+            "confusion": {task: cells(matrix) for task, matrix in self.confusion.items()},
+            "notes": list(self.notes),
+        }
+
+
+def cells(matrix: np.ndarray) -> list[list[int]]:
+    """[row, column, count] of every cell that is not zero."""
+    rows, columns = np.nonzero(matrix)
+    return np.stack([rows, columns, matrix[rows, columns]], axis=1).tolist()  # type: ignore[no-any-return]
+
+
+def detail(predictions: Predictions, reference: Reference, background: Background) -> Detail:
+    """Everything about one set of predictions.
+
+    Raises:
+        ValidationError: predictions for segments outside the list.
+    """
+    joined, hits = reference.hits(predictions)
+    classes = task_classes(joined)
+    verb_NV, _ = ranked_verbs(predictions, joined, reference.verbs)
+    chosen = chosen_classes(predictions, reference)
+    confidence = confidences(verb_NV, predictions.noun_logprobs)
+    curves = {task: reliability(confidence[task], hits[task, 1]) for task in reference.tasks}
+    groupings, notes = _groupings(joined, reference, background)
+    samples = bootstrap_videos(joined["video_id"])
+    sizes = {"verb": NUM_VERBS, "noun": NUM_NOUNS}
+    return Detail(
+        scores=class_scores(hits, classes)
+        | {f"{task}_calibration_error": curve.error for task, curve in curves.items()},
+        intervals=_intervals(hits, classes, reference.subsets(joined), samples),
+        videos=samples.videos,
+        groups={grouping.name: breakdown(hits, grouping) for grouping in groupings},
+        reliability=curves,
+        confusion={
+            task: confusion(classes[task], chosen[task], size) for task, size in sizes.items() if task in reference.tasks
+        },
+        classes={
+            task: class_table(classes[task], hits[task, 1], hits[task, 5], None if task == "action" else chosen[task])
+            for task in reference.tasks
+        },
+        notes=(*background.notes, *notes),
+    )
+
+
+def chosen_classes(predictions: Predictions, reference: Reference) -> dict[str, np.ndarray]:
+    """The highest verb and noun of each segment (N,), the last of equals as the organisers have it."""
+    verbs = np.arange(NUM_VERBS) if reference.verbs is None else np.array(sorted(reference.verbs))
+    return {
+        "verb": verbs[_last_argmax(predictions.verb_logprobs[:, verbs])],
+        "noun": _last_argmax(predictions.noun_logprobs),
+    }
+
+
+def compare(first: Predictions, second: Predictions, reference: Reference) -> tuple[int, list[Difference]]:
+    """Second less first over the segments that both predicted, and how many these are.
+
+    Raises:
+        ValidationError: predictions for segments outside the list.
+    """
+    both = first.narration_ids[np.isin(first.narration_ids, second.narration_ids)]
+    if not len(both):
+        return 0, []
+    joined, hits = reference.hits(first.select(both))
+    _, others = reference.hits(second.select(both))
+    samples = bootstrap_videos(joined["video_id"])
+    return len(both), compare_hits(hits, others, task_classes(joined), samples)
+
+
+def _last_argmax(scores_NC: np.ndarray) -> np.ndarray:
+    return np.asarray(scores_NC.shape[1] - 1 - scores_NC[:, ::-1].argmax(axis=1))
+
+
+def _groupings(
+    joined: pd.DataFrame, reference: Reference, background: Background
+) -> tuple[list[Grouping], tuple[str, ...]]:
+    groupings, notes = [by_kitchen(joined)], []
+    if background.fps is not None:
+        groupings.append(by_frame_rate(joined, background.fps))
+    if "seconds" in joined:
+        groupings.append(by_length(joined))
+    else:
+        notes.append("no scores by length: the list has no start_timestamp and stop_timestamp")
+    if background.training is not None and "action" in reference.tasks:
+        groupings.append(by_frequency(joined, background.training, reference.tail_verbs, reference.tail_nouns))
+        groupings.append(by_seen_action(joined, background.training))
+    return groupings, tuple(notes)
+
+
+def _intervals(
+    hits: Hits, classes: dict[str, np.ndarray], rows: dict[str, np.ndarray], samples: VideoBootstrap
+) -> dict[str, Interval]:
+    if samples.videos < 2:
+        return {}
+    drawn = {}
+    for (task, k), hit_N in hits.items():
+        drawn[f"all_{task}_accuracy_at_{k}"] = samples.accuracy(hit_N)
+        if k == 1:
+            drawn[f"tail_{task}_accuracy_at_1"] = samples.accuracy(hit_N, rows[f"tail_{task}"])
+            drawn[f"unseen_{task}_accuracy_at_1"] = samples.accuracy(hit_N, rows["unseen"])
+        name = f"class_mean_{task}_accuracy_at_1" if k == 1 else f"mean_{task}_recall_at_5"
+        drawn[name] = samples.class_mean(hit_N, classes[task])
+    return {name: found for name, samples_S in drawn.items() if (found := interval(samples_S))}
