@@ -4,7 +4,7 @@ A new method is one file with a subclass of `AdaptationMethod`, one line in trai
 """
 
 from epicsub.adaptation.adversarial import Adversarial
-from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod
+from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, LaterUpdate
 from epicsub.adaptation.mmir import MMIR
 
-__all__ = ["MMIR", "AdaptationBatch", "AdaptationLosses", "AdaptationMethod", "Adversarial"]
+__all__ = ["MMIR", "AdaptationBatch", "AdaptationLosses", "AdaptationMethod", "Adversarial", "LaterUpdate"]

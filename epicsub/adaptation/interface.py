@@ -3,7 +3,7 @@
 Shapes: B clips of a batch (Bs of the source, Bt of the target), D features.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,8 +53,22 @@ class AdaptationLosses(NamedTuple):
     """(Bs,) bool: source clips that enter the classification loss; None for all."""
 
 
+class LaterUpdate(NamedTuple):
+    """One more update of the same step, after the main one: the model sees the same clips again."""
+
+    parameters: Sequence[nn.Parameter]
+    """What it moves; everything else keeps still."""
+    loss: Callable[[AdaptationBatch], Tensor]
+    """Scalar, weighted as the alignment loss is."""
+    classifies: bool
+    """Whether the classification loss is added."""
+
+
 class AdaptationMethod(nn.Module):
     """The base of every method: what a method need not write. Everything needed to resume is in its `state_dict()`."""
+
+    reads_target_after_training = False
+    """Whether `after_training` wants the target clips."""
 
     def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Losses of one step.
@@ -74,6 +88,18 @@ class AdaptationMethod(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Called after the optimisers' step, with the number that `losses` had."""
+
+    def later_updates(self, model: nn.Module) -> Sequence[LaterUpdate]:
+        """Updates that follow the main one in every step that adapts, in order."""
+        return ()
+
+    def after_training(self, model: nn.Module, clips: Iterable[Mapping[str, Tensor]]) -> None:
+        """Called once, after the last step and before its checkpoint.
+
+        Args:
+            model: trained.
+            clips: every target clip once, in batches as the model takes them, without labels.
+        """
 
 
 def check_features(source: Mapping[str, Tensor], target: Mapping[str, Tensor], dims: Mapping[str, int]) -> None:

@@ -36,6 +36,8 @@ class Stage(Section):
     """Learning rate over the stage's steps; cosine ends at 0."""
     warmup_steps: WholeNumber = 0
     """Steps of linear warm-up at the stage's start."""
+    class_weight: Positive | None = None
+    """Weight of the classification loss where this stage adapts; null takes train.class_weight."""
 
 
 class Optimizer(Section):

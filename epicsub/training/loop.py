@@ -25,6 +25,7 @@ from epicsub.training.build import (
     training_loader,
 )
 from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
+from epicsub.training.hooks import after_training, later_updates
 from epicsub.training.logs import RunLog
 from epicsub.training.step import State, train_step
 
@@ -63,10 +64,14 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
     log = RunLog(folder, state.step) if fabric.is_global_zero else None
     total = total_steps(recipe)
     steps = steps_from(recipe, domains, state.step, fabric)
-    for step, stage, batch in track(steps, recipe.name, total, state.step) if log else steps:
+    for step, stage, clips in track(steps, recipe.name, total, state.step) if log else steps:
         state.model.train()
-        figures = train_step(fabric, recipe, stage, state, fabric.to_device(batch), step)
+        batch = fabric.to_device(clips)
+        figures = train_step(fabric, recipe, stage, state, batch, step)
+        figures |= later_updates(fabric, recipe, stage, state, batch, step)
         state.step += 1
+        if state.step == total:
+            after_training(fabric, recipe, domains.root, domains.target, state)
         if log and (state.step % train.log_every == 0 or state.step == total):
             log.write("train", state.step, {name: float(value) for name, value in figures.items()}, stage=step[0] + 1)
         evaluated = evaluate is not None and due(train.evaluate_every, state.step, total)

@@ -51,7 +51,7 @@ def train_step(
     classification = classification_loss(output, source, adapted.classified_B if adapted else None)
     loss = classification
     if adapted is not None:
-        loss = recipe.train.class_weight * classification + alignment_weight(recipe) * adapted.alignment
+        loss = class_weight(recipe, stage) * classification + alignment_weight(recipe) * adapted.alignment
     refuse_non_finite(loss, adapted, batch, state.step + 1)
 
     fabric.backward(loss)
@@ -95,9 +95,14 @@ def adaptation_batch(
     )
 
 
+def class_weight(recipe: Recipe, stage: Stage) -> float:
+    """Weight of L_cls in a stage that adapts: the stage's own, or the recipe's."""
+    return recipe.train.class_weight if stage.class_weight is None else stage.class_weight
+
+
 def alignment_weight(recipe: Recipe) -> float:
-    """Weight of L_adv beside L_cls; 0 where nothing is aligned."""
-    return 0.0 if recipe.adaptation.method == "source_only" else recipe.adaptation.loss_weight
+    """Weight of L_adv beside L_cls; 1 for methods that weigh their own losses."""
+    return getattr(recipe.adaptation, "loss_weight", 1.0)
 
 
 def step_agents(fabric: Fabric, state: State, adapted: AdaptationLosses) -> None:

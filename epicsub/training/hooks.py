@@ -1,0 +1,70 @@
+"""What an adaptation method does beside the losses of a step: further updates, and a last pass over the target."""
+
+from collections.abc import Iterable, Mapping
+
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from epicsub.data.annotations import Segment
+from epicsub.data.root import DataRoot
+from epicsub.data.views import Views
+from epicsub.progress import track
+from epicsub.recipe import Recipe, Stage
+from epicsub.training.build import seed_everything_for, view_loader
+from epicsub.training.step import (
+    State,
+    adaptation_batch,
+    alignment_weight,
+    average_gradients,
+    class_weight,
+    classification_loss,
+    refuse_non_finite,
+)
+
+ONE_VIEW = Views(clips=1, crops=1, flip=False)
+
+
+def later_updates(
+    fabric: Fabric, recipe: Recipe, stage: Stage, state: State, batch: dict, step: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Make the method's further updates of this step; returns their losses to log. Most methods have none."""
+    method = state.adaptation
+    if method is None or "target" not in batch:
+        return {}
+    figures = {}
+    generator = seed_everything_for(recipe.seed, state.step, fabric.global_rank)
+    for number, update in enumerate(method.later_updates(state.model.module), 1):
+        state.optimizer.zero_grad(set_to_none=True)
+        outputs = (state.model(batch["source"]["clips"]), state.model(batch["target"]["clips"]))
+        seen = adaptation_batch(state, outputs, batch["source"], stage, step, generator)
+        loss = alignment_weight(recipe) * update.loss(seen)
+        if update.classifies:
+            loss = loss + class_weight(recipe, stage) * classification_loss(outputs[0], batch["source"], None)
+        refuse_non_finite(loss, None, batch, state.step + 1)
+        fabric.backward(loss)
+        average_gradients(fabric, method.alignment_parameters())
+        moved = {id(parameter) for parameter in update.parameters}
+        for group in state.optimizer.param_groups:
+            for parameter in group["params"]:
+                if id(parameter) not in moved:
+                    parameter.grad = None  # an optimiser leaves parameters without gradient alone
+        if recipe.train.clip_grad is not None:
+            fabric.clip_gradients(state.model, state.optimizer, max_norm=recipe.train.clip_grad)
+        state.optimizer.step()
+        figures[f"loss_update_{number}"] = loss.detach()
+    return figures
+
+
+def after_training(fabric: Fabric, recipe: Recipe, root: DataRoot, target: list[list[Segment]], state: State) -> None:
+    """Let the method see every target clip once, without labels, one view each, after the last step."""
+    method = state.adaptation
+    if method is None or not method.reads_target_after_training:
+        return
+    segments = [segment for part in target for segment in part]
+    loader = view_loader(recipe, root, segments, ONE_VIEW)
+
+    def clips() -> Iterable[Mapping[str, Tensor]]:
+        for _, views in track(loader, "target clips without labels", len(loader)):
+            yield {name: fabric.to_device(clip.flatten(0, 1)) for name, clip in views.items()}
+
+    method.after_training(state.model, clips())
