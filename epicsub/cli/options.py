@@ -17,7 +17,10 @@ DataOption = Annotated[
 ProtocolOption = Annotated[
     Path | None, typer.Option("--protocol", help="Which lists and counts. Default: the recipe's.")
 ]
-TtaOption = Annotated[str | None, typer.Option("--tta", help="Views a segment, e.g. 5x3+flip: clips x crops + mirror.")]
+TtaOption = Annotated[
+    str | None,
+    typer.Option("--tta", help="Views a segment, e.g. 5x3+flip: clips x crops, mirror, frame rates (@0.8,1,1.25)."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 CountOption = Annotated[
     int | None, typer.Option("--count", help="Segments the list must have. Default: the protocol's.")

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from epicsub.data.annotations import Segment
 from epicsub.data.batches import Draw
 from epicsub.data.domains import SOURCE, check_domains
-from epicsub.data.sampling import clip_times, view_positions
+from epicsub.data.sampling import clip_times
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform, view_crops
 from epicsub.data.views import Views
@@ -86,7 +86,7 @@ class TrainClips(Dataset[dict[str, Any]]):
 class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
     """The views of each segment for evaluation: narration id, {modality: (V, C, T, S, S)}.
 
-    Views go clip by clip, crop by crop, each followed by its mirror image where `views.flip`.
+    Views go stride by stride, clip by clip, crop by crop, each followed by its mirror image where `views.flip`.
     """
 
     def __init__(
@@ -100,10 +100,22 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
         short_side: int,
         size: int,
         views: Views,
+        places: Sequence[tuple[float, float]] | None = None,
     ) -> None:
-        """Crops of `size` pixels from pictures resized to `short_side`; see `sampling.clip_times` for the rest."""
+        """Crops of `size` pixels from pictures resized to `short_side`; see `sampling.clip_times` for the rest.
+
+        Args:
+            places: the clips to take of `views.places()`; all unless given.
+
+        Raises:
+            DataError: stride factors where frames are spread over the whole segment, which has no stride.
+        """
         if not 1 <= size <= short_side:
             raise ValueError(f"size {size} from short_side {short_side}")
+        if stride is None and views.strides != (1.0,):
+            raise DataError(
+                f"views {views}: {sampling} sampling has no stride to multiply; leave out what follows the @"
+            )
         self.segments = segments
         self.clip_source = clip_source
         self.frames = frames
@@ -112,6 +124,7 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
         self.short_side = short_side
         self.size = size
         self.views = views
+        self.places = views.places() if places is None else list(places)
 
     def __len__(self) -> int:
         return len(self.segments)
@@ -123,18 +136,17 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
             DataError: a frame cannot be read.
         """
         segment = self.segments[index]
-        times = np.concatenate(
-            [
-                clip_times(segment.start, segment.stop, self.frames, self.sampling, self.stride, position)
-                for position in view_positions(self.views.clips)
-            ]
-        )
+        times = np.concatenate([self._times(segment, factor, position) for factor, position in self.places])
         clips = {}
         for modality, all_THWC in self.clip_source.read(segment, times).items():
             views_VCTSS = view_crops(all_THWC, modality, self.short_side, self.size, self.views.crops, self.views.flip)
-            by_clip = views_VCTSS.unflatten(2, (self.views.clips, self.frames))  # (crops, C, clips, T, S, S)
+            by_clip = views_VCTSS.unflatten(2, (len(self.places), self.frames))  # (crops, C, clips, T, S, S)
             clips[modality] = by_clip.permute(2, 0, 1, 3, 4, 5).flatten(0, 1)
         return segment.narration_id, clips
+
+    def _times(self, segment: Segment, factor: float, position: float) -> np.ndarray:
+        stride = None if self.stride is None else self.stride * factor
+        return clip_times(segment.start, segment.stop, self.frames, self.sampling, stride, position)
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -131,8 +131,17 @@ def training_loader(
     return make_loader(clips, batch_sampler=sampler, collate=collate, workers=data.workers)
 
 
-def view_loader(recipe: Recipe, root: DataRoot, segments: list[Segment], views: Views) -> DataLoader:
-    """Batches of (narration ids, {modality: uint8 clips (B, V, C, T, H, W)}) for prediction, in the list's order."""
+def view_loader(
+    recipe: Recipe,
+    root: DataRoot,
+    segments: Sequence[Segment],
+    views: Views,
+    places: Sequence[tuple[float, float]] | None = None,
+) -> DataLoader:
+    """Batches of (narration ids, {modality: uint8 clips (B, V, C, T, H, W)}) for prediction, in the list's order.
+
+    `places` are the clips to take of `views.places()`; all unless given.
+    """
     data = recipe.data
     clips = ViewClips(
         segments,
@@ -143,6 +152,7 @@ def view_loader(recipe: Recipe, root: DataRoot, segments: list[Segment], views: 
         short_side=data.short_side,
         size=data.size,
         views=views,
+        places=places,
     )
     return make_loader(clips, batch_size=recipe.evaluation.batch_size, workers=data.workers)
 

@@ -201,6 +201,23 @@ def test_views_are_the_right_pixels(root):
     assert torch.equal(single["rgb"][0], center_crop(resize_short_side(middle, 56), 48).permute(3, 0, 1, 2))
 
 
+def test_stride_factors_are_views_at_the_multiplied_stride(root):
+    labelled = segments("P01_01", True)
+
+    def views_of(text, stride, places=None):
+        clips = ViewClips(
+            labelled, ClipSource(root, ("rgb",), "pyav"), frames=4, sampling="dense" if stride else "uniform", stride=stride, short_side=64,
+            size=48, views=parse_views(text), places=places,
+        )  # fmt: skip
+        return clips[2][1]["rgb"]
+
+    both = views_of("2x3+flip@0.5,2", 1 / 30)
+    assert torch.equal(both, torch.cat([views_of("2x3+flip", 1 / 60), views_of("2x3+flip", 1 / 15)]))
+    assert torch.equal(views_of("2x3+flip@0.5,2", 1 / 30, parse_views("2x3+flip@0.5,2").places()[1:2]), both[6:12])
+    with pytest.raises(DataError, match=r"views 1x1@2: uniform sampling has no stride"):
+        views_of("1x1@2", None)
+
+
 def test_view_loader_keeps_the_order(root):
     wanted = [*segments("P02_101", False), *segments("P01_01", True)]
     settings = {"frames": 4, "sampling": "uniform", "stride": None, "short_side": 48, "size": 48}
