@@ -21,6 +21,12 @@ TtaOption = Annotated[
     str | None,
     typer.Option("--tta", help="Views a segment, e.g. 5x3+flip: clips x crops, mirror, frame rates (@0.8,1,1.25)."),
 ]
+StopOption = Annotated[
+    int,
+    typer.Option(
+        "--stop", min=0, max=5, help="Leave out views that cannot change the order of a segment's K best. 0: take all."
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 CountOption = Annotated[
     int | None, typer.Option("--count", help="Segments the list must have. Default: the protocol's.")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from epicsub.cli.options import DataOption, DeviceOption, ProtocolOption, TtaOption
+from epicsub.cli.options import DataOption, DeviceOption, ProtocolOption, StopOption, TtaOption
 
 
 def predict(
@@ -13,6 +13,7 @@ def predict(
     split: Annotated[Literal["validation", "test"], typer.Option(help="Which list of the protocol.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="File to write: .npz, or .pt in the organisers' format.")],
     tta: TtaOption = None,
+    stop: StopOption = 0,
     protocol: ProtocolOption = None,
     data: DataOption = None,
     device: DeviceOption = "auto",
@@ -31,6 +32,6 @@ def predict(
     rules = load_protocol(protocol or protocol_of([resolved]))
     segments = read_segments(root.annotations(getattr(rules, split).list))
     views = parse_views(tta) if tta else None
-    predictions = predictions_of(resolved, segments, root, views, device_of(device))
+    predictions = predictions_of(resolved, segments, root, views, device_of(device), stop)
     save_predictions(predictions, out)
     typer.echo(f"wrote {out}: {len(predictions)} segments")

@@ -1,19 +1,24 @@
 """What `validate`, `predict` and `submit` are pointed at: a checkpoint, a run, or a file of predictions."""
 
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from epicsub.data.annotations import Segment
 from epicsub.data.lengths import lengths_note
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views, parse_views
 from epicsub.errors import EpicsubError, InferenceError
+from epicsub.inference.cache import Made, cache_file, find, keep, key_of
 from epicsub.inference.predict import predict
+from epicsub.inference.stopping import Place, predict_until_decided
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
 from epicsub.training.build import clip_seconds, model_of, view_loader
@@ -118,9 +123,9 @@ def load_trained(path: Path, device: torch.device) -> Trained:
 
 
 def predictions_of(
-    target: Target, segments: list[Segment], root: DataRoot, views: Views | None, device: torch.device
+    target: Target, segments: list[Segment], root: DataRoot, views: Views | None, device: torch.device, stop: int = 0
 ) -> Predictions:
-    """Predictions of a target for a list of segments; a file's are read, a checkpoint's are made.
+    """Predictions of a target for a list of segments; a file's are read, a checkpoint's are made or found again.
 
     Args:
         target: what to predict with.
@@ -128,14 +133,48 @@ def predictions_of(
         root: where the videos lie.
         views: views a segment, or None for the recipe's own; a file of predictions has had its views.
         device: where to run.
+        stop: leave out views that cannot change the order of a segment's so many best classes; 0 takes all.
     """
     if target.kind == "predictions":
         return load_predictions(target.path)
-    trained = load_trained(target.path, device)
-    missing = missing_files(root, segments, tuple(trained.recipe.data.modalities))
+    return predict_checkpoint(target, segments, root, views, device, stop).predictions
+
+
+def predict_checkpoint(
+    target: Target, segments: list[Segment], root: DataRoot, views: Views | None, device: torch.device, stop: int = 0
+) -> Made:
+    """Predictions of a checkpoint and their cost, made once and kept beside it (see cache.py); as `predictions_of`."""
+    recipe = recipe_from_dict(load_checkpoint(target.path).recipe, str(target.path))
+    chosen = views or parse_views(recipe.evaluation.views)
+    key = key_of(target.path, recipe, segments, root, chosen, stop, device)
+    file = cache_file(target.path, key)
+    if (made := find(file, key)) is not None:
+        print(
+            f"{target.name} ({chosen}): {len(segments)} predictions taken from {file}, made in {made.seconds:.1f} s",
+            file=sys.stderr,
+        )
+        return replace(made, predictions=made.predictions.select([segment.narration_id for segment in segments]))
+    missing = missing_files(root, segments, tuple(recipe.data.modalities))
     if missing:
         raise InferenceError("\n".join(missing) + f"\n({len(missing)} problems, nothing was predicted)")
-    print(lengths_note(root, segments, clip_seconds(trained.recipe)), file=sys.stderr)
-    chosen = views or parse_views(trained.recipe.evaluation.views)
-    loader = view_loader(trained.recipe, root, segments, chosen)
-    return predict(trained.model, loader, len(loader), device, f"{target.name} ({chosen})")
+    print(lengths_note(root, segments, clip_seconds(recipe)), file=sys.stderr)
+    made = _predict(target, segments, root, chosen, device, stop)
+    keep(file, key, made)
+    return made
+
+
+def _predict(
+    target: Target, segments: list[Segment], root: DataRoot, views: Views, device: torch.device, stop: int
+) -> Made:
+    trained = load_trained(target.path, device)
+    label, recipe, began = f"{target.name} ({views})", trained.recipe, time.monotonic()
+    if not stop:
+        loader = view_loader(recipe, root, segments, views)
+        predictions = predict(trained.model, loader, len(loader), device, label)
+        return Made(predictions, time.monotonic() - began, views.count)
+
+    def loader_of(some: Sequence[Segment], place: Place) -> DataLoader:
+        return view_loader(recipe, root, some, views, [place])
+
+    predictions, done_N = predict_until_decided(trained.model, loader_of, segments, views, stop, device, label)
+    return Made(predictions, time.monotonic() - began, float(done_N.mean()))

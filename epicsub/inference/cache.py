@@ -1,0 +1,154 @@
+"""Predictions of a checkpoint, kept beside it and found again by what they depend on.
+
+A file `predictions/KEY.npz` in the run's folder is named by the SHA-256 of all that can change a number in it: the
+checkpoint's bytes, the views, the segments and their times, size and date of every video read, the recipe's settings
+of clips and model, the source of the rooms that cut, decode and predict, the versions of what they stand on, and the
+kind of device. A change of any of them is another key, so a stale file is never found. The content carries its own
+SHA-256 and its whole key; a file that does not fit them is said to be damaged and made again. Deleting the folder is
+always safe.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import epicsub
+from epicsub.data.annotations import Segment
+from epicsub.data.readers import choose_decoder
+from epicsub.data.root import DataRoot
+from epicsub.data.views import Views
+from epicsub.errors import PredictionsError
+from epicsub.files import sha256, written_whole
+from epicsub.predictions import Predictions
+from epicsub.recipe import Recipe
+
+FOLDER = "predictions"
+_ARRAYS = ("narration_ids", "verb_logprobs", "noun_logprobs")
+_CODE = ("data", "models", "inference", "training/build.py", "predictions.py")
+_LIBRARIES = ("torch", "torchvision", "timm", "av", "torchcodec", "decord", "opencv-python-headless")
+_NOT_CLIPS = {"root", "source", "target", "skip", "augment", "workers"}  # settings of `data` that prediction ignores
+
+
+@dataclass(frozen=True)
+class Made:
+    """Predictions, and what they cost when they were made."""
+
+    predictions: Predictions
+    seconds: float
+    """wall time of decoding and forward passes"""
+    views: float
+    """views a segment, on average: fewer than asked for where views are stopped early"""
+
+
+def key_of(
+    checkpoint: Path,
+    recipe: Recipe,
+    segments: Sequence[Segment],
+    root: DataRoot,
+    views: Views,
+    stop: int,
+    device: torch.device,
+) -> dict[str, Any]:
+    """All that the predictions of a checkpoint depend on, as plain values. `stop` is 0 where all views are taken."""
+    rows = sorted((s.narration_id, s.video_id, s.start, s.stop, s.start_frame, s.stop_frame) for s in segments)
+    return {
+        "weights": sha256(checkpoint),
+        "views": str(views),
+        "stop": stop,
+        "segments": _digest(json.dumps(rows).encode()),
+        "videos": _digest(json.dumps(_videos(root, segments, recipe.data.modalities)).encode()),
+        "data": recipe.data.model_dump(mode="json", exclude=_NOT_CLIPS)
+        | {"decoder": choose_decoder(recipe.data.decoder)},
+        "model": recipe.model.model_dump(mode="json", exclude={"weights"}),
+        "code": _code(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "device": device.type,
+    }
+
+
+def cache_file(checkpoint: Path, key: dict[str, Any]) -> Path:
+    """Where predictions of this key are kept."""
+    return checkpoint.parent / FOLDER / f"{_digest(_text(key).encode())[:20]}.npz"
+
+
+def find(path: Path, key: dict[str, Any]) -> Made | None:
+    """What was kept under this key, or None where nothing was or it is not whole; the latter is said in a line."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            content = {name: archive[name] for name in archive.files}
+        story = json.loads(str(content["story"]))
+        arrays = [content[name] for name in _ARRAYS]
+        if story["key"] != key:
+            raise PredictionsError("it was made for something else")
+        if story["content"] != _content(arrays):
+            raise PredictionsError("its content has changed")
+        return Made(Predictions(*arrays), float(story["seconds"]), float(story["views"]))
+    # A damaged zip fails in zipfile, zlib, json or numpy, each with exceptions of its own.
+    except Exception as error:
+        print(f"{path}: kept predictions are damaged ({error}) and are made again", file=sys.stderr)
+        return None
+
+
+def keep(path: Path, key: dict[str, Any], made: Made) -> None:
+    """Write predictions under their key; a line says so where the folder cannot be written."""
+    arrays = [getattr(made.predictions, name) for name in _ARRAYS]
+    story = {"key": key, "content": _content(arrays), "seconds": made.seconds, "views": made.views}
+    try:
+        with written_whole(path) as temporary:
+            np.savez(temporary, story=np.array(json.dumps(story)), **dict(zip(_ARRAYS, arrays, strict=True)))
+    except OSError as error:
+        print(f"{path}: predictions cannot be kept for another time ({error.strerror})", file=sys.stderr)
+
+
+def _videos(root: DataRoot, segments: Sequence[Segment], modalities: Sequence[str]) -> list[tuple[str, str, int, int]]:
+    """Name, size and date of every file or folder that is read."""
+    found = []
+    for video in sorted({segment.video_id for segment in segments}):
+        for modality in modalities:
+            path = root.found(video, modality)
+            state = path.stat() if path else None
+            found.append((video, modality, state.st_size if state else -1, state.st_mtime_ns if state else -1))
+    table = root.path / "annotations" / "EPIC_100_video_info.csv"
+    if table.is_file():
+        found.append((table.name, sha256(table), 0, 0))
+    return found
+
+
+@cache
+def _code() -> str:
+    home = Path(epicsub.__file__).parent
+    files = [file for part in _CODE for file in ([home / part] if part.endswith(".py") else (home / part).glob("*.py"))]
+    return _digest(*(f"{file.relative_to(home)}\n".encode() + file.read_bytes() for file in sorted(files)))
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _content(arrays: Sequence[np.ndarray]) -> str:
+    return _digest(*(f"{array.dtype} {array.shape}\n".encode() + array.tobytes() for array in arrays))
+
+
+def _text(key: dict[str, Any]) -> str:
+    return json.dumps(key, sort_keys=True)
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
