@@ -33,7 +33,7 @@ def demo(folder: Annotated[Path, typer.Option(help="Where the kitchens go.")] = 
 
 
 def call(*words: str) -> None:
-    """Run one epicsub command in this process, showing it first and its time last; leave with its status if it fails."""
+    """Run one epicsub command in this process, its words first, its time last; leave with its status if it fails."""
     from typer.main import get_command
 
     from epicsub.cli.main import app
