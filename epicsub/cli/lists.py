@@ -11,7 +11,7 @@ from epicsub.cli.options import DataOption, data_root
 def lists(
     protocol: Annotated[Path, typer.Argument(help="validation/ek100_shift.yaml or validation/mmsada.yaml.")],
     source: Annotated[
-        Path | None, typer.Option("--from", help="Folder of the published tables. Default: the data root's annotations/.")
+        Path | None, typer.Option("--from", help="Folder of the published tables. Default: annotations/ of the data.")
     ] = None,
     data: DataOption = None,
 ) -> None:

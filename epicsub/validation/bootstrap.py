@@ -29,28 +29,28 @@ class Interval:
 class VideoBootstrap:
     """How often each sample draws each video."""
 
-    video_N: np.ndarray
-    """index of each segment's video"""
-    weight_SC: np.ndarray
-    """times that a sample holds a video"""
+    video: np.ndarray
+    """(N,) int, the number of each segment's video"""
+    weight: np.ndarray
+    """(S, C), how often each sample holds each video"""
 
     @property
     def videos(self) -> int:
         """How many videos are drawn from; an interval needs two."""
-        return self.weight_SC.shape[1]
+        return self.weight.shape[1]
 
     def accuracy(self, hit_N: np.ndarray, rows_N: np.ndarray | None = None) -> np.ndarray:
         """Percent of hits over the segments of each sample (S,), or those of `rows_N`; NaN where none is drawn."""
         counted_N = np.ones(len(hit_N)) if rows_N is None else rows_N.astype(float)
-        hits_C = np.bincount(self.video_N, hit_N * counted_N, self.videos)
-        counts_C = np.bincount(self.video_N, counted_N, self.videos)
-        return _percent(self.weight_SC @ hits_C, self.weight_SC @ counts_C)
+        hits_C = np.bincount(self.video, hit_N * counted_N, self.videos)
+        counts_C = np.bincount(self.video, counted_N, self.videos)
+        return _percent(self.weight @ hits_C, self.weight @ counts_C)
 
     def class_mean(self, hit_N: np.ndarray, class_N: np.ndarray) -> np.ndarray:
         """Percent of hits in each sample (S,), every class that the sample holds counted alike."""
         _, code_N = np.unique(class_N, return_inverse=True)
         classes = int(code_N.max()) + 1
-        flat = self.video_N * classes + code_N
+        flat = self.video * classes + code_N
         hits_CK, counts_CK = (
             np.bincount(flat, weights, self.videos * classes).reshape(self.videos, classes)
             for weights in (hit_N.astype(float), np.ones(len(hit_N)))
@@ -58,7 +58,7 @@ class VideoBootstrap:
         # 250 samples at a time: a table of all samples by 1,352 actions would take 20 MB, thrice.
         means = [
             np.nanmean(_percent(part @ hits_CK, part @ counts_CK), axis=1)
-            for part in np.array_split(self.weight_SC, max(1, len(self.weight_SC) // 250))
+            for part in np.array_split(self.weight, max(1, len(self.weight) // 250))
         ]
         return np.concatenate(means)
 

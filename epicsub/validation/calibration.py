@@ -9,11 +9,14 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Reliability:
-    """Confidence in `BINS` equal steps of 0 to 1; confidences and accuracies are in 0 to 1, NaN in an empty bin."""
+    """Segments, mean confidence and accuracy in each of `BINS` equal steps of confidence, (BINS,) each.
 
-    count_B: np.ndarray
-    confidence_B: np.ndarray
-    accuracy_B: np.ndarray
+    Confidence and accuracy are in 0 to 1, and NaN in an empty bin.
+    """
+
+    counts: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
 
     @property
     def error(self) -> float:
@@ -21,9 +24,9 @@ class Reliability:
 
         Guo et al., "On Calibration of Modern Neural Networks" (2017), equation 3.
         """
-        full = self.count_B > 0
-        gap = np.abs(self.accuracy_B[full] - self.confidence_B[full])
-        return float(100 * np.average(gap, weights=self.count_B[full]))
+        full = self.counts > 0
+        gap = np.abs(self.accuracy[full] - self.confidence[full])
+        return float(100 * np.average(gap, weights=self.counts[full]))
 
 
 def reliability(confidence_N: np.ndarray, hit_N: np.ndarray) -> Reliability:
@@ -32,11 +35,11 @@ def reliability(confidence_N: np.ndarray, hit_N: np.ndarray) -> Reliability:
     A confidence on the border of two bins belongs to the lower one, as in the paper: bins are (low, high].
     """
     bin_N = np.clip(np.ceil(confidence_N * BINS).astype(int) - 1, 0, BINS - 1)
-    count_B = np.bincount(bin_N, minlength=BINS)
+    counts = np.bincount(bin_N, minlength=BINS)
     with np.errstate(invalid="ignore"):
-        confidence_B = np.bincount(bin_N, confidence_N, BINS) / count_B
-        accuracy_B = np.bincount(bin_N, hit_N, BINS) / count_B
-    return Reliability(count_B, confidence_B, accuracy_B)
+        confidence = np.bincount(bin_N, confidence_N, BINS) / counts
+        accuracy = np.bincount(bin_N, hit_N, BINS) / counts
+    return Reliability(counts, confidence, accuracy)
 
 
 def confidences(verb_NV: np.ndarray, noun_NM: np.ndarray) -> dict[str, np.ndarray]:

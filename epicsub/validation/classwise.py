@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 
 from epicsub.validation.scores import Hits
-from epicsub.vocab import action_id
+from epicsub.vocab import ACTION_BASE
 
 
 def task_classes(joined: pd.DataFrame) -> dict[str, np.ndarray]:
     """Class of each segment (N,) int: verb, noun, and action as verb * 1000 + noun."""
     verb_N, noun_N = joined["verb_class"].to_numpy(), joined["noun_class"].to_numpy()
-    return {"verb": verb_N, "noun": noun_N, "action": action_id(verb_N, noun_N)}
+    return {"verb": verb_N, "noun": noun_N, "action": verb_N * ACTION_BASE + noun_N}
 
 
 def class_mean(hit_N: np.ndarray, class_N: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """Two models on the same segments: is the difference a gain or noise?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +99,6 @@ def compare_hits(
 def _judged(drawn_S: np.ndarray, videos: int) -> tuple[Interval | None, float | None]:
     if videos < 2:
         return None, None
-    kept: Sequence[float] | np.ndarray = drawn_S[~np.isnan(drawn_S)]
-    lower, upper = np.mean(np.asarray(kept) <= 0), np.mean(np.asarray(kept) >= 0)
-    return interval(drawn_S), float(min(1.0, 2 * max(min(lower, upper), 1 / len(drawn_S))))
+    kept = drawn_S[~np.isnan(drawn_S)]
+    against = min(float(np.mean(kept <= 0)), float(np.mean(kept >= 0)))
+    return interval(drawn_S), min(1.0, 2 * max(against, 1 / len(drawn_S)))

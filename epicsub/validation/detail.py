@@ -57,9 +57,7 @@ class Detail:
             "reliability": {
                 task: [
                     {"confidence": float(confidence), "accuracy": float(accuracy), "segments": int(count)}
-                    for count, confidence, accuracy in zip(
-                        curve.count_B, curve.confidence_B, curve.accuracy_B, strict=True
-                    )
+                    for count, confidence, accuracy in zip(curve.counts, curve.confidence, curve.accuracy, strict=True)
                     if count
                 ]
                 for task, curve in self.reliability.items()
@@ -72,7 +70,7 @@ class Detail:
 def cells(matrix: np.ndarray) -> list[list[int]]:
     """[row, column, count] of every cell that is not zero."""
     rows, columns = np.nonzero(matrix)
-    return np.stack([rows, columns, matrix[rows, columns]], axis=1).tolist()  # type: ignore[no-any-return]
+    return np.stack([rows, columns, matrix[rows, columns]], axis=1).tolist()
 
 
 def detail(predictions: Predictions, reference: Reference, background: Background) -> Detail:
@@ -88,7 +86,7 @@ def detail(predictions: Predictions, reference: Reference, background: Backgroun
     confidence = confidences(verb_NV, predictions.noun_logprobs)
     curves = {task: reliability(confidence[task], hits[task, 1]) for task in reference.tasks}
     groupings, notes = _groupings(joined, reference, background)
-    samples = bootstrap_videos(joined["video_id"])
+    samples = bootstrap_videos(joined["video_id"].to_numpy())
     sizes = {"verb": NUM_VERBS, "noun": NUM_NOUNS}
     return Detail(
         scores=class_scores(hits, classes)
@@ -98,7 +96,7 @@ def detail(predictions: Predictions, reference: Reference, background: Backgroun
         groups={grouping.name: breakdown(hits, grouping) for grouping in groupings},
         reliability=curves,
         confusion={
-            task: confusion(classes[task], chosen[task], size) for task, size in sizes.items() if task in reference.tasks
+            task: confusion(classes[task], chosen[task], sizes[task]) for task in reference.tasks if task in sizes
         },
         classes={
             task: class_table(classes[task], hits[task, 1], hits[task, 5], None if task == "action" else chosen[task])
@@ -128,7 +126,7 @@ def compare(first: Predictions, second: Predictions, reference: Reference) -> tu
         return 0, []
     joined, hits = reference.hits(first.select(both))
     _, others = reference.hits(second.select(both))
-    samples = bootstrap_videos(joined["video_id"])
+    samples = bootstrap_videos(joined["video_id"].to_numpy())
     return len(both), compare_hits(hits, others, task_classes(joined), samples)
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from epicsub.validation.classwise import task_classes
-from epicsub.validation.scores import TASKS, Hits
+from epicsub.validation.protocol import TASKS
+from epicsub.validation.scores import Hits
 
 LENGTH_EDGES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """seconds; half of EK100's validation segments are shorter than 2 s"""
@@ -42,7 +44,7 @@ def by_frame_rate(joined: pd.DataFrame, fps: Mapping[str, float]) -> Grouping:
 def by_length(joined: pd.DataFrame) -> Grouping:
     """By the segment's length in seconds."""
     names = [f"under {LENGTH_EDGES[0]:g} s"]
-    names += [f"{low:g} to {high:g} s" for low, high in zip(LENGTH_EDGES, LENGTH_EDGES[1:], strict=False)]
+    names += [f"{low:g} to {high:g} s" for low, high in pairwise(LENGTH_EDGES)]
     names += [f"{LENGTH_EDGES[-1]:g} s and more"]
     group_N = np.array(names)[np.digitize(joined["seconds"], LENGTH_EDGES)]
     return Grouping("length", names, dict.fromkeys(TASKS, group_N))

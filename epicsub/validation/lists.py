@@ -85,9 +85,9 @@ def hold_out(protocol: Protocol, rule: HeldOut, folder: Path) -> dict[str, pd.Da
 
 
 def convert(rule: Converted, folder: Path) -> dict[str, pd.DataFrame]:
-    """MM-SADA's pickled tables with EK100's columns and verb ids, noun_class empty; the narration id is EK55_ and the uid.
+    """MM-SADA's pickled tables with EK100's columns and verb ids; noun_class is empty.
 
-    The uid counts EPIC-KITCHENS-55's narrations: it is none of EK100's ids, and the prefix keeps them apart.
+    The narration id is `EK55_` and the uid: that counts EPIC-KITCHENS-55's narrations, and is none of EK100's ids.
 
     Raises:
         ValidationError: a file is missing or no such table, or has another number of rows; all at once.

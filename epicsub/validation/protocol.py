@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from epicsub.errors import ValidationError
 from epicsub.vocab import NUM_VERBS
 
-TASKS = ("verb", "noun", "action")
+Task = Literal["verb", "noun", "action"]
+TASKS: tuple[Task, ...] = ("verb", "noun", "action")
 
 
 class SegmentList(BaseModel):
@@ -71,7 +72,7 @@ class Protocol(BaseModel):
     """column `noun`: the rare noun classes; null: no such scores"""
     unseen_validation: str | None = None
     """column `participant_id`: kitchens of the validation list without training videos; null: no such scores"""
-    tasks: Annotated[tuple[Literal["verb", "noun", "action"], ...], Field(strict=False, min_length=1)] = TASKS
+    tasks: Annotated[tuple[Task, ...], Field(strict=False, min_length=1)] = TASKS
     """what the lists have labels for"""
     verbs: Annotated[tuple[Annotated[int, Field(ge=0, lt=NUM_VERBS)], ...], Field(strict=False)] | None = None
     """the only verb classes that are ranked; null: all 97"""

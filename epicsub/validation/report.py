@@ -12,8 +12,8 @@ import pandas as pd
 from epicsub.errors import ValidationError
 from epicsub.files import write_text
 from epicsub.predictions import Predictions
-from epicsub.validation.protocol import Protocol
-from epicsub.validation.scores import TASKS, Hits, hits_of, join, scores_of, subsets
+from epicsub.validation.protocol import TASKS, Protocol
+from epicsub.validation.scores import Hits, hits_of, join, scores_of, subsets
 from epicsub.validation.tables import read_classes, read_labels, read_names
 
 

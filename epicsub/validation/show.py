@@ -9,8 +9,8 @@ from rich.table import Table
 from epicsub.validation.bootstrap import Interval
 from epicsub.validation.compare import Difference
 from epicsub.validation.detail import Detail
+from epicsub.validation.protocol import TASKS
 from epicsub.validation.report import Evaluation
-from epicsub.validation.scores import TASKS
 
 GROUPS = {"unseen": "unseen kitchens", "tail": "tail classes"}
 

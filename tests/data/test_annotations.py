@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import pandas as pd
 import pytest
 
 from epicsub.data.annotations import (
@@ -134,6 +135,20 @@ def test_one_label_column_alone_is_refused(make_list, tmp_path):
     path = make_list(tmp_path / "list.csv", [("P01_01_0", "P01_01", 0, 1)], labels=True)
     path.write_text(path.read_text().replace("noun_class", "noun_klass", 1))
     with pytest.raises(DataError, match=r"list\.csv:1  missing column noun_class; .*verb_class"):
+        read_segments(path)
+
+
+def test_nouns_empty_throughout_are_a_list_of_verbs_alone(make_list, tmp_path):
+    rows = [("P01_01_0", "P01_01", 0, 1), ("P01_01_1", "P01_01", 2, 3)]
+    path = make_list(tmp_path / "list.csv", rows, labels=True)
+    table = pd.read_csv(path, dtype=str)
+    table.assign(noun_class="").to_csv(path, index=False)
+    segments = read_segments(path)
+    assert [segment.noun_class for segment in segments] == [None, None]
+    assert all(segment.verb_class is not None for segment in segments)
+    # Empty in one row only is a mistake.
+    table.assign(noun_class=["3", ""]).to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"list\.csv:3  noun_class '': a whole number is expected"):
         read_segments(path)
 
 

@@ -1,11 +1,12 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from epicsub.errors import ValidationError
-from epicsub.validation import load_protocol
+from epicsub.validation import load_parts, load_protocol
 
 
 @pytest.fixture
@@ -25,9 +26,10 @@ def problems(tmp_path, content):
 
 def test_the_shipped_protocols_load(repository):
     paths = sorted((repository / "validation").glob("*.yaml"))
-    assert {"ek100", "tiny"} <= {path.stem for path in paths}
+    assert {"ek100", "ek100_shift", "uda", "mmsada", "tiny"} <= {path.stem for path in paths}
     for path in paths:
-        assert load_protocol(path).name == path.stem
+        for part, protocol in load_parts(path).items():
+            assert protocol.name == (path.stem if part is None else f"{path.stem}:{part}")
 
 
 def test_the_counts_of_the_challenge(repository):
@@ -39,14 +41,16 @@ def test_the_counts_of_the_challenge(repository):
 def test_unknown_keys_are_refused_with_the_nearest(tmp_path, content):
     content["tail_verb"] = content.pop("tail_verbs")
     content["test"]["cuont"] = content["test"].pop("count")
+    content["selektion"] = content.pop("selection")
     content["zzz"] = 1
     assert sorted(problems(tmp_path, content)) == [
+        "selection: missing",
+        "selektion: unknown key, did you mean selection?",
         "tail_verb: unknown key, did you mean tail_verbs?",
-        "tail_verbs: missing",
         "test.count: missing",
         "test.cuont: unknown key, did you mean test.count?",
         "zzz: unknown key, known are name, training_list, validation, test, tail_verbs, tail_nouns, unseen_validation, "
-        "selection",
+        "tasks, verbs, selection_lists, selection, held_out, converted",
     ]
 
 
@@ -61,7 +65,7 @@ def test_wrong_values_are_named(tmp_path, content):
 
 
 def test_a_missing_protocol_names_those_that_are_there(repository):
-    with pytest.raises(ValidationError, match=r"no such protocol; .*validation holds: ek100.yaml, tiny.yaml"):
+    with pytest.raises(ValidationError, match=r"no such protocol; .*validation holds: ek100.yaml, ek100_shift.yaml, "):
         load_protocol(repository / "validation" / "ek10.yaml")
 
 
@@ -70,6 +74,50 @@ def test_files_that_are_no_protocol(tmp_path, text, message):
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(ValidationError, match=message):
         load_protocol(tmp_path / "p.yaml")
+
+
+def test_keys_of_inner_mappings_are_known(tmp_path, repository):
+    content = yaml.safe_load((repository / "validation" / "ek100_shift.yaml").read_text())
+    content["held_out"]["vidoes"] = content["held_out"].pop("videos")
+    content["held_out"]["source"]["liste"] = ""
+    assert sorted(problems(tmp_path, content)) == [
+        "held_out.source.liste: unknown key, did you mean held_out.source.list?",
+        "held_out.videos: missing",
+        "held_out.vidoes: unknown key, did you mean held_out.videos?",
+    ]
+
+
+def test_which_labels_a_choice_may_read(repository):
+    official = load_protocol(repository / "validation" / "ek100.yaml")
+    assert official.may_select("EPIC_100_train.csv")
+    assert not official.may_select(official.validation.list)
+    shifted = load_protocol(repository / "validation" / "ek100_shift.yaml")
+    assert shifted.may_select(shifted.validation.list)
+    for protocol in load_parts(repository / "validation" / "mmsada.yaml").values():
+        assert protocol.selection_lists == (protocol.training_list,)
+        assert not protocol.may_select(protocol.validation.list)
+
+
+def test_a_part_is_named_after_a_colon(repository):
+    path = repository / "validation" / "mmsada.yaml"
+    protocol = load_protocol(Path(f"{path}:D3-D2"))
+    assert protocol.name == "mmsada:D3-D2"
+    assert protocol.training_list == "mmsada/D3_train.csv"
+    assert (protocol.validation.list, protocol.validation.count) == ("mmsada/D2_test.csv", 750)
+    assert (protocol.tasks, protocol.verbs) == (("verb",), (0, 1, 3, 4, 2, 7, 10, 9))
+    with pytest.raises(ValidationError, match=r"has parts; name one of .*mmsada.yaml:D1-D2, "):
+        load_protocol(path)
+    with pytest.raises(ValidationError, match=r"no part 'D4'; it has D1-D2, D1-D3, D2-D1"):
+        load_protocol(Path(f"{path}:D4"))
+    with pytest.raises(ValidationError, match=r"ek100.yaml: no part 'x'; it has no parts at all"):
+        load_protocol(path.with_name("ek100.yaml:x"))
+
+
+def test_parts_that_are_no_mapping(tmp_path, content):
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump(content | {"parts": ["D1"]}))
+    with pytest.raises(ValidationError, match="parts is a mapping from a part's name"):
+        load_protocol(path)
 
 
 def test_the_room_does_without_torch():
