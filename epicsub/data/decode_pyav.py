@@ -2,20 +2,29 @@
 
 Ticks are the stream's unit of time (`time_base` seconds each). A wanted time becomes a limit in ticks, and its frame
 is the last one with a timestamp up to the limit; to know that it is the last, the decoder stays one frame ahead.
+
+Most H.264 files hold pictures from which no other is predicted (half of them with x264's defaults). Those that are not
+wanted are not decoded, which changes nothing in the others. Where such a picture turns out to have been the one on
+show (frames at uneven intervals), the place is decoded again without leaving any out.
 """
 
+import bisect
 import math
+from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import torch
+from av.packet import Packet
 from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from epicsub.data.h264 import has_reference_slice, length_size
 from epicsub.data.readers import HALF_MILLISECOND
 from epicsub.errors import DataError
 
@@ -59,7 +68,11 @@ class PyavReader:
         self._start = stream.start_time or 0
         self._ticks_a_frame = max(1, round(1 / (rate * self._tick)))
         self._reformatter = VideoReformatter()
-        self._frames: Iterator[VideoFrame] = iter(())
+        self._packets: Iterator[Packet] = iter(())
+        self._decoded: deque[VideoFrame] = deque()
+        self._limits: list[int] = []  # ticks of the frames asked for, rising: where nothing may be left out
+        self._left_out: list[int] = []  # timestamps of pictures not decoded since the last seek
+        self._length_size = length_size(stream.codec_context)
         self._current: VideoFrame | None = None  # the frame at the position, and the one after it
         self._upcoming: VideoFrame | None = None
         self._delay = self._index_delay()
@@ -73,6 +86,7 @@ class PyavReader:
         shape = (len(times), self.height, self.width) if self.gray else (len(times), self.height, self.width, 3)
         out = np.empty(shape, np.uint8)
         order = np.argsort(times, kind="stable")
+        self._limits = [self._limit(float(times[row])) for row in order]
         last_frame, last_row = None, -1
         for row in order:
             frame = self._frame_at(float(times[row]))
@@ -83,19 +97,55 @@ class PyavReader:
                 last_frame, last_row = frame, row
         return torch.from_numpy(out)
 
+    def frames_between(self, start: float, stop: float) -> Iterator[tuple[int, int, VideoFrame]]:
+        """Every frame from the one on show at `start` seconds to the one at `stop`, as decoded.
+
+        Yields its timestamp, the following frame's (or, after the last, up to when it may be shown), and the frame.
+
+        Raises:
+            DataError: as `frames_at`.
+        """
+        self._limits = []
+        limit, frame = self._limit(stop), self._frame_at(start)
+        while self._upcoming is not None and self._ticks(self._upcoming) <= limit:
+            yield self._ticks(frame), self._ticks(self._upcoming), frame
+            frame = self._current = self._upcoming
+            self._upcoming = self._next()
+        frame = self._frame_at(stop)
+        pts = self._ticks(frame)
+        yield pts, pts + 2 * self._ticks_a_frame if self._upcoming is None else self._ticks(self._upcoming), frame
+
+    @property
+    def tick(self) -> Fraction:
+        """Seconds of a tick."""
+        return self._tick
+
+    @property
+    def start(self) -> int:
+        """Timestamp of the first frame, in ticks."""
+        return self._start
+
     def close(self) -> None:
         """Let go of the file."""
         self._current = self._upcoming = None
-        self._frames = iter(())
+        self._packets = iter(())
+        self._decoded.clear()
         self._container.close()
 
+    def _limit(self, time: float) -> int:
+        return self._start + math.floor((time + HALF_MILLISECOND) / self._tick)
+
     def _frame_at(self, time: float) -> VideoFrame:
-        limit = self._start + math.floor((time + HALF_MILLISECOND) / self._tick)
+        limit = self._limit(time)
         if self._current is None or limit < self._ticks(self._current) or self._seek_pays(limit):
             self._seek(limit)
-        while self._upcoming is not None and self._ticks(self._upcoming) <= limit:
-            self._current, self._upcoming = self._upcoming, self._next()
+        self._go_on(limit)
         assert self._current is not None
+        if any(self._ticks(self._current) < pts <= limit for pts in self._left_out):
+            self._limits = []
+            self._seek(limit)
+            self._go_on(limit)
+        self._left_out = [pts for pts in self._left_out if pts > limit]
         end = self._ticks(self._current)
         if self._upcoming is None and limit >= end + 2 * self._ticks_a_frame:
             raise self._error(
@@ -105,6 +155,10 @@ class PyavReader:
         if self._current.is_corrupt:
             raise self._error(f"the frame at {self._seconds(end):.3f} s is damaged; fetch the file again")
         return self._current
+
+    def _go_on(self, limit: int) -> None:
+        while self._upcoming is not None and self._ticks(self._upcoming) <= limit:
+            self._current, self._upcoming = self._upcoming, self._next()
 
     def _seek_pays(self, limit: int) -> bool:
         """Whether a keyframe stands between the position and `limit`, far enough ahead to be worth the jump."""
@@ -133,7 +187,9 @@ class PyavReader:
                 self._container.seek(target, stream=self._stream, backward=True)
             except av.error.FFmpegError as error:
                 raise self._error(f"cannot seek to {self._seconds(limit):.3f} s ({_reason(error)})") from None
-            self._frames = self._container.decode(self._stream)
+            self._packets = self._container.demux(self._stream)
+            self._decoded.clear()
+            self._left_out = []
             self._current, self._upcoming = self._next(), self._next()
             if self._current is None:
                 self._end_of_nothing(limit)
@@ -149,24 +205,37 @@ class PyavReader:
 
     def _next(self) -> VideoFrame | None:
         try:
-            return next(self._frames, None)
+            while not self._decoded:
+                packet = next(self._packets, None)
+                if packet is None:
+                    return None
+                if not self._leave_out(packet):
+                    self._decoded.extend(packet.decode())
+            return self._decoded.popleft()
         except av.error.FFmpegError as error:
             where = "" if self._current is None else f" after {self._seconds(self._ticks(self._current)):.3f} s"
             self._current = None  # the next call starts with a seek
             raise self._error(f"decoding fails{where} ({_reason(error)}): damaged, fetch it again") from None
 
+    def _leave_out(self, packet: Packet) -> bool:
+        """Whether nobody misses the packet's picture: not wanted, and no other is predicted from it."""
+        if not self._limits or packet.pts is None or self._length_size is None:
+            return False
+        place = bisect.bisect_left(self._limits, packet.pts)
+        if place < len(self._limits) and packet.pts > self._limits[place] - 2 * self._ticks_a_frame:
+            return False
+        if has_reference_slice(memoryview(packet), self._length_size):
+            return False
+        self._left_out.append(packet.pts)
+        return True
+
     def _write(self, frame: VideoFrame, out: np.ndarray) -> None:
         """Put the frame's pixels into `out`, (H, W, 3) or (H, W)."""
         if (frame.width, frame.height) != (self.width, self.height):
             raise self._error(f"changes its size from {self.width}x{self.height} to {frame.width}x{frame.height}")
-        if not self.gray:
-            frame = self._reformatter.reformat(frame, format="rgb24", threads=1)
-        elif frame.format.name not in LUMA_FORMATS:
+        if self.gray and frame.format.name not in LUMA_FORMATS:
             raise self._error(f"stored as {frame.format.name}, whose luma is not 8 bits a pixel in a plane of its own")
-        pixels: Any = frame.planes[0]  # a buffer, which its type does not say
-        rows = np.frombuffer(pixels, np.uint8).reshape(-1, frame.planes[0].line_size)  # lines are padded to line_size
-        width = self.width if self.gray else 3 * self.width
-        out.reshape(self.height, width)[:] = rows[: self.height, :width]
+        copy_pixels(frame, self._reformatter, out)
 
     def _ticks(self, frame: VideoFrame) -> int:
         ticks = frame.pts if frame.pts is not None else frame.dts  # AVI has decoding times only
@@ -200,6 +269,16 @@ class PyavReader:
 
     def _error(self, text: str) -> DataError:
         return DataError(f"{self.path}: {text}")
+
+
+def copy_pixels(frame: VideoFrame, reformatter: VideoReformatter, out: np.ndarray) -> None:
+    """Put the frame's colours into `out`, uint8 (H, W, 3), or its luma plane as stored into (H, W)."""
+    if out.ndim == 3:
+        frame = reformatter.reformat(frame, format="rgb24", threads=1)
+    pixels: Any = frame.planes[0]  # a buffer, which its type does not say
+    rows = np.frombuffer(pixels, np.uint8).reshape(-1, frame.planes[0].line_size)  # lines are padded to line_size
+    height, width = out.shape[0], out[0].size
+    out.reshape(height, width)[:] = rows[:height, :width]
 
 
 def _reason(error: Exception) -> str:
