@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -12,31 +12,36 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def track(items: Iterable[T], label: str, total: int, done: int = 0) -> Iterator[T]:
-    """Yield `items`, telling on stderr how many of `total` are through; `done` were through before this began."""
+def track(
+    items: Iterable[T], label: str, total: int, done: int = 0, weight: Callable[[T], float] = lambda item: 1
+) -> Iterator[T]:
+    """Yield `items`, telling on stderr how many of `total` are through; `done` were through before this began.
+
+    With `weight`, `total` and `done` are sums of weights, where items differ in the work they make.
+    """
     if sys.stderr.isatty():
-        yield from _with_bar(items, label, total, done)
+        yield from _with_bar(items, label, total, done, weight)
     else:
-        yield from _with_lines(items, label, total, done)
+        yield from _with_lines(items, label, total, done, weight)
 
 
-def _with_bar(items: Iterable[T], label: str, total: int, done: int) -> Iterator[T]:
+def _with_bar(items: Iterable[T], label: str, total: int, done: int, weight: Callable[[T], float]) -> Iterator[T]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=done)
         for item in items:
             yield item
-            bar.advance(task)
+            bar.advance(task, weight(item))
 
 
-def _with_lines(items: Iterable[T], label: str, total: int, done: int) -> Iterator[T]:
+def _with_lines(items: Iterable[T], label: str, total: int, done: int, weight: Callable[[T], float]) -> Iterator[T]:
     began = last = time.monotonic()
-    first = done
+    first = through = float(done)
     for item in items:
         yield item
-        done += 1
+        through += weight(item)
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES or done == total:
+        if now - last >= SECONDS_BETWEEN_LINES or round(through) >= total:
             last = now
-            left = (now - began) / (done - first) * (total - done)
-            print(f"{label}: {done} of {total}, {left:.0f} s left", file=sys.stderr, flush=True)
+            left = (now - began) / max(through - first, 1e-9) * max(0.0, total - through)
+            print(f"{label}: {through:.0f} of {total}, {left:.0f} s left", file=sys.stderr, flush=True)

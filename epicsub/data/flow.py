@@ -7,12 +7,9 @@ frames clipped at 25 pixels for 2018 (readme of epic-kitchens/annotations), over
 of epic-kitchens-100-annotations): about 8 pixels a frame in both, the default bound, so grey levels mean the same.
 """
 
-import multiprocessing
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -25,6 +22,7 @@ from av.container import InputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epicsub.data.flow_file import flow_note, quantise, read_flow_note, write_flow
+from epicsub.data.parallel import cores, in_processes
 from epicsub.data.readers import open_reader
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
@@ -154,7 +152,7 @@ def flow_for_videos(
         raise DataError(f"there is flow that was made otherwise; delete it or ask for overwriting:\n{told}")
     _remove_leftovers(data.path / "flow")
     kept = len(ids) - len(jobs) - len(problems)
-    problems += track(_failures(jobs, workers or os.cpu_count() or 1), "computing flow", len(jobs) + kept, kept)
+    problems += track(in_processes(_try_one, jobs, workers or cores()), "computing flow", len(jobs) + kept, kept)
     failed = sorted(problem for problem in problems if problem)
     if failed:
         told = "\n".join(failed)
@@ -258,21 +256,6 @@ def _try_one(job: Job) -> str | None:
     except DataError as error:
         return f"{job.video_id}: {error}"
     return None
-
-
-def _failures(jobs: list[Job], workers: int) -> Iterator[str | None]:
-    """Do the jobs here (one worker, or one job) or in processes; yield what `_try_one` says of each."""
-    if workers == 1 or len(jobs) < 2:
-        yield from map(_try_one, jobs)
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever runs here
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures: list[Future[str | None]] = [pool.submit(_try_one, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -1,0 +1,56 @@
+"""The same work on many things, one process a core."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from epicsub.errors import DataError
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+def in_processes(work: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[R]:
+    """`work(job)` of every job, as they finish; in this process where there is one worker or one job.
+
+    When this process is killed, the others stop too.
+
+    Raises:
+        DataError: the system ended one of the processes.
+    """
+    if workers == 1 or len(jobs) < 2:
+        yield from map(work, jobs)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever runs here
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_end_with_parent) as pool:
+        futures = [pool.submit(work, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise DataError(
+                "the system ended one of the processes, most likely for want of memory: run it again with fewer "
+                "--workers; what is done is kept"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
