@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 import typer
 
 from epicsub.cli import lists
+from epicsub.cli.data_prepare import prepare
 from epicsub.cli.options import DataOption, data_root
 
-app = typer.Typer(help="Make small kitchens; compute optical flow.", no_args_is_help=True)
+app = typer.Typer(help="What lies on the disk: small kitchens, optical flow, the prepared store.", no_args_is_help=True)
 app.command("lists")(lists.lists)
+app.command("prepare")(prepare)
 
 
 @app.command()

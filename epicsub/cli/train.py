@@ -30,7 +30,7 @@ def train(
 
     from epicsub.data.lengths import lengths_note
     from epicsub.files import write_text
-    from epicsub.training.build import clip_seconds
+    from epicsub.training.build import clip_seconds, store_of
     from epicsub.training.lock import run_lock
     from epicsub.training.loop import fit, total_steps
     from epicsub.training.preflight import prepare, resumable
@@ -41,6 +41,7 @@ def train(
     say(f"{loaded.recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments")
     every = [*domains.source, *(segment for part in domains.target for segment in part)]
     say(lengths_note(root, every, clip_seconds(loaded.recipe)))
+    say(store_of(loaded.recipe, root, every).note)
     if loaded.recipe.data.skip:
         say(f"segments named in {loaded.recipe.data.skip} are left out")
     with run_lock(folder):

@@ -5,6 +5,7 @@ ROOT/videos/P01/P01_01.MP4            or P01/videos/P01_01.MP4, any case of the 
 ROOT/rgb_frames/P01/P01_01/           frame_0000000001.jpg ..., a folder or a tar of that name
 ROOT/flow_frames/P01/P01_01/          u/frame_0000000001.jpg ..., v/..., a folder or a tar
 ROOT/flow/P01/P01_01.mp4              flow computed by epicsub
+ROOT/prepared/rgb/P01/P01_01.index    and .h264: the parts with segments, small and fast to read; prepared/flow/ too
 """
 
 from collections import Counter
@@ -69,6 +70,10 @@ class DataRoot:
     def flow_frames(self, video_id: str) -> Path | None:
         """The organisers' extracted flow frames: a folder or a tar file, or None."""
         return self._frames("flow_frames", video_id)
+
+    def prepared(self, video_id: str, modality: str) -> Path:
+        """Where the prepared store's index for a video is, or would be."""
+        return self.path / "prepared" / modality / _participant(video_id) / f"{video_id}.index"
 
     def found(self, video_id: str, modality: str) -> Path | None:
         """What `modality` ("rgb" or "flow") of a video is read from: a video file before extracted frames."""

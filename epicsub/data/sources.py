@@ -5,7 +5,7 @@ Shape legend: T times, H height, W width, C 3 for rgb (red, green, blue), 2 for 
 
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 
 from epicsub.data.annotations import Segment
 from epicsub.data.frames import ExtractedFrames
+from epicsub.data.prepared_video import PreparedVideo
 from epicsub.data.readers import FrameReader, choose_decoder, open_reader
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
@@ -29,13 +30,21 @@ class ClipSource:
     Safe to hand to worker processes however they are started: open files are not taken along.
     """
 
-    def __init__(self, root: DataRoot, modalities: Sequence[str], decoder: str = "auto", cache_size: int = 16) -> None:
+    def __init__(
+        self,
+        root: DataRoot,
+        modalities: Sequence[str],
+        decoder: str = "auto",
+        cache_size: int = 16,
+        prepared: Collection[str] = (),
+    ) -> None:
         """Read from `root`.
 
         Args:
             modalities: of "rgb" and "flow".
             decoder: see `readers.open_reader`.
             cache_size: most files open at once, in each process.
+            prepared: modalities to read from the prepared store and from nowhere else; see `store.choose_store`.
 
         Raises:
             DataError: the decoder does not load here.
@@ -47,6 +56,7 @@ class ClipSource:
         self.modalities = tuple(modalities)
         self.decoder = choose_decoder(decoder)
         self.cache_size = cache_size
+        self.prepared = frozenset(prepared)
         self.cut: set[str] = set()  # narration ids of segments read here that run past their video
         self._readers: OrderedDict[tuple[str, str], FrameReader] = OrderedDict()
         self._process = os.getpid()
@@ -80,7 +90,7 @@ class ClipSource:
         reader = self._reader(segment.video_id, modality)
         overrun = segment.stop - reader.duration
         if overrun > LONGEST_OVERRUN:
-            path = self.root.found(segment.video_id, modality)
+            path = self._path(segment.video_id, modality)
             raise DataError(
                 f"{path}: lasts {reader.duration:.3f} s, the segment ends at {segment.stop:.2f} s: too short for its "
                 "annotations, fetch the whole video"
@@ -104,12 +114,24 @@ class ClipSource:
         return reader
 
     def _open(self, video_id: str, modality: str) -> FrameReader:
+        path = self._path(video_id, modality)
+        if modality in self.prepared:
+            return FlowVideo(PreparedVideo(path, True), path) if modality == "flow" else PreparedVideo(path)
+        if path in (self.root.rgb_frames(video_id), self.root.flow_frames(video_id)):
+            return ExtractedFrames(path, video_id, modality)
+        return (
+            FlowVideo(open_reader(path, self.decoder, gray=True), path)
+            if modality == "flow"
+            else open_reader(path, self.decoder)
+        )
+
+    def _path(self, video_id: str, modality: str) -> Path:
+        if modality in self.prepared:
+            return self.root.prepared(video_id, modality)
         path = self.root.found(video_id, modality)
         if path is None:
             raise DataError(f"no {modality} for video {video_id} (looked for {self.root.places(video_id, modality)})")
-        if path in (self.root.rgb_frames(video_id), self.root.flow_frames(video_id)):
-            return ExtractedFrames(path, video_id, modality)
-        return FlowVideo(path, self.decoder) if modality == "flow" else open_reader(path, self.decoder)
+        return path
 
     def _drop(self, video_id: str, modality: str) -> None:
         reader = self._readers.pop((video_id, modality), None)
@@ -121,15 +143,15 @@ class ClipSource:
 
 
 class FlowVideo:
-    """epicsub's own flow file (see `flow_file`): u in the left half of the picture, v in the right."""
+    """Flow as epicsub stores it (see `flow_file`): u in the left half of the picture, v in the right."""
 
-    def __init__(self, path: Path, decoder: str) -> None:
-        """Open `path`.
+    def __init__(self, reader: FrameReader, path: Path) -> None:
+        """Take luma planes from `reader`, which reads `path`.
 
         Raises:
-            DataError: it cannot be opened, or its width is odd.
+            DataError: its width is odd.
         """
-        self._reader = open_reader(path, decoder, gray=True)
+        self._reader = reader
         self.duration, self.fps, self.height = self._reader.duration, self._reader.fps, self._reader.height
         self.width = self._reader.width // 2
         if self._reader.width % 2:

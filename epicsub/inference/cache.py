@@ -11,7 +11,7 @@ always safe.
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -35,7 +35,7 @@ FOLDER = "predictions"
 _ARRAYS = ("narration_ids", "verb_logprobs", "noun_logprobs")
 _CODE = ("data", "models", "inference", "training/build.py", "predictions.py")
 _LIBRARIES = ("torch", "torchvision", "timm", "av", "torchcodec", "decord", "opencv-python-headless")
-_NOT_CLIPS = {"root", "source", "target", "skip", "augment", "workers"}  # settings of `data` that prediction ignores
+_NOT_CLIPS = {"root", "store", "source", "target", "skip", "augment", "workers"}  # settings of `data` that prediction ignores
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,22 @@ def key_of(
     recipe: Recipe,
     segments: Sequence[Segment],
     root: DataRoot,
+    prepared: Collection[str],
     views: Views,
     stop: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """All that the predictions of a checkpoint depend on, as plain values. `stop` is 0 where all views are taken."""
+    """All that the predictions of a checkpoint depend on, as plain values.
+
+    `stop` is 0 where all views are taken; `prepared` are the modalities read from the prepared store.
+    """
     rows = sorted((s.narration_id, s.video_id, s.start, s.stop, s.start_frame, s.stop_frame) for s in segments)
     return {
         "weights": sha256(checkpoint),
         "views": str(views),
         "stop": stop,
         "segments": _digest(json.dumps(rows).encode()),
-        "videos": _digest(json.dumps(_videos(root, segments, recipe.data.modalities)).encode()),
+        "videos": _digest(json.dumps(_videos(root, segments, recipe.data.modalities, prepared)).encode()),
         "data": recipe.data.model_dump(mode="json", exclude=_NOT_CLIPS)
         | {"decoder": choose_decoder(recipe.data.decoder)},
         "model": recipe.model.model_dump(mode="json", exclude={"weights"}),
@@ -111,14 +115,24 @@ def keep(path: Path, key: dict[str, Any], made: Made) -> None:
         print(f"{path}: predictions cannot be kept for another time ({error.strerror})", file=sys.stderr)
 
 
-def _videos(root: DataRoot, segments: Sequence[Segment], modalities: Sequence[str]) -> list[tuple[str, str, int, int]]:
+def _videos(
+    root: DataRoot, segments: Sequence[Segment], modalities: Sequence[str], prepared: Collection[str]
+) -> list[tuple[str, str, int, int]]:
     """Name, size and date of every file or folder that is read."""
     found = []
     for video in sorted({segment.video_id for segment in segments}):
         for modality in modalities:
-            path = root.found(video, modality)
-            state = path.stat() if path else None
-            found.append((video, modality, state.st_size if state else -1, state.st_mtime_ns if state else -1))
+            stored = modality in prepared
+            path = root.prepared(video, modality) if stored else root.found(video, modality)
+            state = path.stat() if path and path.exists() else None
+            found.append(
+                (
+                    video,
+                    f"prepared {modality}" if stored else modality,
+                    state.st_size if state else -1,
+                    state.st_mtime_ns if state else -1,
+                )
+            )
     table = root.path / "annotations" / "EPIC_100_video_info.csv"
     if table.is_file():
         found.append((table.name, sha256(table), 0, 0))

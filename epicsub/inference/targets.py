@@ -21,7 +21,7 @@ from epicsub.inference.predict import predict
 from epicsub.inference.stopping import Place, predict_until_decided
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
-from epicsub.training.build import clip_seconds, model_of, view_loader
+from epicsub.training.build import clip_seconds, model_of, store_of, view_loader
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import chosen_file
 from epicsub.training.preflight import missing_files
@@ -146,7 +146,8 @@ def predict_checkpoint(
     """Predictions of a checkpoint and their cost, made once and kept beside it (see cache.py); as `predictions_of`."""
     recipe = recipe_from_dict(load_checkpoint(target.path).recipe, str(target.path))
     chosen = views or parse_views(recipe.evaluation.views)
-    key = key_of(target.path, recipe, segments, root, chosen, stop, device)
+    store = store_of(recipe, root, segments)
+    key = key_of(target.path, recipe, segments, root, store.prepared, chosen, stop, device)
     file = cache_file(target.path, key)
     if (made := find(file, key)) is not None:
         print(
@@ -154,10 +155,11 @@ def predict_checkpoint(
             file=sys.stderr,
         )
         return replace(made, predictions=made.predictions.select([segment.narration_id for segment in segments]))
-    missing = missing_files(root, segments, tuple(recipe.data.modalities))
+    missing = missing_files(recipe, root, segments)
     if missing:
         raise InferenceError("\n".join(missing) + f"\n({len(missing)} problems, nothing was predicted)")
     print(lengths_note(root, segments, clip_seconds(recipe)), file=sys.stderr)
+    print(store.note, file=sys.stderr)
     made = _predict(target, segments, root, chosen, device, stop)
     keep(file, key, made)
     return made
@@ -167,14 +169,15 @@ def _predict(
     target: Target, segments: list[Segment], root: DataRoot, views: Views, device: torch.device, stop: int
 ) -> Made:
     trained = load_trained(target.path, device)
+    prepared = store_of(trained.recipe, root, segments).prepared  # for all of them, not for each part of the list
     label, recipe, began = f"{target.name} ({views})", trained.recipe, time.monotonic()
     if not stop:
-        loader = view_loader(recipe, root, segments, views)
+        loader = view_loader(recipe, root, segments, views, prepared=prepared)
         predictions = predict(trained.model, loader, len(loader), device, label)
         return Made(predictions, time.monotonic() - began, views.count)
 
     def loader_of(some: Sequence[Segment], place: Place) -> DataLoader:
-        return view_loader(recipe, root, some, views, [place])
+        return view_loader(recipe, root, some, views, [place], prepared)
 
     predictions, done_N = predict_until_decided(trained.model, loader_of, segments, views, stop, device, label)
     return Made(predictions, time.monotonic() - began, float(done_N.mean()))

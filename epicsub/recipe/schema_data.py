@@ -47,6 +47,8 @@ class Data(Section):
     """File of narration ids to leave out, one a line; null leaves out none."""
     modalities: Annotated[tuple[Modality, ...], FILLED_LIST]
     """What the model sees, in this order."""
+    store: Literal["auto", "original", "prepared"] = "auto"
+    """What clips are read from; auto takes prepared/ where it holds every segment of the run, else the originals."""
     decoder: Literal["auto", "pyav", "torchcodec", "decord"] = "auto"
     """What decodes the videos; auto takes the fastest that loads."""
     frames: Count

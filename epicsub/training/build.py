@@ -1,7 +1,7 @@
 """From the recipe's settings to objects. The only code, beside the command line, that reads a Recipe; what it builds
 takes plain arguments."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
 from epicsub.data.domains import load_source, load_target
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
+from epicsub.data.store import Choice, choose_store
 from epicsub.data.transforms import TrainTransform
 from epicsub.data.views import Views
 from epicsub.models import build_model
@@ -72,9 +73,14 @@ def target_segments(recipe: Recipe, root: DataRoot) -> list[list[Segment]]:
     return load_target(root, recipe.data.target, skipped_ids(recipe))
 
 
-def clip_source_of(recipe: Recipe, root: DataRoot) -> ClipSource:
-    """Reads frames of the recipe's modalities."""
-    return ClipSource(root, tuple(recipe.data.modalities), recipe.data.decoder, OPEN_READERS)
+def store_of(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -> Choice:
+    """Whether these segments are read from the originals or from the prepared store, and the sentence that says so."""
+    return choose_store(root, segments, tuple(recipe.data.modalities), recipe.data.store)
+
+
+def clip_source_of(recipe: Recipe, root: DataRoot, prepared: Collection[str]) -> ClipSource:
+    """Reads frames of the recipe's modalities, those in `prepared` from the prepared store."""
+    return ClipSource(root, tuple(recipe.data.modalities), recipe.data.decoder, OPEN_READERS, prepared)
 
 
 def clip_seconds(recipe: Recipe) -> float | None:
@@ -111,7 +117,7 @@ def training_loader(
     clips = TrainClips(
         source,
         target,
-        clip_source_of(recipe, root),
+        clip_source_of(recipe, root, store_of(recipe, root, [*source, *(s for part in target for s in part)]).prepared),
         frames=data.frames,
         sampling=data.sampling,
         stride=data.stride,
@@ -137,15 +143,19 @@ def view_loader(
     segments: Sequence[Segment],
     views: Views,
     places: Sequence[tuple[float, float]] | None = None,
+    prepared: Collection[str] | None = None,
 ) -> DataLoader:
     """Batches of (narration ids, {modality: uint8 clips (B, V, C, T, H, W)}) for prediction, in the list's order.
 
-    `places` are the clips to take of `views.places()`; all unless given.
+    `places` are the clips to take of `views.places()`; all unless given. `prepared` are the modalities to read from the
+    prepared store, where that is settled already for more segments than these.
     """
     data = recipe.data
+    if prepared is None:
+        prepared = store_of(recipe, root, segments).prepared
     clips = ViewClips(
         segments,
-        clip_source_of(recipe, root),
+        clip_source_of(recipe, root, prepared),
         frames=data.frames,
         sampling=data.sampling,
         stride=data.stride,

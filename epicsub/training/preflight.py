@@ -12,7 +12,7 @@ from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.files import sha256, written_whole
 from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import LoadedRecipe, Recipe
-from epicsub.training.build import source_segments, target_segments
+from epicsub.training.build import source_segments, store_of, target_segments
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import Domains
 
@@ -36,8 +36,7 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path) -> Domains:
         target = target_segments(recipe, root)
     except EpicsubError as error:
         problems.append(str(error))
-    modalities = tuple(recipe.data.modalities)
-    problems += missing_files(root, [*source, *(segment for part in target for segment in part)], modalities)
+    problems += missing_files(recipe, root, [*source, *(segment for part in target for segment in part)])
     if source:
         problems += batch_problems(loaded, len(source), [len(part) for part in target])
     if problems:
@@ -46,9 +45,13 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path) -> Domains:
     return Domains(root=root, source=source, target=target, lists={n: sha256(root.annotations(n)) for n in names})
 
 
-def missing_files(root: DataRoot, segments: list[Segment], modalities: tuple[str, ...]) -> list[str]:
+def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment]) -> list[str]:
     """A line for each video that lacks a modality, and what to do about it."""
-    lines = root.missing(segments, modalities)
+    try:
+        prepared = store_of(recipe, root, segments).prepared
+    except DataError as error:
+        return [str(error)]
+    lines = root.missing(segments, [name for name in recipe.data.modalities if name not in prepared])
     if any(": no flow for" in line for line in lines):
         lines.append(f"flow is made by `epicsub data flow --data {root.path}`")
     if any(": no rgb for" in line for line in lines):

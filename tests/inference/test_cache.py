@@ -40,7 +40,7 @@ def asked(tmp_path: Path, repository: Path):
     def key(**changes):
         given = {
             "checkpoint": tmp_path / "last.pth", "recipe": recipe, "segments": SEGMENTS, "root": DataRoot(tmp_path),
-            "views": parse_views("1x1"), "stop": 0, "device": torch.device("cpu"),
+            "prepared": (), "views": parse_views("1x1"), "stop": 0, "device": torch.device("cpu"),
         }  # fmt: skip
         return key_of(**given | changes)
 
@@ -69,6 +69,7 @@ def test_whatever_changes_a_number_is_another_key(tmp_path, asked):
     keys = [asked()]
     keys.append(asked(views=parse_views("1x1+flip")))
     keys.append(asked(stop=1))
+    keys.append(asked(prepared=("rgb",)))
     keys.append(asked(device=torch.device("cuda")))
     keys.append(asked(segments=SEGMENTS[:2]))
     keys.append(asked(segments=[replace(SEGMENTS[0], stop=1.25), *SEGMENTS[1:]]))

@@ -1,0 +1,117 @@
+"""Making the prepared store: one entry a video and modality, in parallel, to be killed and run again at any moment.
+
+ROOT/prepared/rgb/P01/P01_01.h264 and .index; see `prepared_file`. An entry is whole or it is not there.
+"""
+
+import errno
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from epicsub.data.parallel import cores, in_processes
+from epicsub.data.prepare_plan import Job, Plan
+from epicsub.data.prepare_source import open_source
+from epicsub.data.prepared_file import write_entry
+from epicsub.data.root import DataRoot
+from epicsub.errors import DataError
+from epicsub.progress import track
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job: bytes written, or why there is no entry. `full`: the disk is, so others will fail too."""
+
+    job: Job
+    size: int = 0
+    problem: str | None = None
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Entries made, bytes of them, seconds taken."""
+
+    made: int
+    size: int
+    seconds: float
+
+
+def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
+    """Do what the plan says; a video that fails does not keep the others from being done.
+
+    Args:
+        workers: processes, None for one a core.
+
+    Raises:
+        DataError: another process is at it, the disk is full, or (when all others are done) every video that failed.
+    """
+    began = time.monotonic()
+    folder = root.path / "prepared" / plan.modality
+    done: list[Outcome] = []
+    total = sum(job.seconds for job in plan.jobs)
+    with alone(folder):
+        remove_leftovers(folder)
+        outcomes = in_processes(prepare_one, plan.jobs, workers or cores())
+        label = f"preparing {plan.modality}, seconds of video"
+        for outcome in track(outcomes, label, round(total), weight=lambda outcome: outcome.job.seconds):
+            done.append(outcome)
+            if outcome.full:
+                raise DataError(
+                    f"{outcome.problem}\n{len([o for o in done if not o.problem])} of {len(plan.jobs)} videos are done "
+                    "and kept, nothing broken is left behind: make room and run the same command again"
+                )
+    problems = sorted(outcome.problem for outcome in done if outcome.problem)
+    if problems:
+        told = "\n".join(problems)
+        raise DataError(
+            f"no prepared {plan.modality} for {len(problems)} of {len(plan.jobs)} videos, the others are done; fetch "
+            "these again, or leave their segments out (`epicsub data check --write-skip FILE`, then --skip FILE):\n"
+            f"{told}"
+        )
+    return Summary(len(done), sum(outcome.size for outcome in done), time.monotonic() - began)
+
+
+def prepare_one(job: Job) -> Outcome:
+    """Write one entry."""
+    root = DataRoot(job.root)
+    path = root.prepared(job.video_id, job.modality)
+    try:
+        source = open_source(root, job.video_id, job.modality, job.settings.short_side)
+        last = max(0.0, source.note["duration"] - 0.5 / source.note["fps"])
+        cut = ((min(start, last), min(stop, last)) for start, stop in job.intervals)
+        stretches = (source.pictures(start, stop) for start, stop in dict.fromkeys(cut))
+        note = source.note | {"crf": job.settings.crf, "short_side": job.settings.short_side, "video_id": job.video_id}
+        size = write_entry(path, stretches, job.settings.crf, note)
+        source.close()
+    except DataError as error:
+        return Outcome(job, problem=f"{job.video_id}: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return Outcome(job, problem=f"{path}: the disk is full ({error.strerror})", full=True)
+    return Outcome(job, size)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second run, whose clearing up would take away this one's files.
+
+    Raises:
+        DataError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{folder}: another process is preparing it; wait for it, or stop it") from None
+        yield
+
+
+def remove_leftovers(folder: Path) -> None:
+    """A run that was killed leaves its temporary files behind."""
+    for path in folder.glob("*/.P*"):
+        path.unlink()
