@@ -1,11 +1,10 @@
 """epicsub data prepare: the parts of the videos that segments need, small and fast to read."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from epicsub.cli.options import DataOption, data_root
+from epicsub.cli.options import DataOption, SkipOption, data_root
 
 
 def prepare(
@@ -17,7 +16,7 @@ def prepare(
     lists: Annotated[
         list[str] | None, typer.Option("--list", help="Table under annotations/. Default: the official three.")
     ] = None,
-    skip: Annotated[Path | None, typer.Option(help="File of narration ids to leave out, one a line.")] = None,
+    skip: SkipOption = None,
     short_side: Annotated[int, typer.Option(help="Pixels of the short side of rgb; never enlarged.")] = 256,
     crf: Annotated[int, typer.Option(help="x264's quality of rgb: lower is better and larger.")] = 20,
     flow_crf: Annotated[int, typer.Option(help="x264's quality of flow.")] = 20,

@@ -32,6 +32,8 @@ CountOption = Annotated[
     int | None, typer.Option("--count", help="Segments the list must have. Default: the protocol's.")
 ]
 
+SkipOption = Annotated[Path | None, typer.Option("--skip", help="File of narration ids to leave out, one a line.")]
+
 DEFAULT_PROTOCOL = Path("validation/ek100.yaml")
 
 

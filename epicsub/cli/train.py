@@ -30,7 +30,7 @@ def train(
 
     from epicsub.data.lengths import lengths_note
     from epicsub.files import write_text
-    from epicsub.training.build import clip_seconds, store_of
+    from epicsub.training.build import clip_seconds, skipped_ids, store_of
     from epicsub.training.lock import run_lock
     from epicsub.training.loop import fit, total_steps
     from epicsub.training.preflight import prepare, resumable
@@ -43,7 +43,7 @@ def train(
     say(lengths_note(root, every, clip_seconds(loaded.recipe)))
     say(store_of(loaded.recipe, root, every).note)
     if loaded.recipe.data.skip:
-        say(f"segments named in {loaded.recipe.data.skip} are left out")
+        say(f"{len(skipped_ids(loaded.recipe))} segments are named in {loaded.recipe.data.skip} and left out")
     with run_lock(folder):
         checkpoint = resumable(loaded.recipe, domains, folder) if resume else None
         if checkpoint:
@@ -69,11 +69,12 @@ def evaluator(loaded: "LoadedRecipe", root: "DataRoot") -> "Evaluate | None":
     from epicsub.data.annotations import read_segments
     from epicsub.data.views import parse_views
     from epicsub.inference.predict import predict
-    from epicsub.training.build import view_loader
+    from epicsub.training.build import skipped_ids, view_loader
     from epicsub.validation import evaluate, load_protocol
 
     protocol = load_protocol(Path(recipe.evaluation.protocol))
-    segments = read_segments(root.annotations(protocol.validation.list))
+    skipped = skipped_ids(recipe)
+    segments = [s for s in read_segments(root.annotations(protocol.validation.list)) if s.narration_id not in skipped]
     loader = view_loader(recipe, root, segments, parse_views(recipe.evaluation.views))
 
     def scores_of(model: nn.Module) -> dict[str, float]:

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from epicsub.cli.options import DEFAULT_PROTOCOL, CountOption, DataOption, DeviceOption, ProtocolOption, TtaOption
+from epicsub.cli.options import (
+    DEFAULT_PROTOCOL,
+    CountOption,
+    DataOption,
+    DeviceOption,
+    ProtocolOption,
+    SkipOption,
+    TtaOption,
+)
 
 
 def validate(
@@ -14,6 +22,7 @@ def validate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write coverage and scores to this file.")] = None,
     tta: TtaOption = None,
     count: CountOption = None,
+    skip: SkipOption = None,
     data: DataOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -21,7 +30,7 @@ def validate(
     from rich.console import Console
 
     from epicsub.cli.options import data_root, device_of
-    from epicsub.data.annotations import read_segments
+    from epicsub.data.annotations import read_segments, read_skip_list
     from epicsub.data.views import parse_views
     from epicsub.inference.targets import predictions_of, resolve_targets
     from epicsub.validation import (
@@ -38,7 +47,11 @@ def validate(
     resolved = resolve_targets(targets)
     root = data_root(data)
     rules = load_protocol(protocol or protocol_of(resolved))
-    segments = read_segments(root.annotations(rules.validation.list))
+    listed = read_segments(root.annotations(rules.validation.list))
+    skipped = read_skip_list(skip) if skip else set()
+    segments = [segment for segment in listed if segment.narration_id not in skipped]
+    if len(segments) < len(listed):
+        typer.echo(f"{len(listed) - len(segments)} of {len(listed)} segments are named in {skip} and left out")
     views = parse_views(tta) if tta else None
     chosen = device_of(device)
     reference = read_reference(rules, root.path / "annotations", count)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from epicsub.data.decode_pyav import PyavReader
 from epicsub.data.readers import HALF_MILLISECOND
 from epicsub.errors import DataError
 
@@ -20,6 +21,7 @@ class DecordReader:
         """
         import decord
 
+        PyavReader(path).frames_at(np.zeros(1))  # decord follows a rotation flag and does not tell
         self.path = path
         self._failures = (decord.DECORDError, RuntimeError)
         try:

@@ -25,7 +25,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from epicsub.data.h264 import has_reference_slice, length_size
-from epicsub.data.readers import HALF_MILLISECOND
+from epicsub.data.readers import HALF_MILLISECOND, turned
 from epicsub.errors import DataError
 
 LUMA_FORMATS = ("yuv420p", "yuvj420p", "gray", "nv12", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
@@ -152,6 +152,8 @@ class PyavReader:
                 f"the last frame that decodes is at {self._seconds(end):.3f} s, a frame at {time:.3f} s was asked for "
                 f"and the header says the video lasts {self.duration:.3f} s: cut off or damaged, fetch it again"
             )
+        if self._current.rotation:
+            raise self._error(turned(self._current.rotation))
         if self._current.is_corrupt:
             raise self._error(f"the frame at {self._seconds(end):.3f} s is damaged; fetch the file again")
         return self._current

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from epicsub.data.readers import HALF_MILLISECOND
+from epicsub.data.readers import HALF_MILLISECOND, turned
 from epicsub.errors import DataError
 
 
@@ -33,6 +33,8 @@ class TorchcodecReader:
             metadata = self._decoder.metadata
         if not metadata.average_fps or not metadata.duration_seconds or not metadata.width or not metadata.height:
             raise self._error("states no frame rate, duration or size; remux it with ffmpeg -c copy")
+        if rotation := getattr(metadata, "rotation", None):
+            raise self._error(turned(rotation))
         self.fps = float(metadata.average_fps)
         self.width, self.height = int(metadata.width), int(metadata.height)
         self._start = float(metadata.begin_stream_seconds or 0.0)

@@ -78,6 +78,11 @@ class ExtractedFrames:
             out[row] = images[index]
         return torch.from_numpy(out)
 
+    def holes(self) -> list[int]:
+        """Numbers, as files have them, that are missing between the first and the last frame of any channel."""
+        every = set(range(self._base, self._base + self._count))
+        return sorted(set().union(*(every - found.keys() for found in self._places.values())))
+
     def close(self) -> None:
         """Let go of the tar."""
         if self._tar is not None:

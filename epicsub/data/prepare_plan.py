@@ -84,15 +84,19 @@ class Plan:
         )
 
 
-def listed_segments(root: DataRoot, lists: Sequence[str]) -> list[Segment]:
-    """Segments of `lists`, or of the official ones that are there.
+def lists_of(root: DataRoot, names: Sequence[str]) -> list[str]:
+    """`names`, or where there are none the official lists that are there."""
+    there = [name for name in OFFICIAL_LISTS if (root.path / "annotations" / name).is_file()]
+    return list(names) or there or [OFFICIAL_LISTS[0]]  # the last one for the message that it is not there
+
+
+def listed_segments(root: DataRoot, names: Sequence[str]) -> list[Segment]:
+    """Segments of the lists `names`, or of the official ones that are there.
 
     Raises:
         DataError: none is there, or one is wrong.
     """
-    there = [name for name in OFFICIAL_LISTS if (root.path / "annotations" / name).is_file()]
-    names = list(lists) or there or [OFFICIAL_LISTS[0]]  # the last one for its message
-    return [segment for name in names for segment in read_segments(root.annotations(name))]
+    return [segment for name in lists_of(root, names) for segment in read_segments(root.annotations(name))]
 
 
 def joined(intervals: Iterable[Interval]) -> list[Interval]:

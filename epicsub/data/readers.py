@@ -106,6 +106,14 @@ def why_not(decoder: str) -> str | None:
     return None
 
 
+def turned(degrees: float) -> str:
+    """The complaint about a video with a rotation flag, which some decoders follow and some do not."""
+    return (
+        f"carries a flag that turns its pictures by {degrees:g} degrees, which decoders treat differently: write them "
+        "turned for good, with ffmpeg -i IN OUT"
+    )
+
+
 def _check_file(path: Path) -> None:
     try:
         size = path.stat().st_size

@@ -35,7 +35,8 @@ FOLDER = "predictions"
 _ARRAYS = ("narration_ids", "verb_logprobs", "noun_logprobs")
 _CODE = ("data", "models", "inference", "training/build.py", "predictions.py")
 _LIBRARIES = ("torch", "torchvision", "timm", "av", "torchcodec", "decord", "opencv-python-headless")
-_NOT_CLIPS = {"root", "store", "source", "target", "skip", "augment", "workers"}  # settings of `data` that prediction ignores
+# settings of `data` that prediction ignores; what is read instead of `store` is in the videos
+_NOT_CLIPS = {"root", "store", "source", "target", "skip", "augment", "workers"}
 
 
 @dataclass(frozen=True)

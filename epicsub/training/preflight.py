@@ -55,7 +55,7 @@ def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment]) -> li
     if any(": no flow for" in line for line in lines):
         lines.append(f"flow is made by `epicsub data flow --data {root.path}`")
     if any(": no rgb for" in line for line in lines):
-        lines.append("fetch the videos, or name a file of narration ids to leave out in data.skip, one a line")
+        lines.append("fetch the videos, or leave them out: `epicsub data check --write-skip FILE`, then data.skip=FILE")
     return lines
 
 

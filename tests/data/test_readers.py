@@ -1,6 +1,7 @@
 """Every decoder gives the frame on show at a time, and says what is wrong with a file."""
 
 import math
+import struct
 import sys
 from fractions import Fraction
 
@@ -125,6 +126,16 @@ def test_no_file_no_bytes_no_video(decoder, tmp_path):
         open_reader(tmp_path / "text.mp4", decoder)
     with pytest.raises(DataError, match="is not a file"):
         open_reader(tmp_path, decoder)
+
+
+def test_a_rotation_flag_is_refused(decoder, make_video, tmp_path):
+    path = make_video(tmp_path / "video.mp4", 20)
+    data = bytearray(path.read_bytes())
+    matrix = data.find(b"tkhd") + 44
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"video\.mp4: carries a flag that turns its pictures by -90 degrees"):
+        open_reader(path, decoder).frames_at(np.zeros(1))
 
 
 def test_damaged_in_the_middle_is_never_shown_as_good(rates, make_video, read_number, tmp_path):

@@ -1,0 +1,99 @@
+"""epicsub data check: annotations against files."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from epicsub.cli.options import DataOption, SkipOption, data_root
+
+if TYPE_CHECKING:
+    from epicsub.data.checkup import Checkup
+
+SHOWN = 20
+CLIP_SECONDS = 16 / 30  # of the shipped recipes
+
+
+def check(
+    data: DataOption = None,
+    lists: Annotated[
+        list[str] | None, typer.Option("--list", help="Table under annotations/. Default: the official ones there.")
+    ] = None,
+    modality: Annotated[
+        Literal["rgb", "flow"] | None, typer.Option(help="Default: rgb, and flow where there is any.")
+    ] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Decode every frame; a killed check goes on.")] = False,
+    skip: SkipOption = None,
+    write_skip: Annotated[
+        Path | None, typer.Option(help="Write the segments that cannot be read to this file.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything found to this file.")] = None,
+    clip_seconds: Annotated[
+        float, typer.Option(help="Seconds of a clip; shorter segments are counted.")
+    ] = CLIP_SECONDS,
+    workers: Annotated[int | None, typer.Option(help="Processes. Default: one a core.")] = None,
+) -> None:
+    """Report what is missing, damaged or does not fit. Exit status 2 where a segment cannot be read."""
+    from epicsub.data.annotations import read_segments, read_skip_list
+    from epicsub.data.checkup import check_data
+    from epicsub.data.prepare_plan import lists_of
+    from epicsub.files import write_text
+
+    root = data_root(data)
+    listed = {name: read_segments(root.annotations(name)) for name in lists_of(root, lists or [])}
+    flow_there = any((root.path / name).is_dir() for name in ("flow", "flow_frames"))
+    modalities = [modality] if modality else ["rgb", "flow"] if flow_there else ["rgb"]
+    skipped = read_skip_list(skip) if skip else set()
+    found = check_data(root, listed, modalities, clip_seconds, deep, workers, skipped)
+    show(found, deep)
+    if json_file:
+        write_text(json_file, json.dumps(found.as_json(), indent=1) + "\n")
+        typer.echo(f"wrote {json_file}")
+    if write_skip:
+        lines = [f"{identity}  # {why}" for identity, why in found.unreadable.items()]
+        lines += [f"{identity}  # left out before" for identity in sorted(skipped)]
+        write_text(write_skip, "".join(f"{line}\n" for line in lines))
+        typer.echo(f"wrote {len(lines)} segments to {write_skip}: name it in data.skip of a recipe, or with --skip")
+    if not found.fine and not (write_skip and found.unreadable):
+        raise typer.Exit(2)
+
+
+def show(found: "Checkup", deep: bool) -> None:
+    """The tables and the findings."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for title, rows in (("list", found.lists), ("kitchen", found.kitchens)):
+        table = Table(title, "videos", "here", "segments", "readable", "share")
+        for name, row in rows.items():
+            share = f"{100 * row.read / max(1, row.segments):.1f} %"
+            table.add_row(name, *map(str, (row.videos, row.videos_here, row.segments, row.read)), share)
+        console.print(table)
+    for modality, ids in found.missing.items():
+        if ids:
+            typer.echo(f"no {modality} for {len(ids)} videos: {some(ids)}")
+    for report in found.broken:
+        for problem in report.problems:
+            typer.echo(f"{report.path}: {problem}")
+    noted = [f"{report.path}: {note}" for report in found.files for note in report.notes]
+    for line in noted[:SHOWN]:
+        typer.echo(f"note: {line}")
+    if len(noted) > SHOWN:
+        typer.echo(f"note: ... and {len(noted) - SHOWN} more (--json FILE has all)")
+    if found.unknown_videos:
+        typer.echo(f"not in EPIC_100_video_info.csv: {some(found.unknown_videos)}")
+    typer.echo(
+        f"segments: {len(found.overrun)} run past their video's end and are cut there, {len(found.short)} are shorter "
+        f"than a clip and repeat frames, {found.overlapping} overlap an earlier one"
+        + (f", {found.left_out} are left out" if found.left_out else "")
+    )
+    how = "every frame was decoded" if deep else "headers and last keyframes were read, --deep decodes every frame"
+    verdict = "all segments can be read" if found.fine else f"{len(found.unreadable)} segments cannot be read"
+    typer.echo(f"{len(found.files)} files, {len(found.broken)} with problems ({how}): {verdict}")
+
+
+def some(names: list[str]) -> str:
+    """The first of them."""
+    return ", ".join(names[:SHOWN]) + (f", ... and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,0 +1,186 @@
+"""`epicsub data check`: annotations against files, before a run finds out."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from epicsub.data.annotations import Segment, read_video_info
+from epicsub.data.checkup_files import INFO, FileReport, Look, look_at
+from epicsub.data.parallel import cores, in_processes
+from epicsub.data.root import DataRoot
+from epicsub.data.sources import LONGEST_OVERRUN
+from epicsub.progress import track
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of a list, or of one kitchen in it, is here. `read` counts segments that can be read."""
+
+    videos: int
+    videos_here: int
+    segments: int
+    read: int
+
+
+@dataclass(slots=True)
+class Checkup:
+    """All that was found."""
+
+    lists: dict[str, Coverage] = field(default_factory=dict)
+    kitchens: dict[str, Coverage] = field(default_factory=dict)
+    files: list[FileReport] = field(default_factory=list)
+    missing: dict[str, list[str]] = field(default_factory=dict)  # modality -> ids of videos
+    unreadable: dict[str, str] = field(default_factory=dict)  # narration id -> why
+    overrun: list[str] = field(default_factory=list)  # up to a second past the video's end: cut there
+    short: list[str] = field(default_factory=list)
+    overlapping: int = 0
+    unknown_videos: list[str] = field(default_factory=list)  # not in the table of videos
+    left_out: int = 0
+
+    @property
+    def broken(self) -> list[FileReport]:
+        """Files with problems."""
+        return [report for report in self.files if report.problems]
+
+    @property
+    def fine(self) -> bool:
+        """Whether every segment that was asked about can be read, and no file is known to be wrong."""
+        return not self.unreadable and not self.broken
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        files = [{key: value for key, value in asdict(report).items() if key != "key"} for report in self.files]
+        return {
+            "fine": self.fine,
+            "lists": {name: asdict(coverage) for name, coverage in self.lists.items()},
+            "kitchens": {name: asdict(coverage) for name, coverage in self.kitchens.items()},
+            "missing_videos": self.missing,
+            "unreadable_segments": self.unreadable,
+            "overrunning_segments": self.overrun,
+            "short_segments": self.short,
+            "overlapping_segments": self.overlapping,
+            "videos_not_in_table": self.unknown_videos,
+            "left_out": self.left_out,
+            "files": files,
+        }
+
+
+def check_data(
+    root: DataRoot,
+    lists: Mapping[str, Sequence[Segment]],
+    modalities: Sequence[str],
+    clip_seconds: float,
+    deep: bool = False,
+    workers: int | None = None,
+    skip: Iterable[str] = (),
+) -> Checkup:
+    """Look at every file that the lists need.
+
+    Args:
+        lists: name -> segments.
+        clip_seconds: segments shorter than that repeat frames.
+        deep: decode every frame; what was found is kept, and a killed check goes on.
+        skip: narration ids that are left out.
+
+    Raises:
+        DataError: the table of videos is wrong.
+    """
+    skipped = set(skip)
+    kept = {name: [s for s in segments if s.narration_id not in skipped] for name, segments in lists.items()}
+    every = {segment.narration_id: segment for segments in kept.values() for segment in segments}
+    table = root.path / "annotations" / INFO
+    infos = read_video_info(table) if table.is_file() else {}
+    video_ids = sorted({segment.video_id for segment in every.values()})
+    found = Checkup(left_out=sum(len(lists[name]) - len(kept[name]) for name in lists))
+    found.unknown_videos = [video_id for video_id in video_ids if infos and video_id not in infos]
+    found.missing = {m: [v for v in video_ids if root.found(v, m) is None] for m in modalities}
+    looks = [
+        Look(root.path, video_id, modality, deep, infos.get(video_id))
+        for video_id in video_ids
+        for modality in modalities
+        if video_id not in found.missing[modality]
+    ]
+    found.files = sorted(_all(root, looks, deep, workers or cores()), key=lambda r: (r.video_id, r.modality))
+    _segments(found, every.values(), clip_seconds)
+    found.lists = {name: _coverage(found, segments) for name, segments in kept.items()}
+    by_kitchen: dict[str, list[Segment]] = {}
+    for segment in every.values():
+        by_kitchen.setdefault(segment.participant_id, []).append(segment)
+    found.kitchens = {name: _coverage(found, by_kitchen[name]) for name in sorted(by_kitchen)}
+    return found
+
+
+def _all(root: DataRoot, looks: Sequence[Look], deep: bool, workers: int) -> Iterator[FileReport]:
+    """Reports on all files; deep ones are kept in ROOT/checked.jsonl, a whole line each, and taken from there."""
+    memory = root.path / "checked.jsonl"
+    known = _remembered(memory) if deep else {}
+    to_do = []
+    for look in looks:
+        if (report := known.get(look.key())) is not None:
+            yield report
+        else:
+            to_do.append(look)
+    reports = in_processes(look_at, to_do, workers if deep else min(workers, 8))
+    done = len(looks) - len(to_do)
+    for report in track(reports, "decoding every frame" if deep else "looking at files", len(looks), done):
+        if deep:
+            with open(memory, "a", encoding="utf-8") as handle:
+                handle.write(json.dumps(asdict(report)) + "\n")
+        yield report
+
+
+def _remembered(path: Path) -> dict[str, FileReport]:
+    """Reports of an earlier deep check by key; a line that a kill cut off is left out."""
+    known: dict[str, FileReport] = {}
+    if not path.is_file():
+        return known
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            values = json.loads(line)
+            report = FileReport(**values | {"size": tuple(values["size"])})
+        except (ValueError, TypeError, KeyError):
+            continue
+        known[report.key] = report
+    return known
+
+
+def _segments(found: Checkup, segments: Iterable[Segment], clip_seconds: float) -> None:
+    """Which segments cannot be read, run past the end, are short or overlap another one."""
+    reports: dict[str, list[FileReport]] = {}
+    for report in found.files:
+        reports.setdefault(report.video_id, []).append(report)
+    gone = {video_id: modality for modality, ids in found.missing.items() for video_id in ids}
+    by_video: dict[str, list[Segment]] = {}
+    for segment in segments:
+        by_video.setdefault(segment.video_id, []).append(segment)
+        if segment.stop - segment.start < clip_seconds:
+            found.short.append(segment.narration_id)
+        if segment.video_id in gone:
+            found.unreadable[segment.narration_id] = f"no {gone[segment.video_id]} for video {segment.video_id}"
+            continue
+        here = reports.get(segment.video_id, [])
+        for report in here:
+            if report.problems:
+                found.unreadable[segment.narration_id] = f"{report.path}: {report.problems[0]}"
+            elif segment.stop > report.readable_to + LONGEST_OVERRUN:
+                found.unreadable[segment.narration_id] = (
+                    f"ends at {segment.stop:.2f} s, {report.path} at {report.readable_to:.2f} s"
+                )
+        end = min((report.duration for report in here if report.duration), default=segment.stop)
+        if segment.narration_id not in found.unreadable and segment.stop > end:
+            found.overrun.append(segment.narration_id)
+    for here_too in by_video.values():
+        latest = 0.0
+        for segment in sorted(here_too, key=lambda s: s.start):
+            found.overlapping += segment.start < latest
+            latest = max(latest, segment.stop)
+
+
+def _coverage(found: Checkup, segments: Sequence[Segment]) -> Coverage:
+    videos = Counter(segment.video_id for segment in segments)
+    gone = {video_id for ids in found.missing.values() for video_id in ids}
+    read = sum(segment.narration_id not in found.unreadable for segment in segments)
+    return Coverage(len(videos), len(videos.keys() - gone), len(segments), read)

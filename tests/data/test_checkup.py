@@ -1,0 +1,187 @@
+"""What `epicsub data check` finds, each kind of damage made for real."""
+
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from epicsub.data.annotations import Segment, VideoInfo
+from epicsub.data.checkup import check_data
+from epicsub.data.checkup_files import Look, look_at
+from epicsub.data.root import DataRoot
+
+from .sparse import write_jpegs
+
+INFO = VideoInfo(5.005, 60000 / 1001, 100, 80)
+
+
+def segments(video, *parts):
+    return [Segment(f"{video}_{i}", video[:3], video, a, b, 1, 2, 0, 0) for i, (a, b) in enumerate(parts)]
+
+
+@pytest.fixture
+def look(tmp_path, make_video):
+    """A report on the one video, written with `change` to its bytes."""
+
+    def report(change=lambda data: data, deep=False, info=INFO, **options):
+        path = make_video(tmp_path / "videos/P01/P01_01.MP4", 300, **options)
+        path.write_bytes(change(path.read_bytes()))
+        return look_at(Look(tmp_path, "P01_01", "rgb", deep, info))
+
+    return report
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_good_video(look, deep):
+    report = look(deep=deep)
+    assert (report.problems, report.notes, report.size) == ([], [], (100, 80))
+    assert report.duration == pytest.approx(5.005, abs=0.01)
+    assert report.readable_to == pytest.approx(5.005, abs=0.02)
+
+
+FASTSTART = {"options": {"movflags": "faststart"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        (lambda data: b"", {}, "the file is empty (0 bytes)"),
+        (lambda data: b"<html>404</html>" * 50, {}, "cannot be opened as a video"),
+        (lambda data: data[: len(data) // 2], {}, "cannot be opened as a video"),
+        (lambda data: data[: len(data) // 2], FASTSTART, "cut off or damaged, fetch it again"),  # claims what it lacks
+        (
+            lambda data: data,
+            {"info": VideoInfo(9.0, 59.94, 100, 80)},
+            "lasts 5.00 s, 9.00 s in EPIC_100_video_info.csv",
+        ),
+        (lambda data: data, {"info": VideoInfo(2.0, 59.94, 100, 80)}, "another recording"),
+    ],
+)
+def test_a_bad_video(look, change, options, words):
+    report = look(change, **options)
+    assert any(words in problem for problem in report.problems), report.problems
+
+
+def test_a_copy_is_noted(look):
+    report = look(info=VideoInfo(5.005, 50.0, 1920, 1080))
+    assert not report.problems
+    assert [note.rsplit(": ", 1)[1] for note in report.notes] == ["a re-encoded copy", "a resized copy"]
+
+
+def test_damage_in_the_middle_is_found_by_the_deep_check_alone(look):
+    def holed(data):
+        changed = bytearray(data)
+        middle = len(data) // 3
+        changed[middle : middle + 600] = bytes(600)
+        return bytes(changed)
+
+    assert not look(holed).problems
+    assert "damaged" in look(holed, deep=True).problems[0]
+
+
+def test_uneven_frames_are_noted_and_read_by_their_times(tmp_path, read_number):
+    from .conftest import numbered_frame
+
+    path = tmp_path / "videos/P01/P01_01.mp4"
+    path.parent.mkdir(parents=True)
+    stamps = [0, 1, 2, 5, 6, 7, 20, 21, 22, 23, 40, 41]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=50)
+        stream.width, stream.height, stream.pix_fmt = 100, 80, "yuv420p"
+        for number, stamp in enumerate(stamps):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number, 100, 80), format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 50)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    report = look_at(Look(tmp_path, "P01_01", "rgb", True, None))
+    assert not report.problems
+    assert "uneven intervals" in report.notes[0]
+    from epicsub.data.readers import open_reader
+
+    for decoder in ("pyav", "auto"):
+        shown = open_reader(path, decoder).frames_at(np.array([0.0, 0.05, 0.39, 0.4, 0.7, 0.81])).numpy()
+        assert [read_number(frame) for frame in shown] == [0, 2, 5, 6, 9, 10]
+
+
+@pytest.mark.parametrize("video", ["P01_01", "P01_101"])
+def test_extracted_frames(tmp_path, video):
+    rate = 50 if video == "P01_101" else 60
+    folder = write_jpegs(tmp_path / f"rgb_frames/P01/{video}", {n: n for n in range(rate)}, base=1)
+    fits = VideoInfo(1.0, 50.0, 120, 96)
+    assert look_at(Look(tmp_path, video, "rgb", True, fits)).problems == []
+    wrong = look_at(Look(tmp_path, video, "rgb", False, VideoInfo(4.0, 50.0, 120, 96))).problems
+    assert wrong == [
+        f"holds {rate} frames, about {4 * rate} are expected for 4.00 s at {rate} a second: fetch or unpack it again"
+    ]
+    (folder / "frame_0000000007.jpg").unlink()
+    (folder / "frame_0000000009.jpg").unlink()
+    (folder / "frame_0000000012.jpg").write_bytes(b"no picture")
+    quick = look_at(Look(tmp_path, video, "rgb", False, fits)).problems
+    assert quick == ["lacks 2 frames between its first and last, from number 7: unpack it again"]
+    assert len(look_at(Look(tmp_path, video, "rgb", True, fits)).problems) == 2
+
+
+def test_the_known_broken_release_is_named(tmp_path):
+    write_jpegs(tmp_path / "rgb_frames/P01/P01_109", {n: n for n in range(5)}, base=1)
+    assert "wrong once" in look_at(Look(tmp_path, "P01_109", "rgb", False, None)).notes[0]
+
+
+def test_flow_of_another_file(tmp_path, make_video):
+    from epicsub.data.flow import compute_flow
+
+    video = make_video(tmp_path / "videos/P01/P01_01.MP4", 20)
+    compute_flow(video, tmp_path / "flow/P01/P01_01.mp4", "P01_01")
+    assert look_at(Look(tmp_path, "P01_01", "flow", False, None)).problems == []
+    make_video(video, 30)
+    assert "computed from another file" in look_at(Look(tmp_path, "P01_01", "flow", False, None)).problems[0]
+
+
+LISTED = {
+    "one.csv": segments("P01_01", (0.0, 1.0), (0.9, 0.95), (4.0, 5.2)),
+    "two.csv": [*segments("P01_02", (0.0, 1.0), (9.0, 9.9)), *segments("P02_01", (1.0, 2.0))],
+}
+
+
+@pytest.fixture
+def root(tmp_path, make_video):
+    for number in (1, 2):
+        make_video(tmp_path / f"videos/P01/P01_0{number}.MP4", 300)
+    return DataRoot(tmp_path)
+
+
+def test_lists_kitchens_and_segments(root):
+    found = check_data(root, LISTED, ["rgb"], clip_seconds=0.5, workers=1)
+    assert found.missing == {"rgb": ["P02_01"]}
+    assert {name: (c.videos, c.videos_here, c.segments, c.read) for name, c in found.lists.items()} == {
+        "one.csv": (1, 1, 3, 3), "two.csv": (2, 1, 3, 1),
+    }  # fmt: skip
+    assert {name: (c.segments, c.read) for name, c in found.kitchens.items()} == {"P01": (5, 4), "P02": (1, 0)}
+    assert found.unreadable["P02_01_0"] == "no rgb for video P02_01"
+    assert "ends at 9.90 s" in found.unreadable["P01_02_1"]
+    assert (found.overrun, found.short, found.overlapping) == (["P01_01_2"], ["P01_01_1"], 1)
+    assert not found.fine
+    assert json.loads(json.dumps(found.as_json()))["lists"]["two.csv"]["read"] == 1
+    left = check_data(root, LISTED, ["rgb"], 0.5, workers=1, skip=["P02_01_0", "P01_02_1"])
+    assert left.fine
+    assert left.left_out == 2
+
+
+def test_a_deep_check_goes_on_after_a_kill(root, monkeypatch):
+    from epicsub.data import checkup
+
+    first = check_data(root, LISTED, ["rgb"], 0.5, deep=True, workers=1)
+    memory = root.path / "checked.jsonl"
+    lines = memory.read_text().splitlines(keepends=True)
+    assert len(lines) == 2
+    memory.write_text(lines[0] + lines[1][: len(lines[1]) // 2])  # killed while writing the second
+    looked = []
+    monkeypatch.setattr(checkup, "look_at", lambda look: looked.append(look.video_id) or look_at(look))
+    again = check_data(root, LISTED, ["rgb"], 0.5, deep=True, workers=1)
+    assert len(looked) == 1
+    assert again.as_json() == first.as_json()
+    path = root.video("P01_02")
+    path.write_bytes(path.read_bytes() + b"\0")  # another file now
+    check_data(root, LISTED, ["rgb"], 0.5, deep=True, workers=1)
+    assert looked[1:] == ["P01_02"]
