@@ -1,7 +1,8 @@
-"""epicsub validate: scores as the organisers compute them."""
+"""epicsub validate: scores as the organisers compute them, and what they are worth."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,11 +16,24 @@ from epicsub.cli.options import (
     TtaOption,
 )
 
+if TYPE_CHECKING:
+    from epicsub.data.annotations import Segment
+    from epicsub.data.root import DataRoot
+    from epicsub.inference.targets import Target
+    from epicsub.validation import Background, Model, Protocol, Reference
+
+LOG_WIDTH = 140
+"""columns of a table where no terminal says how many there are"""
+
 
 def validate(
     targets: Annotated[list[str], typer.Argument(help="Checkpoints, runs, or files of predictions.")],
     protocol: ProtocolOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write coverage and scores to this file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page to look at, index.html, into this folder.")] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Keep each target's figures in runs/ beside the protocol, and a table.")
+    ] = False,
     tta: TtaOption = None,
     count: CountOption = None,
     skip: SkipOption = None,
@@ -34,6 +48,7 @@ def validate(
     from epicsub.data.views import parse_views
     from epicsub.inference.targets import predictions_of, resolve_targets
     from epicsub.validation import (
+        Model,
         compare,
         comparison,
         detail,
@@ -46,7 +61,8 @@ def validate(
 
     resolved = resolve_targets(targets)
     root = data_root(data)
-    rules = load_protocol(protocol or protocol_of(resolved))
+    rules_file = protocol or protocol_of(resolved)
+    rules = load_protocol(rules_file)
     listed = read_segments(root.annotations(rules.validation.list))
     skipped = read_skip_list(skip) if skip else set()
     segments = [segment for segment in listed if segment.narration_id not in skipped]
@@ -56,20 +72,80 @@ def validate(
     chosen = device_of(device)
     reference = read_reference(rules, root.path / "annotations", count)
     background = read_background(rules, root.path / "annotations")
-    console = Console()
-    predicted, evaluations, details = {}, {}, {}
+    console = Console(width=None if sys.stdout.isatty() else max(LOG_WIDTH, Console().width))
+    models = []
     for target in resolved:
-        name = target.name
-        predicted[name] = predictions_of(target, segments, root, views, chosen)
-        evaluations[name] = reference.evaluate(predicted[name])
-        details[name] = detail(predicted[name], reference, background)
-        show(name, evaluations[name], console, details[name])
-    first, *others = predicted
-    for other in others:
-        console.print(comparison(first, other, *compare(predicted[first], predicted[other], reference)))
+        predicted = predictions_of(target, segments, root, views, chosen)
+        evaluation, more = reference.evaluate(predicted), detail(predicted, reference, background)
+        models.append(Model(target.name, predicted, evaluation, more, metrics_of(target)))
+        show(target.name, evaluation, console, more)
+    first, *others = models
+    differences = {other.name: compare(first.predictions, other.predictions, reference) for other in others}
+    for name, (common, found) in differences.items():
+        console.print(comparison(first.name, name, common, found))
     if json_file:
-        write_json(evaluations, json_file, {name: more.as_json() for name, more in details.items()})
+        details = {model.name: model.detail.as_json() for model in models}
+        write_json({model.name: model.evaluation for model in models}, json_file, details)
         typer.echo(f"wrote {json_file}")
+    if report:
+        typer.echo(f"wrote {write_report(report, models, differences, rules, reference, background, segments, root)}")
+    if record:
+        keep_records(resolved, models, tta, rules_file.parent / "runs")
+
+
+def write_report(
+    folder: Path,
+    models: "list[Model]",
+    differences: dict[str, tuple[int, list[Any]]],
+    rules: "Protocol",
+    reference: "Reference",
+    background: "Background",
+    segments: "list[Segment]",
+    root: "DataRoot",
+) -> Path:
+    """Write the page, with the middle frames of the mistakes that it shows."""
+    from epicsub.data.stills import middle_frames
+    from epicsub.validation import page_data, write_page
+
+    content = page_data(models, differences, reference, background, rules.selection)
+    shown = {mistake["id"] for model in content["models"] for mistake in model["mistakes"]}
+    pictures = middle_frames(root, [segment for segment in segments if segment.narration_id in shown])
+    return write_page(folder, content, pictures)
+
+
+def keep_records(targets: "list[Target]", models: "list[Model]", tta: str | None, folder: Path) -> None:
+    """Write a record a target, and the table of all."""
+    from epicsub.validation import write_record, write_table
+
+    for target, model in zip(targets, models, strict=True):
+        written = write_record(target.name, model.evaluation, model.detail, story_of(target, tta), folder)
+        typer.echo(f"wrote {written}")
+    typer.echo(f"wrote {write_table(folder)}")
+
+
+def story_of(target: "Target", tta: str | None) -> dict[str, Any]:
+    """Where a target's figures come from: its content, and a checkpoint's recipe, seed, step, commit and views."""
+    from epicsub.files import sha256
+    from epicsub.training.checkpoint import load_checkpoint
+
+    story: dict[str, Any] = {"kind": target.kind, "sha256": sha256(target.path)}
+    if target.kind == "checkpoint":
+        checkpoint = load_checkpoint(target.path)
+        story |= {
+            "recipe": checkpoint.recipe["name"],
+            "seed": checkpoint.seed,
+            "step": checkpoint.step,
+            "commit": checkpoint.commit,
+            "views": tta or checkpoint.recipe["evaluation"]["views"],
+        }
+    return story
+
+
+def metrics_of(target: "Target") -> list[dict[str, Any]]:
+    """Lines of the metrics.jsonl beside a run's checkpoint; none for a file of predictions."""
+    from epicsub.training.logs import read_metrics
+
+    return read_metrics(target.path.parent / "metrics.jsonl") if target.kind == "checkpoint" else []
 
 
 def protocol_of(targets: list) -> Path:

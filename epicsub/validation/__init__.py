@@ -4,7 +4,10 @@ from epicsub.validation.background import Background, read_background
 from epicsub.validation.compare import Difference
 from epicsub.validation.detail import Detail, compare, detail
 from epicsub.validation.lists import make_lists
+from epicsub.validation.page import write_page
+from epicsub.validation.page_data import Model, page_data
 from epicsub.validation.protocol import Protocol, SegmentList, load_parts, load_protocol
+from epicsub.validation.record import write_record, write_table
 from epicsub.validation.report import Evaluation, Reference, evaluate, read_reference, write_json
 from epicsub.validation.scores import official_scores
 from epicsub.validation.show import comparison, show, table
@@ -15,6 +18,7 @@ __all__ = [
     "Detail",
     "Difference",
     "Evaluation",
+    "Model",
     "Protocol",
     "Reference",
     "SegmentList",
@@ -26,6 +30,7 @@ __all__ = [
     "load_protocol",
     "make_lists",
     "official_scores",
+    "page_data",
     "read_background",
     "read_labels",
     "read_reference",
@@ -33,4 +38,7 @@ __all__ = [
     "show",
     "table",
     "write_json",
+    "write_page",
+    "write_record",
+    "write_table",
 ]

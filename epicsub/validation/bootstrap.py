@@ -47,7 +47,12 @@ class VideoBootstrap:
         return _percent(self.weight @ hits_C, self.weight @ counts_C)
 
     def class_mean(self, hit_N: np.ndarray, class_N: np.ndarray) -> np.ndarray:
-        """Percent of hits in each sample (S,), every class that the sample holds counted alike."""
+        """Mean over classes of the percent of hits in each sample (S,).
+
+        A class that a sample does not hold keeps its share over all segments. Left out, it would pull every sample to
+        the frequent and better known classes, and away from the figure itself. So a class that one video alone has
+        adds nothing to an interval's width.
+        """
         _, code_N = np.unique(class_N, return_inverse=True)
         classes = int(code_N.max()) + 1
         flat = self.video * classes + code_N
@@ -55,11 +60,12 @@ class VideoBootstrap:
             np.bincount(flat, weights, self.videos * classes).reshape(self.videos, classes)
             for weights in (hit_N.astype(float), np.ones(len(hit_N)))
         )
+        own_K = _percent(hits_CK.sum(axis=0), counts_CK.sum(axis=0))
+        means = []
         # 250 samples at a time: a table of all samples by 1,352 actions would take 20 MB, thrice.
-        means = [
-            np.nanmean(_percent(part @ hits_CK, part @ counts_CK), axis=1)
-            for part in np.array_split(self.weight, max(1, len(self.weight) // 250))
-        ]
+        for part in np.array_split(self.weight, max(1, len(self.weight) // 250)):
+            share = _percent(part @ hits_CK, part @ counts_CK)
+            means.append(np.where(np.isnan(share), own_K, share).mean(axis=1))
         return np.concatenate(means)
 
 

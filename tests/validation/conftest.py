@@ -1,10 +1,15 @@
-"""Labels and predictions as the organisers have them, made up."""
+"""Labels and predictions as the organisers have them, made up, and the page of two models."""
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from epicsub.predictions import Predictions
+from epicsub.validation import Background, Model, Reference, compare, detail, page_data, write_page
+
+NASTY = "</script><b>cut</b>"
+VERBS = {0: "take", 1: "put", 2: "wash", 3: NASTY, 4: "open", 5: "close", 6: "turn-on", 7: "mix"}
 
 
 @pytest.fixture
@@ -42,3 +47,40 @@ def make_predictions():
         return Predictions.from_scores(labels["narration_id"].tolist(), verb, noun)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def picture():
+    """A JPEG of 32 by 18 pixels."""
+    return cv2.imencode(".jpg", np.full((18, 32, 3), 90, np.uint8))[1].tobytes()
+
+
+@pytest.fixture
+def world(make_labels, make_predictions):
+    """Reference, background and two models: the second predicts a part."""
+    labels = make_labels(300)
+    reference = Reference("small", labels, [6, 7], [10, 11], ["P03"])
+    background = Background(make_labels(500, seed=9, verbs=6), {}, {"verb": VERBS, "noun": {}}, ("no frame rates",))
+    metrics = [
+        {"kind": "train", "step": 10 * n, "stage": 1, "loss": 5 / (n + 1), "learning_rate": 0.01} for n in range(900)
+    ]
+    models = []
+    for name, rise, count in (("first", 2.0, 300), ("second", 3.0, 200)):
+        made = make_predictions(labels, seed=len(name), rise=rise)
+        made = made.select(made.narration_ids[:count])
+        evaluation, more = reference.evaluate(made), detail(made, reference, background)
+        models.append(Model(name, made, evaluation, more, metrics if name == "first" else []))
+    return reference, background, models
+
+
+@pytest.fixture
+def content(world):
+    reference, background, models = world
+    differences = {"second": compare(models[0].predictions, models[1].predictions, reference)}
+    return page_data(models, differences, reference, background, "Choose by training labels.")
+
+
+@pytest.fixture
+def page(content, picture, tmp_path):
+    first, second, *_ = content["models"][0]["mistakes"]
+    return write_page(tmp_path / "report", content, {first["id"]: picture, second["id"]: "P01_01.MP4: no such file"})

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from epicsub.validation.bootstrap import bootstrap_videos, interval
+from epicsub.validation.bootstrap import VideoBootstrap, bootstrap_videos, interval
 from epicsub.validation.classwise import class_mean
 
 
@@ -47,18 +47,35 @@ def test_class_mean_of_each_sample_is_that_of_its_segments(drawn):
     labels, hits, samples = drawn
     classes = labels["noun_class"].to_numpy()
     found = samples.class_mean(hits, classes)
+    absent = 0
     for sample in range(40):
         rows = segments_of(samples, labels, sample)
-        assert found[sample] == pytest.approx(class_mean(hits[rows], classes[rows]))
+        shares = []
+        for name in sorted(set(classes)):
+            drawn_rows = [row for row in rows if classes[row] == name]
+            absent += not drawn_rows
+            shares.append(hits[drawn_rows or classes == name].mean())  # an absent class keeps its own share
+        assert found[sample] == pytest.approx(100 * np.mean(shares))
+    assert absent > 0
+
+
+def test_the_interval_of_a_class_mean_holds_the_figure_where_most_classes_are_rare(make_labels):
+    """Leaving out the classes that a sample lacks, every sample would lie above the figure."""
+    labels = make_labels(400, videos=60, nouns=300).assign(noun_class=np.r_[np.arange(200), np.zeros(200, int)])
+    hits = (labels["noun_class"] == 0).to_numpy() | (np.random.default_rng(0).uniform(size=400) < 0.1)
+    samples = bootstrap_videos(labels["video_id"].to_numpy()).class_mean(hits, labels["noun_class"].to_numpy())
+    figure = class_mean(hits, labels["noun_class"].to_numpy())
+    found = interval(samples)
+    assert found.low <= figure <= found.high
 
 
 def test_many_samples_in_parts_are_the_same(drawn):
     labels, hits, _ = drawn
     samples = bootstrap_videos(labels["video_id"], samples=700)
     found = samples.class_mean(hits, labels["verb_class"].to_numpy())
-    rows = segments_of(samples, labels, 699)
     assert len(found) == 700
-    assert found[699] == pytest.approx(class_mean(hits[rows], labels["verb_class"].to_numpy()[rows]))
+    last = VideoBootstrap(samples.video, samples.weight[-3:])
+    np.testing.assert_allclose(found[-3:], last.class_mean(hits, labels["verb_class"].to_numpy()))
 
 
 def test_same_seed_same_samples(drawn):

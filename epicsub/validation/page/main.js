@@ -1,0 +1,9 @@
+showHeader();
+showScores();
+showComparison();
+showGroups();
+showCurves();
+showCalibration();
+showConfusion();
+showClasses();
+showMistakes();

@@ -1,0 +1,122 @@
+"""What `validation/runs/` keeps: one small JSON for each reported run, and a table made of all of them."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from epicsub.errors import ValidationError
+from epicsub.files import write_text
+from epicsub.validation.detail import Detail
+from epicsub.validation.protocol import TASKS
+from epicsub.validation.report import Evaluation
+
+TABLE = "README.md"
+HEAD = """\
+# Reported runs
+
+Made by `epicsub validate TARGET... --record` out of the JSON files beside it: do not edit. Percent; in brackets the
+95 % interval, whole videos resampled.
+"""
+
+
+def write_record(name: str, evaluation: Evaluation, detail: Detail, story: Mapping[str, Any], folder: Path) -> Path:
+    """Write one run's figures, whole or not at all; an older record of the same name and protocol is replaced.
+
+    Args:
+        name: of the run.
+        evaluation: its scores.
+        detail: its figures beyond these; intervals and class means are kept.
+        story: what the figures came from: kind, sha256, recipe, seed, ...
+        folder: where the records lie.
+
+    Raises:
+        ValidationError: the place cannot be written.
+    """
+    path = Path(folder) / f"{_plain(name)}.{_plain(evaluation.protocol)}.json"
+    more = detail.as_json()
+    content = {
+        "name": name,
+        **evaluation.as_json(),
+        "further": _rounded(more["scores"]),
+        "intervals": _rounded(more["intervals"]),
+        "interval_videos": more["interval_videos"],
+        "from": dict(story),
+    }
+    content["scores"] = _rounded(content["scores"])
+    _write(path, json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def write_table(folder: Path) -> Path:
+    """Write the table of all records, by protocol, the best action first (verb, where there are no actions).
+
+    Raises:
+        ValidationError: a record cannot be read, or the place cannot be written; all records at once.
+    """
+    problems, records = [], []
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            _row(record)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path}: not a record of `validate --record` ({type(error).__name__}: {error})")
+        else:
+            records.append(record)
+    if problems:
+        raise ValidationError("\n".join(problems))
+    parts = [HEAD]
+    for protocol in sorted({record["protocol"] for record in records}):
+        rows = [record for record in records if record["protocol"] == protocol]
+        rows.sort(key=lambda record: (-_best(record), record["name"]))
+        parts.append(f"## {protocol}\n\n" + _table(rows))
+    path = Path(folder) / TABLE
+    _write(path, "\n".join(parts))
+    return path
+
+
+def _table(records: list[dict[str, Any]]) -> str:
+    tasks = [task for task in TASKS if any(f"all_{task}_accuracy_at_1" in record["scores"] for record in records)]
+    heads = ["run", "coverage", *tasks, *(f"class-mean {task}" for task in tasks), "recipe", "seed", "commit"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for record in records:
+        coverage, story = record["coverage"], record["from"]
+        cells = [record["name"], f"{coverage['segments']} of {coverage['of']}", *_row(record, tasks)]
+        cells += [str(story.get("recipe", "")), str(story.get("seed", "")), str(story.get("commit", ""))[:7]]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _row(record: dict[str, Any], tasks: Sequence[str] = TASKS) -> list[str]:
+    names = [f"all_{task}_accuracy_at_1" for task in tasks] + [f"class_mean_{task}_accuracy_at_1" for task in tasks]
+    figures, intervals = record["scores"] | record["further"], record["intervals"]
+    cells = []
+    for name in names:
+        low, high = intervals.get(name, (None, None))
+        between = f" ({low:.1f} to {high:.1f})" if low is not None else ""
+        cells.append(f"{figures[name]:.2f}{between}" if name in figures else "")
+    return cells
+
+
+def _best(record: dict[str, Any]) -> float:
+    scores = record["scores"]
+    return float(scores.get("all_action_accuracy_at_1", scores.get("all_verb_accuracy_at_1", 0.0)))
+
+
+def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: [round(end, 4) for end in value] if isinstance(value, list) else round(value, 4)
+        for name, value in figures.items()
+    }
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w-]+", "_", name).strip("_")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise ValidationError(f"{path}: cannot be written: {error.strerror or error}") from error

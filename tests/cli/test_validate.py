@@ -1,0 +1,132 @@
+"""epicsub validate on runs and files of predictions: report, records, comparison."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from epicsub.predictions import Predictions, save_predictions
+
+pytestmark = pytest.mark.xdist_group("cli")
+
+
+@pytest.fixture(scope="module")
+def files(kitchens, work):
+    """Predictions of the small validation list: one that knows much, one that knows less, one of a part."""
+    labels = pd.read_csv(kitchens / "annotations" / "EPIC_100_validation.csv")
+    rng = np.random.default_rng(0)
+    rows = np.arange(len(labels))
+    for name, rise, count in (("good", 9.0, 24), ("poor", 0.0, 24), ("partial", 9.0, 7)):
+        verb, noun = rng.normal(0, 1, (len(labels), 97)), rng.normal(0, 1, (len(labels), 300))
+        verb[rows, labels["verb_class"]] += rise
+        noun[rows, labels["noun_class"]] += rise
+        made = Predictions.from_scores(labels["narration_id"].tolist(), verb, noun)
+        save_predictions(made.select(made.narration_ids[:count]), work / f"{name}.npz")
+    return work
+
+
+def test_two_targets_are_compared(command, kitchens, files) -> None:
+    done = command("validate", "poor.npz", "good.npz", "--data", kitchens, "--protocol", "small.yaml")
+    assert done.status == 0, done.err
+    assert done.out.startswith("coverage: 24 of 24 segments (small, poor)\n")
+    assert "good less poor, over the 24 segments that both predicted" in done.out
+    row = next(line for line in done.out.splitlines() if "all action accuracy at 1" in line)
+    assert row.split()[-1] == "gain"
+    for group in ("by frame rate", "by length", "by training frequency", "by action"):
+        assert group in done.out
+
+
+def test_detail_in_the_json(command, kitchens, files) -> None:
+    words = ["--data", kitchens, "--protocol", "small.yaml", "--json", "detail.json"]
+    assert command("validate", "partial.npz", *words).status == 0
+    entry = json.loads((files / "detail.json").read_text())["partial"]
+    assert list(entry) == ["protocol", "coverage", "scores", "detail"]
+    assert entry["coverage"] == {"segments": 7, "of": 24}
+    assert set(entry["detail"]["groups"]) >= {"kitchen", "frame rate", "length", "training frequency", "action"}
+
+
+def test_the_report_has_curves_and_middle_frames(command, kitchens, files, run) -> None:
+    words = ["--data", kitchens, "--protocol", "small.yaml", "--report", "page"]
+    done = command("validate", run, "poor.npz", *words)
+    assert done.status == 0, done.err
+    assert "wrote page/index.html" in done.out
+    text = (files / "page" / "index.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    first, second = data["models"]
+    assert len(first["curves"]["train: loss_classification"]) == 12
+    assert second["curves"] == {}
+    shown = {mistake["id"] for model in data["models"] for mistake in model["mistakes"]}
+    assert set(data["pictures"]) == shown
+    assert all(picture.startswith("data:image/jpeg;base64,/9j/") for picture in data["pictures"].values())
+
+
+def test_a_report_without_videos_says_why_there_is_no_picture(command, kitchens, files, tmp_path) -> None:
+    (tmp_path / "annotations").symlink_to(kitchens / "annotations")
+    words = ["--data", tmp_path, "--protocol", "small.yaml", "--report", "bare"]
+    assert command("validate", "poor.npz", *words).status == 0
+    text = (files / "bare" / "index.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert all("no rgb for video" in reason for reason in data["pictures"].values())
+
+
+def test_records_lie_beside_the_protocol_with_their_story(command, kitchens, files, run) -> None:
+    words = ["--data", kitchens, "--protocol", "small.yaml", "--record"]
+    done = command("validate", run, "good.npz", *words)
+    assert done.status == 0, done.err
+    record = json.loads((files / "runs" / "short.small.json").read_text())
+    assert record["coverage"] == {"segments": 24, "of": 24}
+    story = record["from"]
+    assert (story["kind"], story["recipe"], story["seed"], story["step"]) == ("checkpoint", "tiny_mmir_i3d", 0, 12)
+    assert len(story["sha256"]) == 64
+    table = (files / "runs" / "README.md").read_text()
+    rows = [line for line in table.splitlines() if line.startswith(("| short", "| good"))]
+    assert [row.split()[1] for row in rows] == ["good", "short"]  # the best first
+    assert "100.00 (100.0 to 100.0)" in rows[0]
+    assert "24 of 24" in rows[1]
+    again = command("validate", "partial.npz", *words)
+    assert again.status == 0, again.err
+    assert (files / "runs" / "README.md").read_text().count("24 of 24") == 2
+    assert "7 of 24" in (files / "runs" / "README.md").read_text()
+    size = (files / "runs" / "short.small.json").stat().st_size
+    assert size < 5000
+
+
+def test_a_damaged_record_is_named(command, kitchens, files) -> None:
+    words = ["--data", kitchens, "--protocol", "small.yaml", "--record"]
+    (files / "runs").mkdir(exist_ok=True)
+    damaged = files / "runs" / "broken.json"
+    damaged.write_text('{"name": "x"}')
+    done = command("validate", "good.npz", *words)
+    damaged.unlink()
+    assert done.status == 2
+    assert "runs/broken.json: not a record of `validate --record`" in done.err
+
+
+def test_a_protocol_with_parts_is_asked_for_one(command, kitchens, files) -> None:
+    done = command("validate", "good.npz", "--data", kitchens, "--protocol", "validation/mmsada.yaml")
+    assert done.status == 2
+    assert "this protocol has parts; name one of validation/mmsada.yaml:D1-D2" in done.err
+
+
+def test_lists_of_a_protocol_are_made_by_a_command(command, files, shared_data, tmp_path) -> None:
+    words = ["validation/mmsada.yaml", "--from", shared_data / "mm-sada-splits", "--data", tmp_path]
+    done = command("data", "lists", *words)
+    assert done.status == 0, done.err
+    assert "D2_test.csv: 750 rows" in done.out
+    labels = pd.read_csv(tmp_path / "annotations" / "mmsada" / "D2_test.csv")
+    names = labels["narration_id"].tolist()
+    verb = np.full((750, 97), -5.0)
+    verb[np.arange(750), labels["verb_class"]] = 5
+    made = Predictions.from_scores(names, verb, np.zeros((750, 300)))
+    save_predictions(made, files / "d1_d2.npz")
+    words = ["--protocol", "validation/mmsada.yaml:D1-D2", "--data", tmp_path, "--json", "d.json", "--report", "d"]
+    done = command("validate", "d1_d2.npz", *words)
+    assert done.status == 0, done.err
+    entry = json.loads((files / "d.json").read_text())["d1_d2"]
+    assert entry["protocol"] == "mmsada:D1-D2"
+    assert entry["scores"] == {"all_verb_accuracy_at_1": 100.0, "all_verb_accuracy_at_5": 100.0}
+    refused = command("data", "lists", "validation/ek100_shift.yaml", "--data", tmp_path)
+    assert refused.status == 2
+    assert "EPIC_100_train.csv: no such table" in refused.err
