@@ -1,16 +1,22 @@
 """Everything that is wrong with a submission, before one of the day's uploads is spent on it."""
 
 import json
+import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from epicsub.files import sha256
-from epicsub.predictions import SUM_TOLERANCE, name_some
-from epicsub.submission.reopen import Reopened, reopen
+from epicsub.predictions import Predictions, name_some
+from epicsub.submission.check_rows import check_rows
+from epicsub.submission.json_text import CHALLENGES
+from epicsub.submission.reopen import reopen
+from epicsub.submission.reopened import Reopened
+
+_FILMED_IN_2018 = re.compile(r"P\d\d_\d\d_\d+")
+"""Narration ids of the first 32 kitchens' videos, of which the validation list has nothing else and the test none."""
 
 
 @dataclass(frozen=True)
@@ -23,89 +29,109 @@ class Findings:
     """it would be taken, but may not be what was meant"""
     segments: int
     """entries that the file has"""
+    ids: dict[str, list[str]] = field(default_factory=dict)
+    """missing, unexpected, twice: every narration id of which that is so"""
 
 
-def check_submission(path: Path, test_ids: Sequence[str] | None, expected_count: int | None) -> Findings:
+def check_submission(
+    path: Path,
+    test_ids: Sequence[str] | None,
+    expected_count: int | None,
+    *,
+    challenge: str = CHALLENGES[0],
+    own: Predictions | None = None,
+    other_lists: Mapping[str, Sequence[str]] | None = None,
+) -> Findings:
     """Reopen submission.pt, submission.zip or submission_json.zip and say everything that is wrong with it at once.
 
     Checked: that it reads (a .pt under plain `weights_only=True`), its form, types, lengths of 97 and 300, finite
-    values, ids (twice, missing, unexpected), the count, constant rows, version, challenge and levels of test.json, and
-    that a manifest.json beside it, if there is one, means this very content.
+    values, ids (twice, missing, unexpected, of another list), the count, constant and repeated rows, version, challenge
+    and levels of test.json, that the organisers' formula ranks as the rows say, and that a manifest.json beside it, if
+    there is one, means this very content.
 
     Args:
         path: the file.
         test_ids: ids that it must have; None leaves that unchecked, with a warning.
         expected_count: number that it must have; None leaves that unchecked.
+        challenge: what test.json must be for.
+        own: the ensemble, whose ranking must come out. Default: each row's own softmax.
+        other_lists: ids of lists that may have been predicted by mistake, by file name.
     """
     path = Path(path)
-    found = reopen(path)
+    found = reopen(path, challenge)
+    ids: dict[str, list[str]] = {}
+    manifest = _manifest_beside(path, found)
     if found.readable:
-        _check_ids(found, test_ids, expected_count)
-    for kind in found.rows:
-        _check_rows(found, kind)
-    if path.is_file():
-        _check_manifest(path, found)
-    return Findings(found.all_problems(), found.warnings, len(found.ids))
+        _check_count(found, expected_count)
+        ids = _check_ids(found, test_ids, other_lists or {})
+    check_rows(found, own, _filled(manifest))
+    return Findings(found.all_problems(), found.warnings, len(found.ids), ids)
 
 
-def _check_ids(found: Reopened, test_ids: Sequence[str] | None, expected_count: int | None) -> None:
+def _check_count(found: Reopened, expected_count: int | None) -> None:
     if expected_count is not None and len(found.ids) != expected_count:
         found.problems.append(
             f"{len(found.ids)} segments, {expected_count} expected; "
             f"if your phase takes these, say --count {len(found.ids)}"
         )
-    if twice := [name for name, count in Counter(found.ids).items() if count > 1]:
-        found.problems.append(f"{len(twice)} narration ids occur more than once: {name_some(twice)}")
+
+
+def _check_ids(
+    found: Reopened, test_ids: Sequence[str] | None, other_lists: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
+    present = list(dict.fromkeys(found.ids))
+    ids = {"twice": [name for name, count in Counter(found.ids).items() if count > 1]}
+    if ids["twice"]:
+        found.problems.append(f"{len(ids['twice'])} narration ids occur more than once: {name_some(ids['twice'])}")
     if test_ids is None:
         found.warnings.append("narration ids were not compared: no list of the test segments was given")
-        return
-    present, wanted = set(found.ids), set(test_ids)
-    if missing := [name for name in test_ids if name not in present]:
-        found.problems.append(f"{len(missing)} segments of the list are missing: {name_some(missing)}")
-    if unexpected := [name for name in dict.fromkeys(found.ids) if name not in wanted]:
-        found.problems.append(f"{len(unexpected)} segments are not in the list: {name_some(unexpected)}")
+        _check_not_another_list(found, present, other_lists, guess=True)
+        return ids
+    wanted = set(test_ids)
+    ids["missing"] = [name for name in test_ids if name not in set(present)] if wanted - set(present) else []
+    ids["unexpected"] = [name for name in present if name not in wanted]
+    if ids["missing"]:
+        found.problems.append(f"{len(ids['missing'])} segments of the list are missing: {name_some(ids['missing'])}")
+    if ids["unexpected"]:
+        found.problems.append(f"{len(ids['unexpected'])} segments are not in the list: {name_some(ids['unexpected'])}")
+    _check_not_another_list(found, ids["unexpected"], other_lists, guess=False)
+    return ids
 
 
-def _check_rows(found: Reopened, kind: str) -> None:
-    if not found.rows[kind]:
-        return
-    names = np.array([name for name, _ in found.rows[kind]])
-    scores_NC = np.stack([row for _, row in found.rows[kind]])
-    finite_N = np.isfinite(scores_NC).all(axis=1)
-    if not finite_N.all():
-        found.named[f"{kind} scores that are not finite"] += names[~finite_N].tolist()
-    names, scores_NC = names[finite_N], scores_NC[finite_N]
-    constant_N = np.ptp(scores_NC, axis=1) == 0
-    if constant_N.any():
-        found.named[f"{kind} scores that are the same for every class"] += names[constant_N].tolist()
-    names, scores_NC = names[~constant_N], scores_NC[~constant_N]
-    if not len(names):
-        return
-    probable_N = (scores_NC.min(axis=1) >= 0) & (np.abs(scores_NC.sum(axis=1) - 1) <= SUM_TOLERANCE)
-    if probable_N.any():
-        found.warnings.append(
-            f"{probable_N.sum()} {kind} rows look like probabilities; the scorer takes a softmax of what it is given, "
-            "which changes the action top-5, where log-probabilities come through unchanged: "
-            f"{name_some(names[probable_N])}"
-        )
-    top_N1 = scores_NC.max(axis=1, keepdims=True)
-    totals_N = top_N1[:, 0] + np.log(np.exp(scores_NC - top_N1).sum(axis=1))
-    loose_N = ~probable_N & (np.abs(totals_N) > SUM_TOLERANCE)
-    if loose_N.any():
-        found.warnings.append(
-            f"{loose_N.sum()} {kind} rows are neither log-probabilities nor probabilities; the scorer takes one "
-            f"softmax over all rows, in which rows lower than others can vanish: {name_some(names[loose_N])}"
+def _check_not_another_list(
+    found: Reopened, names: list[str], other_lists: Mapping[str, Sequence[str]], guess: bool
+) -> None:
+    for name, ids in other_lists.items():
+        if shared := set(names).intersection(ids):
+            found.problems.append(
+                f"{len(shared)} of its segments are those of {name}, which has labels and is not sent; "
+                "predict the test list (epicsub predict ... --split test)"
+            )
+            return
+    if guess and names and all(_FILMED_IN_2018.fullmatch(name) for name in names):
+        found.problems.append(
+            "every segment is of a video of 2018, as in the validation list; the test list has none of these: "
+            f"{name_some(names, 3)}"
         )
 
 
-def _check_manifest(path: Path, found: Reopened) -> None:
+def _manifest_beside(path: Path, found: Reopened) -> dict[str, Any]:
     manifest = path.parent / "manifest.json"
-    if not manifest.is_file():
-        return
+    if not path.is_file() or not manifest.is_file():
+        return {}
     try:
-        stated = json.loads(manifest.read_text(encoding="utf-8"))["files"].get(path.name)
+        content: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        stated = content["files"].get(path.name)
     except (ValueError, KeyError, TypeError, AttributeError):
         found.warnings.append(f"{manifest} beside it is not a manifest of epicsub")
-        return
+        return {}
     if stated is not None and stated.get("sha256") != sha256(path):
         found.problems.append(f"{manifest} beside it was written for another content of {path.name}; submit again")
+        return {}
+    return content if stated is not None else {}
+
+
+def _filled(manifest: Mapping[str, Any]) -> set[str]:
+    """Segments that some member got the class prior for: these may have the same scores."""
+    filled = manifest.get("filled_with_prior")
+    return {name for names in filled.values() for name in names} if isinstance(filled, dict) else set()

@@ -1,11 +1,8 @@
 """Reopening a submission file of any of the three kinds, into the same rows, noting all that is wrong on the way."""
 
 import io
-import json
 import pickle
 import zipfile
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,51 +10,35 @@ import numpy as np
 
 from epicsub.errors import PredictionsError
 from epicsub.predictions import name_some
-from epicsub.submission.supervision import HIGHEST
-from epicsub.submission.write import CHALLENGE, JSON_VERSION
+from epicsub.submission.reopen_json import reopen_json
+from epicsub.submission.reopened import KINDS, Reopened
 from epicsub.unpickle import load_torch
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
-_KINDS = {"verb": NUM_VERBS, "noun": NUM_NOUNS}
 _ITEM_KEYS = ("narration_id", "verb_output", "noun_output")
-_JSON_KEYS = ("version", "challenge", "sls_pt", "sls_tl", "sls_td", "results")
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_ENCRYPTED = 0x1
 
 
-@dataclass
-class Reopened:
-    """What a file holds, as far as it could be read."""
+def reopen(path: Path, challenge: str) -> Reopened:
+    """Read submission.pt, or the zip that holds it, or the zip that holds test.json. Never raises for its content.
 
-    readable: bool = False
-    """whether it has entries to look at, however wrong they are"""
-    ids: list[str] = field(default_factory=list)
-    """as they come, duplicates and all"""
-    rows: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {kind: [] for kind in _KINDS})
-    """verb, noun: (narration id, scores of the right length) of every well-formed row"""
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    named: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """problem -> the segments that have it"""
-
-    def all_problems(self) -> list[str]:
-        """Problems of the file, then those of segments with the segments named."""
-        return self.problems + [f"{what}: {name_some(names)}" for what, names in self.named.items()]
-
-
-def reopen(path: Path) -> Reopened:
-    """Read submission.pt, or the zip that holds it, or the zip that holds test.json. Never raises for its content."""
+    Args:
+        path: the file.
+        challenge: the one that test.json must be for.
+    """
     found = Reopened()
     if not path.is_file():
         found.problems.append("no such file")
     elif path.suffix.lower() == ".pt":
         _reopen_pt(path, found)
     elif path.suffix.lower() == ".zip":
-        _reopen_zip(path, found)
+        _reopen_zip(path, challenge, found)
     else:
         found.problems.append(f"a submission is a .pt or a .zip, not {path.suffix!r}")
     return found
 
 
-def _reopen_zip(path: Path, found: Reopened) -> None:
+def _reopen_zip(path: Path, challenge: str, found: Reopened) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
@@ -67,11 +48,19 @@ def _reopen_zip(path: Path, found: Reopened) -> None:
                 return
             if others := [name for name in names if name not in chosen]:
                 found.warnings.append(f"the zip also holds {name_some(others)}")
-            content = archive.read(chosen[0])
+            entry = archive.getinfo(chosen[0])
+            if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _METHODS:
+                how = "encrypted" if entry.flag_bits & _ENCRYPTED else "compressed by another method than deflate"
+                found.problems.append(f"{chosen[0]} is {how} in the zip; a plain zip expected")
+                return
+            content = archive.read(entry)
     except Exception as error:  # damage shows up in zipfile, zlib, struct or the text codecs, each in its own way
         found.problems.append(f"not a whole zip ({type(error).__name__}: {error})")
         return
-    (_reopen_pt if chosen[0] == "submission.pt" else _reopen_json)(io.BytesIO(content), found)
+    if chosen[0] == "submission.pt":
+        _reopen_pt(io.BytesIO(content), found)
+    else:
+        reopen_json(content, challenge, found)
 
 
 def _what_the_zip_holds(names: list[str]) -> str:
@@ -82,9 +71,6 @@ def _what_the_zip_holds(names: list[str]) -> str:
     if inside:
         return f"{name_some(inside)} lies in a folder of the zip; {expected}"
     return f"the zip holds {name_some(names) or 'nothing'}; {expected}"
-
-
-# submission.pt
 
 
 def _reopen_pt(source: Path | io.BytesIO, found: Reopened) -> None:
@@ -108,7 +94,7 @@ def _reopen_pt(source: Path | io.BytesIO, found: Reopened) -> None:
         for key in _ITEM_KEYS:
             if key not in item:
                 found.named[f"without {key}"].append(name)
-        for kind, classes in _KINDS.items():
+        for kind, classes in KINDS.items():
             if f"{kind}_output" in item:
                 _take_tensor(name, kind, classes, item[f"{kind}_output"], found)
 
@@ -153,77 +139,4 @@ def _take_tensor(name: str, kind: str, classes: int, value: Any, found: Reopened
     elif len(value) != classes:
         found.named[f"{kind}_output has {len(value)} values, {classes} expected"].append(name)
     else:
-        found.rows[kind].append((name, value.detach().to_dense().double().numpy()))
-
-
-# test.json
-
-
-def _reopen_json(source: io.BytesIO, found: Reopened) -> None:
-    twice: list[str] = []
-
-    def take(pairs: list[tuple[str, Any]]) -> Any:
-        """An object of the file: scores become an array at once, which keeps memory low."""
-        if len(pairs) in _KINDS.values() and all(type(value) in (int, float) for _, value in pairs):
-            scores_C = _scores(pairs)
-            if scores_C is not None:
-                return scores_C
-        twice.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        return dict(pairs)
-
-    try:
-        content = json.loads(source.getvalue(), object_pairs_hook=take)
-    except (ValueError, RecursionError) as error:
-        found.problems.append(f"test.json is not JSON: {error}")
-        return
-    if twice:
-        found.problems.append(f"test.json has keys more than once: {name_some(twice)}")
-    if not isinstance(content, dict):
-        found.problems.append(f"test.json is no object with {', '.join(_JSON_KEYS)}")
-        return
-    _check_head(content, found)
-    results = content.get("results", {})
-    if not isinstance(results, dict):
-        found.problems.append("results is no object of narration ids")
-        return
-    found.readable = True
-    for name, entry in results.items():
-        found.ids.append(name)
-        for kind, classes in _KINDS.items():
-            _take_scores(name, kind, classes, entry, found)
-
-
-def _check_head(content: dict[str, Any], found: Reopened) -> None:
-    found.problems += [f"test.json lacks {key}" for key in _JSON_KEYS if key not in content]
-    for key, expected in (("version", JSON_VERSION), ("challenge", CHALLENGE)):
-        if key in content and content[key] != expected:
-            found.problems.append(f"{key} is {content[key]!r}, {expected!r} expected")
-    for key in ("sls_pt", "sls_tl", "sls_td"):
-        if key in content and (type(content[key]) is not int or not 0 <= content[key] <= HIGHEST):
-            found.problems.append(f"{key} is {content[key]!r}, a whole number from 0 to {HIGHEST} expected")
-    if others := [key for key in content if key not in _JSON_KEYS]:
-        found.warnings.append(f"test.json also has {name_some(others)}")
-
-
-def _scores(pairs: list[tuple[str, Any]]) -> np.ndarray | None:
-    """Scores by class number, or None if the keys are not "0" to the last class."""
-    values = dict(pairs)
-    try:
-        return np.array([float(values[str(number)]) for number in range(len(pairs))])
-    except (KeyError, OverflowError):
-        return None
-
-
-def _take_scores(name: str, kind: str, classes: int, entry: Any, found: Reopened) -> None:
-    if not isinstance(entry, dict) or kind not in entry:
-        found.named[f"without {kind}"].append(name)
-        return
-    scores = entry[kind]
-    if isinstance(scores, np.ndarray) and len(scores) == classes:
-        found.rows[kind].append((name, scores))
-    elif isinstance(scores, np.ndarray | dict) and len(scores) != classes:
-        found.named[f"{kind} has {len(scores)} classes, {classes} expected"].append(name)
-    elif isinstance(scores, dict) and set(scores) == {str(number) for number in range(classes)}:
-        found.named[f"{kind} has values that are no numbers"].append(name)
-    else:
-        found.named[f'{kind} has not the keys "0" to "{classes - 1}"'].append(name)
+        found.rows[kind].append((name, value.detach().to_dense().float().numpy()))

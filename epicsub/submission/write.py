@@ -5,26 +5,25 @@ bytes: dates inside the zips are fixed.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import numpy as np
 
 from epicsub.errors import SubmissionError
 from epicsub.files import write_text, written_whole
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, name_some, write_organisers_list
+from epicsub.submission.archive import write_zip
 from epicsub.submission.ensemble import missing_of
+from epicsub.submission.json_text import CHALLENGES, json_pieces
 from epicsub.submission.manifest import check_story, complete
 from epicsub.submission.supervision import Levels
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
-JSON_VERSION = "0.2"
-CHALLENGE = "action_recognition"
-_NO_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can state
+_CHUNK = 1 << 20
+"""Bytes of submission.pt that are compressed in one go."""
 
 
 class Written(NamedTuple):
@@ -46,6 +45,7 @@ def write_submission(
     expected_count: int,
     levels: Levels,
     manifest: Mapping[str, Any],
+    challenge: str = CHALLENGES[0],
 ) -> Written:
     """Write the predictions of exactly the segments of the test list, in its order.
 
@@ -56,11 +56,14 @@ def write_submission(
         expected_count: what the protocol says that the list has.
         levels: supervision levels.
         manifest: members (name, kind, sha256, weight, ...), protocol, views, filled_with_prior (member: ids).
+        challenge: action_recognition, or domain_adaptation, whose test.json has its scores under results_target.
 
     Raises:
-        SubmissionError: another count, ids that occur twice, missing segments, an incomplete manifest (all at once), or
-            a folder that cannot be written. Nothing has been changed then.
+        SubmissionError: another count, ids that occur twice, missing segments, an incomplete manifest (all at once), no
+            such challenge, or a folder that cannot be written. Nothing has been changed then.
     """
+    if challenge not in CHALLENGES:
+        raise SubmissionError(f"no challenge {challenge!r}; there are {', '.join(CHALLENGES)}")
     _check(predictions, test_ids, expected_count)
     check_story(manifest)
     from epicsub.training.checkpoint import source_commit
@@ -75,9 +78,10 @@ def write_submission(
         with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".unfinished") as unfinished:
             made = Written(*(Path(unfinished) / path.name for path in names))
             _write_whole(made.pt, lambda path: write_organisers_list(chosen, path))
-            _write_whole(made.zip, lambda path: _zip_file(made.pt, path))
-            _write_whole(made.json_zip, lambda path: _zip_json(chosen, levels, path))
-            content = complete(manifest, len(chosen), expected_count, levels, source_commit(), made[:3])
+            _write_whole(made.zip, lambda path: write_zip(path, "submission.pt", _chunks(made.pt)))
+            _write_whole(made.json_zip, lambda path: write_json_zip(path, chosen, levels, challenge))
+            told = {**manifest, "challenge": challenge}
+            content = complete(told, len(chosen), expected_count, levels, source_commit(), made[:3])
             write_text(made.manifest, json.dumps(content, indent=2) + "\n")
             folder.mkdir(exist_ok=True)
             for source, place in zip(made, names, strict=True):
@@ -122,48 +126,17 @@ def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
 
 
-def _zip_file(content: Path, path: Path) -> None:
-    with (
-        ZipFile(path, "w", ZIP_DEFLATED) as archive,
-        archive.open(_entry("submission.pt"), "w") as entry,
-        open(content, "rb") as handle,
-    ):
-        shutil.copyfileobj(handle, entry, 1 << 20)
+def write_json_zip(path: Path, predictions: Predictions, levels: Levels, challenge: str = CHALLENGES[0]) -> None:
+    """Write a zip that holds test.json, as it stands; `write_submission` makes it whole."""
+    write_zip(path, "test.json", json_pieces(predictions, levels, challenge))
 
 
-def _zip_json(predictions: Predictions, levels: Levels, path: Path) -> None:
-    with ZipFile(path, "w", ZIP_DEFLATED) as archive, archive.open(_entry("test.json"), "w") as entry:
-        for text in json_pieces(predictions, levels):
-            entry.write(text.encode("ascii"))
+def _chunks(path: Path) -> Iterator[Callable[[], bytes]]:
+    for first in range(0, path.stat().st_size, _CHUNK):
+        yield partial(_read, path, first)
 
 
-def json_pieces(predictions: Predictions, levels: Levels) -> Iterator[str]:
-    """The text of test.json, a segment at a time: at 13,092 segments it is 100 MB.
-
-    Each number is the shortest decimal that reads back as the same float32, so the ranking of every row and of every
-    pair is that of submission.pt. Four decimals would tie classes in a third of rows, six in one of a thousand.
-    """
-    head = {"version": JSON_VERSION, "challenge": CHALLENGE, **levels.as_json()}
-    yield json.dumps(head)[:-1] + ', "results": {'
-    verbs, nouns = (
-        "{" + ", ".join(f'"{number}": %s' for number in range(classes)) + "}" for classes in (NUM_VERBS, NUM_NOUNS)
-    )
-    rows = zip(predictions.narration_ids.tolist(), predictions.verb_logprobs, predictions.noun_logprobs, strict=True)
-    between = ""
-    for name, verb_V, noun_M in rows:
-        scores = f'{{"verb": {verbs % _decimals(verb_V)}, "noun": {nouns % _decimals(noun_M)}}}'
-        yield f"{between}{json.dumps(name)}: {scores}"
-        between = ", "
-    yield "}}"
-
-
-def _decimals(scores_C: np.ndarray) -> tuple[str, ...]:
-    return tuple(scores_C.astype(np.str_).tolist())
-
-
-def _entry(name: str) -> ZipInfo:
-    entry = ZipInfo(name, date_time=_NO_DATE)
-    entry.compress_type = ZIP_DEFLATED
-    entry.create_system = 3  # Unix on every system, so that the bytes are the same
-    entry.external_attr = 0o644 << 16
-    return entry
+def _read(path: Path, first: int) -> bytes:
+    with open(path, "rb") as handle:
+        handle.seek(first)
+        return handle.read(_CHUNK)
