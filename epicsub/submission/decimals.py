@@ -1,30 +1,29 @@
-"""How many decimals the scores of a segment need, so that what the organisers rank stays ranked as it is.
+"""How many decimals each score of a segment needs, so that what the organisers rank stays ranked as it is.
 
 The scorer ranks the 97 verbs of a segment, its 300 nouns, and the 100 highest verb x noun pairs, by the product of the
-two softmaxes: by the sum of the two log-probabilities. Rounding keeps order but ties neighbours, and may swap sums. So
-every row gets the fewest decimals with which verbs, nouns and pairs that were apart stay apart and in order. Most rows
-need three to five. One number for all 13,092 rows would have to be nine or more, and the file twice as large.
+two softmaxes: by the sum of the two log-probabilities. A score may move as far as nothing near it is passed or met: two
+scores move by less than their distance together, if each is rounded to a unit that is smaller than the distance. Pairs
+move with both of their scores. So each score gets as many decimals as the nearest of its neighbours asks for, two to
+four mostly; one number for all would have to be nine or more, and the file twice as large.
 
-Letters: B segments, C classes (V verbs, M nouns), R ranks looked at, P pairs of ranks.
+Letters: B segments, C classes (V verbs, M nouns), P pairs of ranks.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-FEWEST, MOST = 3, 12
-"""Decimals. Pairs whose sums differ by less than 1e-12 are level: the softmax at the other end rounds more."""
+FEWEST, MOST = 2, 12
+"""Decimals. Scores or sums closer than 1e-12 are level: the softmax at the other end rounds more."""
 RANKED_PAIRS = 100
 """The organisers' ranking of actions ends there."""
-_PAIRS = np.array(
-    [
-        (verb, noun)
-        for verb in range(RANKED_PAIRS + 1)
-        for noun in range(RANKED_PAIRS + 1)
-        if (verb + 1) * (noun + 1) <= RANKED_PAIRS + 1
-    ]
-).T
+_REACH = RANKED_PAIRS + 1
+_PAIRS = np.array([(i, j) for i in range(_REACH) for j in range(_REACH) if (i + 1) * (j + 1) <= _REACH]).T
 """(2, P) ranks from 0: the pair at ranks (i, j) is beaten by all at ranks <= i and <= j, so the 101 best are here."""
+_BY_NOUN = np.lexsort((_PAIRS[0], _PAIRS[1]))
+_FIRST_OF_VERB, _FIRST_OF_NOUN = (
+    np.searchsorted(ranks, np.arange(_REACH)) for ranks in (_PAIRS[0], _PAIRS[1][_BY_NOUN])
+)
 
 
 class Rounded(NamedTuple):
@@ -33,11 +32,11 @@ class Rounded(NamedTuple):
     units: np.ndarray
     """(B, C) int64, the score times 10 ** decimals"""
     decimals: np.ndarray
-    """(B,) int64"""
+    """(B, C) int64"""
 
 
 def round_scores(verb_BV: np.ndarray, noun_BM: np.ndarray) -> tuple[Rounded, Rounded]:
-    """Round the scores of B segments to as few decimals as keep their rankings.
+    """Round the scores of B segments to as few decimals as keep their rankings for certain.
 
     Args:
         verb_BV: (B, 97) log-probabilities.
@@ -46,64 +45,68 @@ def round_scores(verb_BV: np.ndarray, noun_BM: np.ndarray) -> tuple[Rounded, Rou
     scores = [table.astype(np.float64) for table in (verb_BV, noun_BM)]
     orders = [np.argsort(-table, axis=1, kind="stable") for table in scores]
     ranked = [np.take_along_axis(table, order, axis=1) for table, order in zip(scores, orders, strict=True)]
-    decimals = [_apart(table) for table in ranked]
-    _keep_pairs(ranked, decimals)
-    verb, noun = (Rounded(_units(table, count_B), count_B) for table, count_B in zip(scores, decimals, strict=True))
+    room = [_room(table) for table in ranked]
+    for own_BC, pairs_BR in zip(room, _room_of_pairs(*ranked), strict=True):
+        classes = min(own_BC.shape[1], _REACH)
+        own_BC[:, :classes] = np.minimum(own_BC[:, :classes], pairs_BR[:, :classes])
+    shared = [_least_of_level(table, own) for table, own in zip(ranked, room, strict=True)]
+    verb, noun = (_rounded(table, order, own) for table, order, own in zip(scores, orders, shared, strict=True))
     return verb, noun
 
 
-def _units(scores_BC: np.ndarray, decimals_B: np.ndarray) -> np.ndarray:
-    units: np.ndarray = np.rint(scores_BC * 10.0 ** decimals_B[:, None]).astype(np.int64)
-    return units
+def _rounded(scores_BC: np.ndarray, order_BC: np.ndarray, room_BC: np.ndarray) -> Rounded:
+    needed_BC = np.clip(np.floor(-np.log10(room_BC)) + 1, FEWEST, MOST).astype(np.int64)
+    decimals_BC = np.empty_like(needed_BC)
+    np.put_along_axis(decimals_BC, order_BC, needed_BC, axis=1)
+    return Rounded(np.rint(scores_BC * 10.0**decimals_BC).astype(np.int64), decimals_BC)
 
 
-def _apart(ranked_BC: np.ndarray) -> np.ndarray:
-    """(B,) fewest decimals with which different scores of a row, sorted, stay different."""
-    decimals_B = np.full(len(ranked_BC), FEWEST)
-    rows = np.arange(len(ranked_BC))
-    while len(rows):
-        rows = rows[_tied(ranked_BC[rows], decimals_B[rows]) & (decimals_B[rows] < MOST)]
-        decimals_B[rows] += 1
-    return decimals_B
+def _least_of_level(ranked_BC: np.ndarray, room_BC: np.ndarray) -> np.ndarray:
+    """(B, C) the least room among scores that are level: they must be rounded alike to stay so."""
+    first_BC = np.ones(ranked_BC.shape, dtype=bool)
+    first_BC[:, 1:] = ranked_BC[:, :-1] - ranked_BC[:, 1:] > 10.0**-MOST
+    starts = np.flatnonzero(first_BC)
+    least = np.minimum.reduceat(room_BC.ravel(), starts)
+    shared: np.ndarray = np.repeat(least, np.diff(starts, append=room_BC.size)).reshape(room_BC.shape)
+    return shared
 
 
-def _tied(ranked_BC: np.ndarray, decimals_B: np.ndarray) -> np.ndarray:
-    """(B,) whether different neighbours of a sorted row become the same."""
-    same_BC = np.diff(_units(ranked_BC, decimals_B), axis=1) == 0
-    tied_B: np.ndarray = (same_BC & (np.diff(ranked_BC, axis=1) < 0)).any(axis=1)
-    return tied_B
+def _room(ranked_BC: np.ndarray) -> np.ndarray:
+    """(B, C) distance from each score of a sorted row to the nearest that is not level with it."""
+    gaps_BC = ranked_BC[:, :-1] - ranked_BC[:, 1:]
+    apart_BC = gaps_BC > 10.0**-MOST
+    places = np.arange(ranked_BC.shape[1])
+    ends = np.ones((len(ranked_BC), 1), dtype=bool), np.full((len(ranked_BC), 1), np.inf)
+    first_BC = np.maximum.accumulate(np.where(np.hstack([ends[0], apart_BC]), places, 0), axis=1)
+    last_BC = np.where(np.hstack([apart_BC, ends[0]]), places, places[-1])
+    last_BC = np.minimum.accumulate(last_BC[:, ::-1], axis=1)[:, ::-1]
+    above_BC = np.take_along_axis(np.hstack([ends[1], gaps_BC]), first_BC, axis=1)
+    below_BC = np.take_along_axis(np.hstack([gaps_BC, ends[1]]), last_BC, axis=1)
+    room_BC: np.ndarray = np.minimum(above_BC, below_BC)
+    return room_BC
 
 
-def _keep_pairs(ranked: list[np.ndarray], decimals: list[np.ndarray]) -> None:
-    """Raise the decimals of verbs and nouns together where the 100 highest pairs would not stay in order.
+def _room_of_pairs(verb_BV: np.ndarray, noun_BM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(B, 101) each, by rank of verb and of noun: half the distance that the pairs with it leave to their neighbours.
 
-    More decimals can tie what fewer held apart: 0.46451 and 0.46449 differ in three decimals, not in four. So each
-    raise is looked at anew.
+    A pair below the hundredth may change places with others there, but must not reach the hundredth.
     """
-    verb_BR, noun_BR = (_first(table, RANKED_PAIRS + 1) for table in ranked)
+    verb_BR, noun_BR = (_first(table) for table in (verb_BV, noun_BM))
     sums_BP = verb_BR[:, _PAIRS[0]] + noun_BR[:, _PAIRS[1]]
-    outside = sums_BP.shape[1] - RANKED_PAIRS
-    order_BP = np.argsort(sums_BP, axis=1)
-    apart_BR = np.diff(np.take_along_axis(sums_BP, order_BP[:, outside - 1 :], axis=1), axis=1) > 10.0**-MOST
-    rows = np.arange(len(sums_BP))
-    while len(rows):
-        verb_units, noun_units = (
-            _units(table[rows], count_B[rows]) * 10 ** (MOST - count_B[rows, None])
-            for table, count_B in ((verb_BR, decimals[0]), (noun_BR, decimals[1]))
-        )
-        units_BP = verb_units[:, _PAIRS[0]] + noun_units[:, _PAIRS[1]]
-        units_BP = np.take_along_axis(units_BP, order_BP[rows], axis=1)
-        highest_before = np.maximum.accumulate(units_BP, axis=1)[:, outside - 1 : -1]
-        lowest_after = np.minimum.accumulate(units_BP[:, : outside - 1 : -1], axis=1)[:, ::-1]
-        wrong_B = ((highest_before >= lowest_after) & apart_BR[rows]).any(axis=1)
-        for table, count_B in zip(ranked, decimals, strict=True):
-            wrong_B |= _tied(table[rows], count_B[rows])
-        rows = rows[wrong_B & (np.maximum(decimals[0], decimals[1])[rows] < MOST)]
-        for count_B in decimals:
-            count_B[rows] += 1
+    order_BP = np.argsort(-sums_BP, axis=1)
+    ranked_BP = np.take_along_axis(sums_BP, order_BP, axis=1)
+    room_BP = _room(ranked_BP)
+    to_last_BP = ranked_BP[:, RANKED_PAIRS - 1, None] - ranked_BP[:, RANKED_PAIRS:]
+    lower_BP = to_last_BP > 10.0**-MOST
+    room_BP[:, RANKED_PAIRS:] = np.where(lower_BP, to_last_BP, room_BP[:, RANKED_PAIRS:])
+    half_BP = np.empty_like(room_BP)
+    np.put_along_axis(half_BP, order_BP, room_BP / 2, axis=1)
+    verb_room = np.minimum.reduceat(half_BP, _FIRST_OF_VERB, axis=1)
+    noun_room = np.minimum.reduceat(half_BP[:, _BY_NOUN], _FIRST_OF_NOUN, axis=1)
+    return verb_room, noun_room
 
 
-def _first(ranked_BC: np.ndarray, most: int) -> np.ndarray:
-    """The first `most` ranks; where there are fewer classes, ranks that no pair can reach."""
-    lacking = max(0, most - ranked_BC.shape[1])
-    return np.pad(ranked_BC[:, :most], ((0, 0), (0, lacking)), constant_values=-1e4)
+def _first(ranked_BC: np.ndarray) -> np.ndarray:
+    """The first 101 ranks; where there are fewer classes, ranks that no pair can reach."""
+    lacking = max(0, _REACH - ranked_BC.shape[1])
+    return np.pad(ranked_BC[:, :_REACH], ((0, 0), (0, lacking)), constant_values=-1e4)

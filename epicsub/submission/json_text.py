@@ -22,13 +22,14 @@ RESULTS = {"action_recognition": "results", "domain_adaptation": "results_target
 CHALLENGES = tuple(RESULTS)
 ROWS_AT_ONCE = 512
 """About 3 MB of text."""
-_POINT = ord(".")
+_SHORT = 6
+"""Decimals with which a score of two digits before the point fits 32 bits; see PROBABILITY_FLOOR for the lowest."""
 
 
 def json_pieces(predictions: Predictions, levels: Levels, challenge: str) -> Iterator[Callable[[], bytes]]:
     """The parts of test.json, in order, as functions that make them.
 
-    Each row has as many decimals as keep its ranking: see `decimals.round_scores`.
+    Scores have as many decimals as keep the rankings: see `decimals.round_scores`.
     """
     head = json.dumps({"version": JSON_VERSION, "challenge": challenge, **levels.as_json()}, separators=(",", ":"))
     yield lambda: f'{head[:-1]},"{RESULTS[challenge]}":{{'.encode("ascii")
@@ -45,30 +46,44 @@ def _rows(predictions: Predictions, first: int) -> bytes:
     return (b"," if first else b"") + b",".join(entries)
 
 
-def _texts(rounded: Rounded) -> Iterator[bytes]:
-    """Of each segment `"0":-1.234,"1":-5.678,...`."""
-    units_BC, decimals_B = rounded
-    most = int(decimals_B.max())
+def _texts(rounded: Rounded) -> list[bytes]:
+    """Of each segment `"0":-1.23,"1":-5.678,...`. The few rows with many decimals apart: their tables are wider."""
+    long_B = rounded.decimals.max(axis=1) > _SHORT
+    texts = [b""] * len(long_B)
+    for rows in (np.flatnonzero(~long_B), np.flatnonzero(long_B)):
+        if len(rows):
+            for row, text in zip(rows, _table(rounded.units[rows], rounded.decimals[rows]), strict=True):
+                texts[row] = text
+    return texts
+
+
+def _table(units_BC: np.ndarray, decimals_BC: np.ndarray) -> Iterator[bytes]:
+    most = int(decimals_BC.max())
     keys_CK, counts_CK = _keys(units_BC.shape[1])
-    size_B1 = 10 ** (most - decimals_B)[:, None]
-    size_BC = np.abs(units_BC) * size_B1
-    size_BC = size_BC.astype(np.uint32 if size_BC.max(initial=0) < 1 << 32 else np.uint64)
     width = keys_CK.shape[1]
     text_BCW = np.empty((*units_BC.shape, width + 4 + most), dtype=np.uint8)
     counts_BCW = np.ones(text_BCW.shape, dtype=bool)
     text_BCW[:, :, :width], counts_BCW[:, :, :width] = keys_CK, counts_CK
     text_BCW[:, :, width], counts_BCW[:, :, width] = ord("-"), units_BC < 0
-    text_BCW[:, :, width + 3] = _POINT
+    text_BCW[:, :, width + 3] = ord(".")
+    rest_BC = np.abs(units_BC) * 10 ** (most - decimals_BC)
+    rest_BC = rest_BC.astype(np.uint32 if most <= _SHORT else np.uint64)
     for place in range(most - 1, -1, -1):
-        rest_BC = size_BC // 10
-        text_BCW[:, :, width + 4 + place] = size_BC - rest_BC * 10 + ord("0")
-        counts_BCW[:, :, width + 4 + place] = (decimals_B > place)[:, None]
-        size_BC = rest_BC
-    text_BCW[:, :, width + 1], text_BCW[:, :, width + 2] = np.divmod(size_BC, 10) + np.uint8(ord("0"))
-    counts_BCW[:, :, width + 1] = size_BC >= 10
+        rest_BC, digit_BC = _last_digit(rest_BC)
+        text_BCW[:, :, width + 4 + place] = digit_BC
+        counts_BCW[:, :, width + 4 + place] = decimals_BC > place
+    tens_BC, ones_BC = _last_digit(rest_BC)
+    text_BCW[:, :, width + 1], text_BCW[:, :, width + 2] = tens_BC + ord("0"), ones_BC
+    counts_BCW[:, :, width + 1] = tens_BC > 0
     whole = text_BCW[counts_BCW].tobytes()
     ends = np.cumsum(counts_BCW.sum(axis=(1, 2))).tolist()
     return (whole[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True))
+
+
+def _last_digit(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is before the last decimal digit, and that digit as a character."""
+    before = numbers // 10
+    return before, (numbers - before * 10).astype(np.uint8) + np.uint8(ord("0"))
 
 
 @cache

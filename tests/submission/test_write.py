@@ -46,7 +46,7 @@ def test_the_json_is_the_organisers_format(written, ids, make_predictions):
         for kind, classes in (("verb", 97), ("noun", 300)):
             assert list(results[name][kind]) == [str(number) for number in range(classes)]
             scores = np.array(list(results[name][kind].values()))
-            np.testing.assert_allclose(scores, getattr(make_predictions(), f"{kind}_logprobs")[row], atol=5.0001e-4)
+            np.testing.assert_allclose(scores, getattr(make_predictions(), f"{kind}_logprobs")[row], atol=5.0001e-3)
 
 
 def test_the_other_challenge_has_its_own_key(tmp_path, ids, make_predictions, story):
