@@ -66,6 +66,8 @@ class Protocol(BaseModel):
     """the labelled list that is scored"""
     test: SegmentList
     """the list that is predicted and sent"""
+    challenge: Literal["action_recognition", "domain_adaptation"] = "action_recognition"
+    """what test.json says that it is for; in domain_adaptation its scores stand under results_target"""
     tail_verbs: str | None = None
     """column `verb`: the rare verb classes; null: no such scores"""
     tail_nouns: str | None = None
