@@ -3,7 +3,7 @@
 import typer
 
 from epicsub import __version__
-from epicsub.cli import check, data, demo, doctor, predict, recipes, submit, train, validate
+from epicsub.cli import check, data, demo, doctor, predict, recipes, submissions, submit, train, validate
 
 app = typer.Typer(
     name="epicsub",
@@ -31,6 +31,7 @@ app.command("validate")(validate.validate)
 app.command("predict")(predict.predict)
 app.command("submit")(submit.submit)
 app.command("check")(check.check)
+app.command("submissions")(submissions.submissions)
 app.add_typer(data.app, name="data")
 app.command("recipes")(recipes.recipes)
 app.command("show")(recipes.show)
