@@ -9,7 +9,10 @@ from epicsub.cli.options import DEFAULT_PROTOCOL, CountOption, DataOption, Devic
 
 if TYPE_CHECKING:
     from epicsub.inference.targets import Target
+    from epicsub.validation import Protocol
 
+RECORDS = Path("validation/runs")
+"""Where `epicsub validate --record` keeps its figures."""
 LevelOption = Annotated[int | None, typer.Option(min=0, max=5, help="Supervision level. Default: the recipes'.")]
 
 
@@ -52,7 +55,7 @@ def submit(
             f"If this is the list of your phase, give --count {len(segments)}"
         )
     given = {"pretraining": sls_pt, "labels": sls_tl, "data": sls_td}
-    levels = combine_levels({target.name: recipe_levels(target) for target in targets}, given)
+    levels = combine_levels({target.name: recipe_levels(target, rules) for target in targets}, given)
     views = parse_views(tta) if tta else None
     chosen = device_of(device)
     ids = [segment.narration_id for segment in segments]
@@ -65,11 +68,15 @@ def submit(
         "protocol": str(path),
         "filled_with_prior": filled,
         "views": tta or "each recipe's own",
-        "members": [member_record(target) for target in targets],
+        "members": [member_record(target, tta) for target in targets],
     }
     folder = Path("submissions") / name
-    written = write_submission(folder, blend, ids, expected, levels, manifest)
-    problems = [text for file in written[:3] for text in check_submission(file, ids, expected).problems]
+    written = write_submission(folder, blend, ids, expected, levels, manifest, rules.challenge)
+    problems = [
+        f"{file}: {text}"
+        for file in written[:3]
+        for text in check_submission(file, ids, expected, challenge=rules.challenge, own=blend).problems
+    ]
     if problems:
         raise SubmissionError("\n".join(problems))
     for file in written:
@@ -84,26 +91,36 @@ def recipe_protocol(targets: "list[Target]") -> Path:
     return protocol_of(targets) if targets else DEFAULT_PROTOCOL
 
 
-def recipe_levels(target: "Target") -> dict[str, int] | None:
-    """Supervision levels of a checkpoint's recipe; a file of predictions does not know its own."""
+def recipe_levels(target: "Target", rules: "Protocol") -> dict[str, int] | None:
+    """Supervision levels of a checkpoint by its recipe; a file of predictions does not know its own."""
+    from epicsub.submission import levels_of_recipe
     from epicsub.training.checkpoint import load_checkpoint
 
-    return load_checkpoint(target.path).recipe["supervision"] if target.kind == "checkpoint" else None
+    if target.kind != "checkpoint":
+        return None
+    recipe = load_checkpoint(target.path).recipe
+    derived = levels_of_recipe(recipe, (rules.training_list,), (rules.validation.list, rules.test.list))
+    for note in derived.notes:
+        typer.echo(f"note: {target.name}: {note}")
+    return derived.levels
 
 
-def member_record(target: "Target") -> dict[str, Any]:
+def member_record(target: "Target", tta: str | None) -> dict[str, Any]:
     """What the manifest keeps of a member."""
     from epicsub.files import sha256
+    from epicsub.submission import recorded_scores
     from epicsub.training.checkpoint import load_checkpoint
 
     record: dict[str, Any] = {"name": target.name, "kind": target.kind, "sha256": sha256(target.path), "weight": 1.0}
     if target.kind == "checkpoint":
         checkpoint = load_checkpoint(target.path)
         record |= {
+            "views": tta or checkpoint.recipe["evaluation"]["views"],
             "step": checkpoint.step,
             "steps": checkpoint.steps,
             "commit": checkpoint.commit,
             "scores": checkpoint.scores,
             "adapted_to": checkpoint.recipe["data"]["target"],
+            "validation": recorded_scores(record["sha256"], RECORDS),
         }
     return record

@@ -2,7 +2,8 @@
 
 from epicsub.submission.check import Findings, check_submission
 from epicsub.submission.ensemble import average, fill_prior, load_members, missing_of
-from epicsub.submission.supervision import Levels, combine_levels
+from epicsub.submission.manifest import recorded_scores
+from epicsub.submission.supervision import Levels, combine_levels, levels_of_recipe
 from epicsub.submission.write import Written, write_submission
 
 __all__ = [
@@ -13,7 +14,9 @@ __all__ = [
     "check_submission",
     "combine_levels",
     "fill_prior",
+    "levels_of_recipe",
     "load_members",
     "missing_of",
+    "recorded_scores",
     "write_submission",
 ]

@@ -1,5 +1,6 @@
 """What a submission is made of, so that a number on the leaderboard can be traced to its members and its code."""
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -29,6 +30,30 @@ def check_story(story: Mapping[str, Any]) -> None:
         problems.append("the manifest names no member")
     if problems:
         raise SubmissionError("\n".join(problems))
+
+
+def recorded_scores(digest: str, folder: Path) -> list[dict[str, Any]]:
+    """What `epicsub validate --record` kept of a checkpoint: scores in percent, with their 95 % intervals.
+
+    Args:
+        digest: SHA-256 of the checkpoint; a record of another content does not count.
+        folder: of the records.
+
+    Raises:
+        SubmissionError: a record that cannot be read; all at once.
+    """
+    found, problems = [], []
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["from"]["sha256"] == digest:
+                kept = {key: record[key] for key in ("protocol", "coverage", "scores", "intervals")}
+                found.append({"record": path.name, "views": record["from"].get("views"), **kept})
+        except (ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path}: not a record of `epicsub validate --record` ({type(error).__name__}: {error})")
+    if problems:
+        raise SubmissionError("\n".join(problems))
+    return found
 
 
 def complete(

@@ -1,10 +1,17 @@
-"""The three supervision levels that a submission states: github.com/epic-kitchens/sls."""
+"""The three supervision levels that a submission states (arXiv 2008.09890).
 
-from collections.abc import Mapping
+Recipes state theirs. What a recipe did shows some of it as well: random weights are pre-training 0, the training list
+alone is data 3, the validation or test list, labelled or not, is 4. The higher of the two is written, and said.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from epicsub.errors import SubmissionError
 
+_PRETRAINED = {"timm": 1, "i3d_rgb_imagenet": 2, "i3d_flow_imagenet": 2}
+"""sls_pt of published weights: ImageNet; ImageNet and Kinetics. A file may be of anything: its recipe must know."""
 _OPTIONS = {"pretraining": "--sls-pt", "labels": "--sls-tl", "data": "--sls-td"}
 HIGHEST = 5
 
@@ -73,3 +80,54 @@ def combine_levels(
     if problems:
         raise SubmissionError("\n".join(problems))
     return Levels(**levels)
+
+
+class Derived(NamedTuple):
+    """Levels of a member, and where they are higher than its recipe says."""
+
+    levels: dict[str, int]
+    notes: list[str]
+
+
+def levels_of_recipe(
+    recipe: Mapping[str, Any], training_lists: Collection[str], later_lists: Collection[str]
+) -> Derived:
+    """The levels that a recipe states, raised to those that its lists and weights show.
+
+    Args:
+        recipe: as a checkpoint keeps it.
+        training_lists: lists that a model of data level 3 may have seen.
+        later_lists: the validation and the test list: a model that saw one, if only without labels, is of level 4.
+    """
+    levels = dict(recipe["supervision"])
+    notes = []
+    for name, (level, reason) in _shown(recipe, training_lists, later_lists):
+        if level > levels[name]:
+            notes.append(f"supervision level {name} is {level}, not {levels[name]} as its recipe says: {reason}")
+            levels[name] = level
+    return Derived(levels, notes)
+
+
+def _shown(
+    recipe: Mapping[str, Any], training_lists: Collection[str], later_lists: Collection[str]
+) -> Iterator[tuple[str, tuple[int, str]]]:
+    """What lists and weights show, as far as they do: (kind, (level, why))."""
+    weights = list(_leaves(recipe["model"].get("weights")))
+    known = [_PRETRAINED[name] for name in weights if name in _PRETRAINED]
+    if known:
+        yield "pretraining", (max(known), f"it starts from {', '.join(map(str, weights))}")
+    source, target = recipe["data"]["source"], recipe["data"]["target"]
+    if source:
+        yield "labels", (3, f"it learns the classes and times of {', '.join(source)}")
+    if later := [name for name in (*source, *target) if name in later_lists]:
+        yield "data", (4, f"it trains on {', '.join(later)}")
+    elif any(name in training_lists for name in source):
+        yield "data", (3, f"it trains on {', '.join(source)}")
+
+
+def _leaves(weights: Any) -> Iterator[Any]:
+    if isinstance(weights, Mapping):
+        for value in weights.values():
+            yield from _leaves(value)
+    else:
+        yield weights

@@ -1,7 +1,7 @@
 import pytest
 
 from epicsub.errors import SubmissionError
-from epicsub.submission import Levels, combine_levels
+from epicsub.submission import Levels, combine_levels, levels_of_recipe
 
 TRAINED = {"pretraining": 2, "labels": 3, "data": 3}
 
@@ -41,3 +41,41 @@ def test_a_member_that_does_not_know_its_own():
 def test_levels_outside_the_scale(level):
     with pytest.raises(SubmissionError, match=r"level labels is .*, a whole number from 0 to 5 expected"):
         Levels(2, level, 3)
+
+
+def recipe(source=("train.csv",), target=(), weights=None, stated=(0, 3, 3)):
+    return {
+        "supervision": dict(zip(("pretraining", "labels", "data"), stated, strict=True)),
+        "data": {"source": list(source), "target": list(target)},
+        "model": {"name": "i3d", "weights": weights},
+    }
+
+
+KINETICS = {"rgb": "i3d_rgb_imagenet", "flow": None}
+
+
+@pytest.mark.parametrize(
+    ("made", "levels"),
+    [
+        (recipe(), (0, 3, 3)),
+        (recipe(stated=(0, 0, 0)), (0, 3, 3)),  # the training list alone
+        (recipe(source=["train.csv", "validation.csv"]), (0, 3, 4)),
+        (recipe(target=["test.csv"]), (0, 3, 4)),  # without labels, but seen
+        (recipe(target=["target_train.csv"]), (0, 3, 3)),  # a part of the training kitchens: as the recipe says
+        (recipe(weights=KINETICS), (2, 3, 3)),
+        (recipe(weights="timm"), (1, 3, 3)),
+        (recipe(weights="own.pth"), (0, 3, 3)),  # a file of anything: as the recipe says
+        (recipe(weights=KINETICS, stated=(5, 5, 5)), (5, 5, 5)),  # it may know of more
+    ],
+)
+def test_what_lists_and_weights_show(made, levels):
+    derived = levels_of_recipe(made, ["train.csv"], ["validation.csv", "test.csv"])
+    assert tuple(derived.levels.values()) == levels
+
+
+def test_a_level_that_is_raised_is_said():
+    made = recipe(["train.csv", "validation.csv"], weights=KINETICS)
+    assert levels_of_recipe(made, ["train.csv"], ["validation.csv", "test.csv"]).notes == [
+        "supervision level pretraining is 2, not 0 as its recipe says: it starts from i3d_rgb_imagenet, None",
+        "supervision level data is 4, not 3 as its recipe says: it trains on validation.csv",
+    ]
