@@ -75,8 +75,8 @@ def changed_by_the_scorer(
     got = _take(_take(means[0], firsts[0])[:, _PAIRS[0]] + _take(means[1], firsts[1])[:, _PAIRS[1]], order)
     wanted = -np.sort(-(best[0][:, _PAIRS[0]] + best[1][:, _PAIRS[1]]), axis=1)[:, :COUNTED]
     off = np.abs(got - wanted) > 2 * level
-    # Products that came out as zero are level with each other, so which of them stands first says nothing.
-    lost = _take(products, order) == 0
+    # Products that came out as zero, or with few bits left, are level: which of them stands first says nothing.
+    lost = _take(products, order) < np.finfo(products.dtype).tiny
     return Changed(single[0], single[1], off[:, 0] | lost[:, 0], off.any(axis=1) | lost.any(axis=1))
 
 

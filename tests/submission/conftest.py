@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from epicsub.predictions import Predictions
-from epicsub.submission import Levels, write_submission
+from epicsub.submission import Levels, check_submission, write_submission
 
 IDS = [f"P01_101_{n}" for n in range(6)]
 
@@ -37,3 +38,38 @@ def story():
 def written(tmp_path, ids, story):
     """A good submission of six segments."""
     return write_submission(tmp_path / "submissions" / "one", random_predictions(), ids, 6, Levels(2, 3, 3), story)
+
+
+@pytest.fixture
+def alone(written):
+    """The good submission without the manifest, which knows the good content."""
+    written.manifest.unlink()
+    return written
+
+
+class Draw:
+    """A place of a file of six segments, as hypothesis draws it: a segment, another one, a head, a class of it."""
+
+    def __init__(self, data):
+        self.row, self.other = data.draw(st.lists(st.sampled_from(range(6)), min_size=2, max_size=2, unique=True))
+        self.kind = data.draw(st.sampled_from(["verb", "noun"]))
+        self.size = {"verb": 97, "noun": 300}[self.kind]
+        self.place = data.draw(st.integers(0, self.size - 1))
+        self.key = f"{self.kind}_output"
+        self.id, self.other_id = IDS[self.row], IDS[self.other]
+
+
+@pytest.fixture(scope="session")
+def draw():
+    return Draw
+
+
+@pytest.fixture(scope="session")
+def problems_of():
+    """Problems of a file that should hold `random_predictions()`; the validation list has P01_11_0 to 8."""
+
+    def check(path):
+        others = {"validation.csv": [f"P01_11_{n}" for n in range(9)]}
+        return check_submission(path, IDS, 6, own=random_predictions(), other_lists=others).problems
+
+    return check
