@@ -82,6 +82,7 @@ def submit(
     for file in written:
         typer.echo(f"wrote {file}")
     typer.echo(f"{len(ids)} segments, {len(targets)} members; all three files reopened and checked: good")
+    typer.echo(f"once it is uploaded: epicsub submissions --uploaded {name}")
 
 
 def recipe_protocol(targets: "list[Target]") -> Path:

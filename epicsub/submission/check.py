@@ -87,8 +87,8 @@ def _check_ids(
         found.warnings.append("narration ids were not compared: no list of the test segments was given")
         _check_not_another_list(found, present, other_lists, guess=True)
         return ids
-    wanted = set(test_ids)
-    ids["missing"] = [name for name in test_ids if name not in set(present)] if wanted - set(present) else []
+    wanted, there = set(test_ids), set(present)
+    ids["missing"] = [name for name in test_ids if name not in there]
     ids["unexpected"] = [name for name in present if name not in wanted]
     if ids["missing"]:
         found.problems.append(f"{len(ids['missing'])} segments of the list are missing: {name_some(ids['missing'])}")

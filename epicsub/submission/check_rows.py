@@ -59,7 +59,7 @@ def _check_repeated(found: Reopened, names: list[str], scores_NC: np.ndarray, fi
     first: dict[bytes, str] = {}
     twins = []
     for name, row in zip(names, scores_NC, strict=True):
-        if name not in filled and (other := first.setdefault(row.tobytes(), name)) != name:
+        if (other := first.setdefault(row.tobytes(), name)) != name and name not in filled:
             twins.append(f"{name} = {other}")
     if twins:
         found.problems.append(
@@ -95,7 +95,9 @@ def _check_against(
     if not known_N.any():
         return
     chosen = own.select(names[known_N])
-    changed = changed_by_the_scorer((verb_NV[known_N], noun_NM[known_N]), (chosen.verb_logprobs, chosen.noun_logprobs))
+    lowest = np.log(PROBABILITY_FLOOR)  # what is written goes no lower
+    meant = (np.maximum(chosen.verb_logprobs, lowest), np.maximum(chosen.noun_logprobs, lowest))
+    changed = changed_by_the_scorer((verb_NV[known_N], noun_NM[known_N]), meant)
     if changed.any.any():
         wrong = chosen.narration_ids[changed.any]
         found.problems.append(

@@ -7,7 +7,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from epicsub.submission import check_submission
+from epicsub.predictions import Predictions
+from epicsub.submission import Levels, check_submission, write_submission
 
 
 def changed_pt(path, change):
@@ -43,6 +44,42 @@ def pop(container, key):
 def test_a_good_file_passes(written, ids, which):
     found = check_submission(getattr(written, which), ids, 6)
     assert (found.problems, found.warnings, found.segments) == ([], [], 6)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    count=st.integers(2, 40),
+    seed=st.integers(0, 10**6),
+    spread=st.sampled_from([1e-3, 0.1, 1.0, 3.0, 10.0, 60.0]),
+    challenge=st.sampled_from(["action_recognition", "domain_adaptation"]),
+)
+def test_nothing_good_is_refused(tmp_path, make_predictions, story, count, seed, spread, challenge):
+    names = [f"P{33 + number % 5}_1{number:02d}_{number * 7}" for number in range(count)]
+    made = make_predictions(names, seed, spread)
+    written = write_submission(tmp_path / "good", made, names, count, Levels(1, 3, 4), story, challenge)
+    for path in written[:3]:
+        for own in (None, made):
+            found = check_submission(
+                path, names, count, challenge=challenge, own=own, other_lists={"a.csv": ["P01_01_1"]}
+            )
+            assert (found.problems, found.warnings, found.segments) == ([], [], count)
+
+
+def test_filled_segments_may_have_the_same_scores_and_others_not(tmp_path, ids, make_predictions, story):
+    made = make_predictions()
+    tables = [table.copy() for table in (made.verb_logprobs, made.noun_logprobs)]
+    for table in tables:
+        table[[1, 4]] = table[0]
+    twins = Predictions(made.narration_ids, *tables)
+    for filled, message in (
+        ([0, 1, 4], None),
+        ([0, 1], "1 segments have the very scores of another, which no model gives two clips: P01_101_4 = P01_101_0"),
+        ([], "2 segments have the very scores of another, which no model gives two clips: P01_101_1 = P01_101_0, "
+             "P01_101_4 = P01_101_0"),
+    ):  # fmt: skip
+        story["filled_with_prior"] = {"a": [ids[number] for number in filled]}
+        written = write_submission(tmp_path / "x", twins, ids, 6, Levels(2, 3, 3), story)
+        assert check_submission(written.zip, ids, 6).problems == ([message] if message else [])
 
 
 def test_without_a_list_it_says_what_it_did_not_do(written):
