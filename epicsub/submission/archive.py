@@ -2,18 +2,19 @@
 
 The content comes in pieces. Each is made, counted and deflated in a thread of its own and ends on a whole byte, so that
 the pieces in a row are one deflate stream (RFC 1951; pigz does the same). How many threads there were does not show.
-Python's zipfile can neither take a stream that is deflated already nor be given another deflate, hence the sixty bytes
-of headers here (APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16).
+zlib-ng deflates the same level twice as fast as Python's zlib. zipfile can neither take a stream that is deflated
+already nor be given another deflate, hence the headers here (APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16).
 """
 
 import os
 import struct
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+
+from zlib_ng import zlib_ng
 
 LEVEL = 5
 """Of deflate: what the organisers' own writer uses."""
@@ -46,7 +47,7 @@ def write_zip(path: Path, name: str, pieces: Iterable[Callable[[], bytes]]) -> N
         handle.write(_local(name, 0, 0, 0))
         checksum = size = packed = 0
         for piece in _in_threads(pieces):
-            checksum = zlib.crc32(piece.text, checksum)
+            checksum = zlib_ng.crc32(piece.text, checksum)
             size += len(piece.text)
             packed += handle.write(piece.deflated)
         packed += handle.write(_LAST_BLOCK)
@@ -75,8 +76,8 @@ def _in_threads(pieces: Iterable[Callable[[], bytes]]) -> Iterator[_Piece]:
 
 def _deflate(make: Callable[[], bytes]) -> _Piece:
     text = make()
-    deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return _Piece(text, deflate.compress(text) + deflate.flush(zlib.Z_SYNC_FLUSH))
+    deflate = zlib_ng.compressobj(LEVEL, zlib_ng.DEFLATED, -zlib_ng.MAX_WBITS)
+    return _Piece(text, deflate.compress(text) + deflate.flush(zlib_ng.Z_SYNC_FLUSH))
 
 
 def _local(name: str, checksum: int, packed: int, size: int) -> bytes:

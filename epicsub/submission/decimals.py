@@ -43,7 +43,7 @@ def round_scores(verb_BV: np.ndarray, noun_BM: np.ndarray) -> tuple[Rounded, Rou
         noun_BM: (B, 300) log-probabilities.
     """
     scores = [table.astype(np.float64) for table in (verb_BV, noun_BM)]
-    orders = [np.argsort(-table, axis=1, kind="stable") for table in scores]
+    orders = [np.argsort(-table, axis=1) for table in scores]
     ranked = [np.take_along_axis(table, order, axis=1) for table, order in zip(scores, orders, strict=True)]
     room = [_room(table) for table in ranked]
     for own_BC, pairs_BR in zip(room, _room_of_pairs(*ranked), strict=True):
@@ -92,17 +92,20 @@ def _room_of_pairs(verb_BV: np.ndarray, noun_BM: np.ndarray) -> tuple[np.ndarray
     A pair below the hundredth may change places with others there, but must not reach the hundredth.
     """
     verb_BR, noun_BR = (_first(table) for table in (verb_BV, noun_BM))
-    sums_BP = verb_BR[:, _PAIRS[0]] + noun_BR[:, _PAIRS[1]]
-    order_BP = np.argsort(-sums_BP, axis=1)
-    ranked_BP = np.take_along_axis(sums_BP, order_BP, axis=1)
-    room_BP = _room(ranked_BP)
-    to_last_BP = ranked_BP[:, RANKED_PAIRS - 1, None] - ranked_BP[:, RANKED_PAIRS:]
-    lower_BP = to_last_BP > 10.0**-MOST
-    room_BP[:, RANKED_PAIRS:] = np.where(lower_BP, to_last_BP, room_BP[:, RANKED_PAIRS:])
-    half_BP = np.empty_like(room_BP)
-    np.put_along_axis(half_BP, order_BP, room_BP / 2, axis=1)
-    verb_room = np.minimum.reduceat(half_BP, _FIRST_OF_VERB, axis=1)
-    noun_room = np.minimum.reduceat(half_BP[:, _BY_NOUN], _FIRST_OF_NOUN, axis=1)
+    falls_BP = -(verb_BR[:, _PAIRS[0]] + noun_BR[:, _PAIRS[1]])
+    best_BR = np.argpartition(falls_BP, RANKED_PAIRS - 1, axis=1)[:, :RANKED_PAIRS]
+    best_falls = np.take_along_axis(falls_BP, best_BR, axis=1)
+    order_BR = np.argsort(best_falls, axis=1)
+    ranked_BR = -np.take_along_axis(best_falls, order_BR, axis=1)
+    room_BP = falls_BP + ranked_BR[:, -1:]  # how far below the hundredth
+    outside_BP = np.where(room_BP > 10.0**-MOST, room_BP, np.inf)
+    np.put_along_axis(room_BP, np.take_along_axis(best_BR, order_BR, axis=1), _room(ranked_BR), axis=1)
+    # What is level with the hundredth, in the ranking or not, must not meet the nearest below it.
+    level_BP = np.abs(falls_BP + ranked_BR[:, -1:]) <= 10.0**-MOST
+    nearest_B1 = outside_BP.min(axis=1, keepdims=True)
+    room_BP = np.where(level_BP, np.minimum(np.where(room_BP > 10.0**-MOST, room_BP, np.inf), nearest_B1), room_BP) / 2
+    verb_room = np.minimum.reduceat(room_BP, _FIRST_OF_VERB, axis=1)
+    noun_room = np.minimum.reduceat(room_BP[:, _BY_NOUN], _FIRST_OF_NOUN, axis=1)
     return verb_room, noun_room
 
 
