@@ -1,17 +1,26 @@
-"""Scoring 9,668 segments, beside a plain numpy implementation of the organisers' method.
+"""Scoring 9,668 segments and writing 13,092, beside plain implementations of the organisers' methods.
 
     python benchmarks/scoring.py --json benchmarks/results/scoring.json
 
 Both sides compute the twelve scores of the challenge from the same arrays, and the figures must be equal to 1e-9.
 `scoring_over_plain`: how many times less time ours takes, the best of some runs each. `scoring_extra_mb`: the most
 memory that a new process held while scoring, over what it held with the inputs read.
+
+Writing: test.json in its zip, beside json.dumps and zipfile (deflate 5, as the organisers') of the same content; both
+must parse to the same numbers, and all rankings of verbs, nouns and the 100 best pairs be those of the predictions.
+`writer_over_plain`: how many times less time ours takes. `writer_over_full`: the same beside numbers with every digit,
+as the organisers' writer keeps them. `json_zip_share`: our zip's part of that one's bytes. `writer_peak_mb`: the most
+that a new process held that wrote all four files of a submission, torch and all.
 """
 
 import argparse
+import json
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,10 +29,13 @@ import pandas as pd
 from machine import write_figures
 
 from epicsub.predictions import Predictions, load_predictions, save_predictions
+from epicsub.submission import Levels, average, write_submission
+from epicsub.submission.write import write_json_zip
 from epicsub.validation import official_scores
 from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
-SEGMENTS = 9668
+SEGMENTS, TEST_SEGMENTS = 9668, 13092
+LEVELS = Levels(2, 3, 3)
 BLOCK = 1000
 """Rows that the plain implementation sorts at once: all at once it takes 1.5 GB and is slower."""
 TAIL_VERBS, TAIL_NOUNS, UNSEEN = set(range(11, NUM_VERBS)), set(range(72, NUM_NOUNS)), {"P18", "P32"}
@@ -35,11 +47,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--write-to", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_of:
         print(scoring_memory(arguments.memory_of))
         return
-    figures = scoring_figures(arguments.repeats)
+    if arguments.write_to:
+        print(writing_memory(arguments.write_to))
+        return
+    figures = scoring_figures(arguments.repeats) | writer_figures(arguments.repeats)
     for name, value in figures.items():
         print(f"{name}: {value:.4g}")
     write_figures(arguments.json, figures)
@@ -70,11 +86,16 @@ def scoring_figures(repeats: int) -> dict[str, float]:
     }
 
 
-def made_up(segments: int) -> tuple[Predictions, pd.DataFrame]:
-    """Predictions that know something, and labels with a long tail, as many as asked for."""
+def made_up(segments: int, seed: int = 0) -> tuple[Predictions, pd.DataFrame]:
+    """Predictions that know something, and labels with a long tail, as many as asked for.
+
+    Other seeds are other models of the same segments.
+    """
     rng = np.random.default_rng(0)
     verb_N = np.minimum(rng.geometric(0.15, segments) - 1, NUM_VERBS - 1)
     noun_N = np.minimum(rng.geometric(0.03, segments) - 1, NUM_NOUNS - 1)
+    if seed:
+        rng = np.random.default_rng(seed)
     verb, noun = rng.normal(0, 2, (segments, NUM_VERBS)), rng.normal(0, 2, (segments, NUM_NOUNS))
     verb[np.arange(segments), verb_N] += 4
     noun[np.arange(segments), noun_N] += 4
@@ -148,6 +169,95 @@ def scoring_memory(folder: Path) -> float:
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     official_scores(predictions, labels, TAIL_VERBS, TAIL_NOUNS, UNSEEN)
     return (status_of_process("VmHWM") - before) / 1e6
+
+
+# Writing
+
+
+def writer_figures(repeats: int) -> dict[str, float]:
+    """Time of both sides, their ratio, sizes, and the memory of ours."""
+    predictions = ensemble(TEST_SEGMENTS)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _, our_seconds = timed(lambda: write_json_zip(folder / "ours.zip", predictions, LEVELS), repeats)
+        ours = parsed(folder / "ours.zip")
+        tables = numbers_of(ours)
+        _, plain_seconds = timed(lambda: plain_zip(folder / "plain.zip", predictions, tables), min(repeats, 3))
+        assert parsed(folder / "plain.zip") == ours, "the two say something else"
+        full = (predictions.verb_logprobs, predictions.noun_logprobs)
+        _, full_seconds = timed(lambda: plain_zip(folder / "full.zip", predictions, full), min(repeats, 2))
+        assert_same_ranking(tables, full)
+        share = (folder / "ours.zip").stat().st_size / (folder / "full.zip").stat().st_size
+        save_predictions(predictions, folder / "predictions.npz")
+        words = [sys.executable, __file__, "--write-to", name]
+        peak = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return {
+        "writer_seconds": our_seconds,
+        "plain_writer_seconds": plain_seconds,
+        "full_writer_seconds": full_seconds,
+        "writer_over_plain": plain_seconds / our_seconds,
+        "writer_over_full": full_seconds / our_seconds,
+        "json_zip_share": share,
+        "writer_peak_mb": peak,
+    }
+
+
+def ensemble(segments: int) -> Predictions:
+    """The mean of three models that know something: what a submission is made of."""
+    return average({str(seed): made_up(segments, seed)[0] for seed in range(3)})
+
+
+def plain_zip(path: Path, predictions: Predictions, tables: tuple[np.ndarray, np.ndarray]) -> None:
+    """A dict, json.dumps, zipfile: what one writes first."""
+    results = {
+        name: {
+            "verb": {str(number): float(score) for number, score in enumerate(verb)},
+            "noun": {str(number): float(score) for number, score in enumerate(noun)},
+        }
+        for name, verb, noun in zip(predictions.narration_ids.tolist(), *tables, strict=True)
+    }
+    content = {"version": "0.2", "challenge": "action_recognition", **LEVELS.as_json(), "results": results}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=5) as archive:
+        archive.writestr("test.json", json.dumps(content))
+
+
+def parsed(path: Path) -> dict:
+    """The content of test.json."""
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("test.json"))
+
+
+def numbers_of(content: dict) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 97) and (N, 300) float64."""
+    rows = content["results"].values()
+    verb, noun = (np.array([list(row[kind].values()) for row in rows]) for kind in ("verb", "noun"))
+    return verb, noun
+
+
+def assert_same_ranking(written: tuple[np.ndarray, np.ndarray], meant: tuple[np.ndarray, np.ndarray]) -> None:
+    """Verbs, nouns and the organisers' 100 best pairs of every row come in the same order, level ones in any."""
+    means = tuple(table.astype(np.float64) for table in meant)
+    for ours, theirs in zip(written, means, strict=True):
+        order = np.argsort(-ours, axis=1, kind="stable")
+        assert (np.diff(np.take_along_axis(theirs, order, 1), axis=1) <= 0).all(), "a row ranks otherwise"
+    for first in range(0, len(written[0]), BLOCK):
+        rows = slice(first, first + BLOCK)
+        verb, noun = (np.argsort(table[rows], axis=1)[:, ::-1][:, :100] for table in written)
+        pairs = sorted_pairs(softmax(written[0])[rows], softmax(written[1])[rows], verb, noun)
+        sums = sum(np.take_along_axis(table[rows], chosen, 1) for table, chosen in zip(means, pairs, strict=True))
+        best = np.sort((means[0][rows, :, None] + np.sort(means[1][rows])[:, None, -100:]).reshape(len(sums), -1))
+        worst = np.abs(sums - best[:, :-101:-1]).max()
+        assert worst <= 1e-11, f"an action ranks otherwise: {worst} apart"
+
+
+def writing_memory(folder: Path) -> float:
+    """Megabytes (1e6) that this process held at most while it wrote a whole submission."""
+    predictions = load_predictions(folder / "predictions.npz")
+    member = {"name": "a", "kind": "predictions", "sha256": "", "weight": 1.0}
+    story = {"protocol": "", "views": "", "filled_with_prior": {}, "members": [member]}
+    ids = predictions.narration_ids.tolist()
+    write_submission(folder / "submission", predictions, ids, len(ids), LEVELS, story)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def status_of_process(name: str) -> int:
