@@ -3,8 +3,27 @@
 A new method is one file with a subclass of `AdaptationMethod`, one line in training/build.py and one recipe.
 """
 
+from epicsub.adaptation.adabn import AdaBN
 from epicsub.adaptation.adversarial import Adversarial
+from epicsub.adaptation.contrastive import Contrastive
 from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, LaterUpdate
+from epicsub.adaptation.mcd import MCD
+from epicsub.adaptation.mm_sada import MMSADA
+from epicsub.adaptation.mmd import MMD
 from epicsub.adaptation.mmir import MMIR
+from epicsub.adaptation.ta3n import TA3N
 
-__all__ = ["MMIR", "AdaptationBatch", "AdaptationLosses", "AdaptationMethod", "Adversarial", "LaterUpdate"]
+__all__ = [
+    "MCD",
+    "MMD",
+    "MMIR",
+    "MMSADA",
+    "TA3N",
+    "AdaBN",
+    "AdaptationBatch",
+    "AdaptationLosses",
+    "AdaptationMethod",
+    "Adversarial",
+    "Contrastive",
+    "LaterUpdate",
+]

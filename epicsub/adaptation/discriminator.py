@@ -18,10 +18,12 @@ class DomainDiscriminator(nn.Module):
     Args:
         dim: D, features of an instance.
         hidden: units between; 128 [P].
+        slope: of the LeakyReLU; 0 is a ReLU.
     """
 
-    def __init__(self, dim: int, hidden: int = 128) -> None:
+    def __init__(self, dim: int, hidden: int = 128, slope: float = SLOPE) -> None:
         super().__init__()
+        self.slope = slope
         self.hidden, self.out = nn.Linear(dim, hidden), nn.Linear(hidden, 1)
         for layer in (self.hidden, self.out):
             nn.init.trunc_normal_(layer.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
@@ -29,12 +31,12 @@ class DomainDiscriminator(nn.Module):
 
     def forward(self, features_BD: Tensor) -> Tensor:
         """Logits (B,)."""
-        return self.out(F.leaky_relu(self.hidden(features_BD), SLOPE)).squeeze(1)
+        return self.out(F.leaky_relu(self.hidden(features_BD), self.slope)).squeeze(1)
 
 
-def discriminators(feature_dims: Mapping[str, int], hidden: int) -> nn.ModuleDict:
+def discriminators(feature_dims: Mapping[str, int], hidden: int, slope: float = SLOPE) -> nn.ModuleDict:
     """One discriminator a modality: aligning after fusion would lean on the weaker modality (MMIR section 3.3)."""
-    return nn.ModuleDict({modality: DomainDiscriminator(dim, hidden) for modality, dim in feature_dims.items()})
+    return nn.ModuleDict({modality: DomainDiscriminator(dim, hidden, slope) for modality, dim in feature_dims.items()})
 
 
 def domain_loss(discriminator: nn.Module, source_BD: Tensor, target_BD: Tensor, lam: float) -> Tensor:

@@ -102,6 +102,11 @@ class AdaptationMethod(nn.Module):
         """
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Losses of half-precision features are computed in single precision."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
 def check_features(source: Mapping[str, Tensor], target: Mapping[str, Tensor], dims: Mapping[str, int]) -> None:
     """Refuse features that do not fit the method, all problems at once.
 

@@ -20,7 +20,9 @@ released code (yuanqing-ai/MMIR), read, never run or copied, [S] MM-SADA's code,
 - Candidate sets are drawn anew each step; instances beyond a multiple of the set's size are kept, untouched [D].
 - The agents of a modality choose on their own, so kept sets may differ between modalities [P]. A domain and modality
   without an agent keeps all instances. Agents are not used at test time [P].
-- The released code's correspondence loss is not here: Eq 12 lacks it [P].
+- The class loss reads all source instances [P]; option `kept`: those that no agent of any modality has taken out [D].
+- Correspondence loss off, Eq 12 lacks it [P]; [C]'s main script turns it on: option `correspondence_weight`, with the
+  class loss on all instances as ever [D] (correspondence.py).
 
 Shapes: B instances (Bs of the source, Bt of the target), K = B // N candidate sets of N instances, D features.
 """
@@ -32,9 +34,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from epicsub.adaptation.correspondence import optional_correspondence
 from epicsub.adaptation.discriminator import discriminators, domain_accuracy, domain_loss, target_probabilities
 from epicsub.adaptation.dqn import Agent, Transitions, epsilon_greedy, greedy, take_out
-from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, check_features
+from epicsub.adaptation.interface import (
+    AdaptationBatch,
+    AdaptationLosses,
+    AdaptationMethod,
+    at_least_float32,
+    check_features,
+)
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
 
@@ -76,6 +85,8 @@ class MMIR(AdaptationMethod):
         replay_batch: transitions of one update.
         sync_every: steps between copies to the target networks.
         agents: names like rgb_source, flow_target; None for all of the modalities'.
+        class_instances: source instances of the class loss: all, or those that every modality's agents keep.
+        correspondence_weight: of MM-SADA's correspondence loss.
         q_hidden: units of the Q-networks' layers between.
 
     Raises:
@@ -99,6 +110,8 @@ class MMIR(AdaptationMethod):
         replay_batch: int = 64,
         sync_every: int = 6,
         agents: Sequence[str] | None = None,
+        class_instances: Literal["all", "kept"] = "all",
+        correspondence_weight: float = 0.0,
         q_hidden: tuple[int, ...] = (1024, 512),
     ) -> None:
         super().__init__()
@@ -119,10 +132,13 @@ class MMIR(AdaptationMethod):
             for name in every_agent
         }
         self.agents = nn.ModuleDict({name: agent for name, agent in made.items() if name in chosen})
+        self.class_instances, self.correspondence_weight = class_instances, correspondence_weight
+        self.correspondence = optional_correspondence(feature_dims, correspondence_weight)
 
     def alignment_parameters(self) -> Iterable[nn.Parameter]:
-        """Of the discriminators: they are stepped with the backbone."""
-        return self.discriminators.parameters()
+        """Of the discriminators, and of the correspondence classifier if there is one."""
+        own = [] if self.correspondence is None else list(self.correspondence.parameters())
+        return [*self.discriminators.parameters(), *own]
 
     def agent_parameters(self) -> Iterable[nn.Parameter]:
         """Of the Q-networks that learn, without their target copies: they have an optimiser of their own."""
@@ -143,7 +159,7 @@ class MMIR(AdaptationMethod):
         removed: dict[str, Tensor] = {}
         draws = self._generators(batch.generator)
         for modality, discriminator in self.discriminators.items():
-            features = {"source": source[modality].float(), "target": target[modality].float()}
+            features = {"source": at_least_float32(source[modality]), "target": at_least_float32(target[modality])}
             p = {domain: target_probabilities(discriminator, f_BD) for domain, f_BD in features.items()}
             logs[f"{modality}/discriminator_accuracy"] = domain_accuracy(p["source"], p["target"])
             kept = {}
@@ -161,9 +177,18 @@ class MMIR(AdaptationMethod):
                 if loss is not None:
                     agents.append(loss)
             alignment.append(domain_loss(discriminator, kept["source"], kept["target"], lam))
-        return AdaptationLosses(
-            torch.stack(alignment).sum(), torch.stack(agents).sum() if agents else None, logs, removed
-        )
+        loss = torch.stack(alignment).sum()
+        if self.correspondence is not None:
+            correspondence, logs["correspondence_accuracy"] = self.correspondence(source, target)
+            loss = loss + self.correspondence_weight * correspondence
+        classified_B = self._kept_by_all(removed, batch.verb_B) if self.class_instances == "kept" else None
+        return AdaptationLosses(loss, torch.stack(agents).sum() if agents else None, logs, removed, classified_B)
+
+    @staticmethod
+    def _kept_by_all(removed: Mapping[str, Tensor], verb_B: Tensor) -> Tensor:
+        """Mask (Bs,) of the source instances that no agent of a modality has taken out."""
+        taken = [positions for name, positions in removed.items() if name.endswith("_source")]
+        return _complement(torch.cat(taken) if taken else verb_B[:0], len(verb_B))
 
     @torch.no_grad()
     def _refine(

@@ -12,6 +12,8 @@ from torch import nn
 from epicsub.errors import ModelError
 from epicsub.models.frame_lstm import FrameLSTM
 from epicsub.models.outputs import TwoHeadOutput
+from epicsub.models.temporal_relations import TemporalRelations
+from epicsub.models.two_classifiers import TwoClassifiers
 from epicsub.models.two_stream import TwoStreamI3D
 from epicsub.models.weights import (
     WEIGHTS,
@@ -21,7 +23,7 @@ from epicsub.models.weights import (
     load_i3d,
 )
 
-__all__ = ["MODELS", "FrameLSTM", "TwoHeadOutput", "TwoStreamI3D", "build_model"]
+__all__ = ["MODELS", "FrameLSTM", "TemporalRelations", "TwoClassifiers", "TwoHeadOutput", "TwoStreamI3D", "build_model"]
 
 
 def build_i3d(
@@ -95,6 +97,33 @@ def build_frame_lstm(
     return model
 
 
+def build_temporal_relations(
+    modalities: Sequence[str],
+    load_weights: bool,
+    dims: Mapping[str, int],
+    segments: int = 5,
+    shared: int = 512,
+    hidden: int = 256,
+    dropout: float = 0.5,
+    attention: bool = True,
+) -> TemporalRelations:
+    """Relations over features of frames.
+
+    Args:
+        modalities: of the streams, in order.
+        load_weights: not read, there are no published weights.
+        dims: length of a frame's feature vector of each modality.
+        segments, shared, hidden, dropout, attention: see `TemporalRelations`.
+
+    Raises:
+        ModelError: dims are not given for exactly the modalities.
+    """
+    if set(dims) != set(modalities):
+        raise ModelError(f"dims are given for {sorted(dims)}, the streams are {sorted(modalities)}; give each one")
+    ordered = {modality: dims[modality] for modality in modalities}
+    return TemporalRelations(ordered, segments, shared, hidden, dropout, attention)
+
+
 def backbone_weights(name: str, backbone: nn.Module, weights: str) -> Path:
     """The file for "timm" or for the path of a file."""
     if weights == "timm":
@@ -102,7 +131,11 @@ def backbone_weights(name: str, backbone: nn.Module, weights: str) -> Path:
     return find_weights(weights)
 
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"i3d": build_i3d, "frame_lstm": build_frame_lstm}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "i3d": build_i3d,
+    "frame_lstm": build_frame_lstm,
+    "temporal_relations": build_temporal_relations,
+}
 
 
 def build_model(name: str, modalities: Sequence[str], load_weights: bool = True, **settings: Any) -> nn.Module:

@@ -75,6 +75,10 @@ class FrameLSTM(nn.Module):
         self.noun_head = nn.Linear(2 * hidden, num_nouns)
         self.feature_dims: dict[str, int] = {"rgb": 2 * hidden}
 
+    def classify(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Verb and noun logits, (B, V) and (B, N), of pooled features {"rgb": (B, D)}."""
+        return self.verb_head(features["rgb"]), self.noun_head(features["rgb"])
+
     def forward(self, clips: dict[str, Tensor]) -> TwoHeadOutput:
         """Classify a batch.
 
@@ -93,4 +97,4 @@ class FrameLSTM(nn.Module):
         frames_BTCHW = clip_BCTHW.transpose(1, 2).flatten(0, 1)
         features_BTD = self.backbone(self.normalise(frames_BTCHW)).unflatten(0, (B, T))
         pooled_BD = self.temporal(features_BTD)[0].mean(dim=1)
-        return TwoHeadOutput(self.verb_head(pooled_BD), self.noun_head(pooled_BD), {"rgb": pooled_BD})
+        return TwoHeadOutput(*self.classify({"rgb": pooled_BD}), {"rgb": pooled_BD})

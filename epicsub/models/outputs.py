@@ -1,6 +1,6 @@
 """What every model returns. Shapes: B clips, V verbs, N nouns, D features."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -14,3 +14,5 @@ class TwoHeadOutput(NamedTuple):
     """(B, D) per modality, pooled, before dropout."""
     second: "TwoHeadOutput | None" = None
     """In training, what a model's second classifier says of the same features; its own `features` are empty."""
+    levels: dict[str, Any] | None = None
+    """Features below the pooled ones, per modality, of a model that has such (`temporal_relations.Levels`)."""

@@ -31,8 +31,12 @@ class I3DStream(nn.Module):
     def forward(self, clip_BCTHW: Tensor) -> TwoHeadOutput:
         clip_BCTHW = self.normalise(clip_BCTHW).contiguous(memory_format=torch.channels_last_3d)
         features_BD = self.trunk.features(clip_BCTHW)
+        return TwoHeadOutput(*self.classify(features_BD), {"pooled": features_BD})
+
+    def classify(self, features_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Verb and noun logits of pooled features, through one dropout."""
         dropped_BD = self.dropout(features_BD)
-        return TwoHeadOutput(self.verb_head(dropped_BD), self.noun_head(dropped_BD), {"pooled": features_BD})
+        return self.verb_head(dropped_BD), self.noun_head(dropped_BD)
 
 
 class TwoStreamI3D(nn.Module):
@@ -71,6 +75,11 @@ class TwoStreamI3D(nn.Module):
         stream = self.streams[modality]
         assert isinstance(stream, I3DStream)
         return stream
+
+    def classify(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Verb and noun logits, (B, V) and (B, N), of pooled features (B, D) a modality: the streams' sum (Eq 1)."""
+        verb, noun = zip(*(self.stream(name).classify(features[name]) for name in self.modalities), strict=True)
+        return torch.stack(verb).sum(dim=0), torch.stack(noun).sum(dim=0)
 
     def forward(self, clips: dict[str, Tensor]) -> TwoHeadOutput:
         """Classify a batch.

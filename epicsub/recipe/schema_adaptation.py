@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from epicsub.recipe.base import FILLED_LIST, Count, NotNegative, Positive, Section, Share, ShareBelowOne
+from epicsub.recipe.base import FILLED_LIST, LIST, Count, NotNegative, Positive, Section, Share, ShareBelowOne
 
 AgentName = Literal["rgb_source", "rgb_target", "flow_source", "flow_target"]
 
@@ -14,6 +14,105 @@ class SourceOnly(Section):
 
     method: Literal["source_only"]
     """Adaptation method."""
+
+
+class Supervised(Section):
+    """Training on the target's own labels, in data.source: an upper bound, not an adaptation."""
+
+    method: Literal["supervised"]
+    """Adaptation method."""
+
+
+class MMDAdaptation(Section):
+    """Maximum mean discrepancy of the features, summed over modalities [S]."""
+
+    method: Literal["mmd"]
+    """Adaptation method."""
+    kernels: Literal["mm_sada", "dan"] = "mm_sada"
+    """Kernel widths: 12 fixed ones [S], or 5 around the batch's mean squared distance (deep adaptation networks)."""
+    loss_weight: NotNegative = 1.0
+    """Weight of the discrepancy beside the classification loss; 0.2 beside 0.2 in [S]."""
+
+
+class AdaBNAdaptation(Section):
+    """The target's own batch norm statistics."""
+
+    method: Literal["adabn"]
+    """Adaptation method."""
+    variant: Literal["strict", "training_time"] = "strict"
+    """strict: estimated over all target clips after training; training_time: shared running averages, as in [S]."""
+
+
+class MCDAdaptation(Section):
+    """Maximum classifier discrepancy: two classifiers, and features that leave them nothing to differ on."""
+
+    method: Literal["mcd"]
+    """Adaptation method."""
+    updates: Literal["one", "three"] = "one"
+    """one through a gradient reversal [S], or the three of the original, about six times the time of a step."""
+    lam_max: NotNegative = 1.0
+    """Final strength of the reversed gradient, with updates one; 1.0 is the default of [S]."""
+    feature_updates: Count = 4
+    """Updates of the features in a step, with updates three (recalled, not verified)."""
+    loss_weight: NotNegative = 1.0
+    """Weight of the discrepancy beside the classification loss; 0.2 beside 0.2 in [S]."""
+
+
+class MMSADAAdaptation(Section):
+    """MM-SADA: a discriminator a modality, and self-supervision by modality correspondence [S]."""
+
+    method: Literal["mm_sada"]
+    """Adaptation method."""
+    adversarial_weights: Annotated[tuple[NotNegative, ...], FILLED_LIST] = (0.0, 1.0)
+    """Weight of the domain loss in each stage [S]."""
+    correspondence_weights: Annotated[tuple[NotNegative, ...], FILLED_LIST] = (5.0, 1.0)
+    """Weight of the correspondence loss in each stage [S]."""
+    lam_max: NotNegative = 0.2
+    """Final strength of the reversed gradient [S]."""
+    discriminator_hidden: Count = 100
+    """Hidden units of a discriminator [S]."""
+    correspondence_hidden: Count = 100
+    """Hidden units of the correspondence classifier [S]."""
+
+
+class ContrastiveAdaptation(Section):
+    """Contrast across modalities and domains in the style of Kim et al. (arXiv 2108.11974); not a reproduction."""
+
+    method: Literal["contrastive"]
+    """Adaptation method."""
+    label: Literal["verb", "noun", "action"] = "verb"
+    """What makes two clips of one class [D]; action is verb and noun."""
+    temperature: Positive = 0.1
+    """Temperature of both losses (recalled, not verified)."""
+    confidence: Share = 0.8
+    """Least probability of a target clip's predicted class for it to count (recalled, not verified)."""
+    modal_weight: NotNegative = 1.0
+    """Weight of the contrast between modalities [D]."""
+    domain_weight: NotNegative = 1.0
+    """Weight of the contrast between domains [D]."""
+    hidden: Count = 512
+    """Units of the projections' layer between [D]."""
+    dim: Count = 128
+    """Dimensions that clips are contrasted in [D]."""
+    loss_weight: NotNegative = 1.0
+    """Weight of both beside the classification loss [D]."""
+
+
+class TA3NAdaptation(Section):
+    """TA3N: attentive alignment of frames, relations and videos, for model temporal_relations on features."""
+
+    method: Literal["ta3n"]
+    """Adaptation method."""
+    relation_reversal: NotNegative = 0.75
+    """Strength of the reversed gradient below relations; of the authors' code, as all of these."""
+    video_reversal: NotNegative = 0.75
+    """Strength of the reversed gradient below videos."""
+    frame_reversal: NotNegative = 0.5
+    """Strength of the reversed gradient below frames."""
+    entropy_weight: NotNegative = 0.003
+    """Weight of the attentive entropy."""
+    loss_weight: NotNegative = 1.0
+    """Weight of all beside the classification loss."""
 
 
 class AdversarialAdaptation(Section):
@@ -27,6 +126,8 @@ class AdversarialAdaptation(Section):
     """Hidden units of a discriminator [P]."""
     loss_weight: NotNegative = 1.0
     """Weight of the alignment loss beside the classification loss [P]."""
+    correspondence_weight: NotNegative = 0.0
+    """Weight of MM-SADA's correspondence loss; none [P], 1.0 in [C]'s main script."""
 
 
 class MMIRAdaptation(Section):
@@ -66,8 +167,24 @@ class MMIRAdaptation(Section):
     """Learning rate of the agents' own SGD [D]."""
     agent_momentum: ShareBelowOne = 0.9
     """Momentum of the agents' own SGD [D]."""
-    agents: Annotated[tuple[AgentName, ...], FILLED_LIST] | None = None
-    """Agents at work; null takes both domains of every modality [P]."""
+    agents: Annotated[tuple[AgentName, ...], LIST] | None = None
+    """Agents at work; null takes both domains of every modality [P], [] none: adversarial alone."""
+    class_instances: Literal["all", "kept"] = "all"
+    """Source clips in the classification loss: all [P], or those that no agent of a modality has taken out."""
+    correspondence_weight: NotNegative = 0.0
+    """Weight of MM-SADA's correspondence loss; none [P], 1.0 in [C]'s main script."""
 
 
-Adaptation = Annotated[SourceOnly | AdversarialAdaptation | MMIRAdaptation, Field(discriminator="method")]
+Adaptation = Annotated[
+    SourceOnly
+    | Supervised
+    | MMDAdaptation
+    | AdaBNAdaptation
+    | MCDAdaptation
+    | AdversarialAdaptation
+    | MMSADAAdaptation
+    | ContrastiveAdaptation
+    | TA3NAdaptation
+    | MMIRAdaptation,
+    Field(discriminator="method"),
+]

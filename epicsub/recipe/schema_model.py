@@ -40,4 +40,23 @@ class FrameLSTMModel(Section):
     """Initial weights of the backbone: "timm" for those timm publishes, a file, or null for random ones."""
 
 
-Model = Annotated[I3DModel | FrameLSTMModel, Field(discriminator="name")]
+class TemporalRelationsModel(Section):
+    """Relations between frames, on features of them made before: what TA3N aligns. Verb and noun heads a modality."""
+
+    name: Literal["temporal_relations"]
+    """Model."""
+    dims: dict[Modality, Count]
+    """Length of a frame's feature vector of each modality: 1024 of the organisers' UDA features."""
+    segments: Annotated[int, Field(ge=2)] = 5
+    """Frames that relations are between; features of more are cut to as many (the authors' code, as all of these)."""
+    shared: Count = 512
+    """Units of a frame's layer."""
+    hidden: Count = 256
+    """Units of a relation, and of the video's features."""
+    dropout: ShareBelowOne = 0.5
+    """Probability of dropping a frame's or a video's feature."""
+    attention: bool = True
+    """Weigh relations by their domain discriminators, which ta3n trains; false for all other methods."""
+
+
+Model = Annotated[I3DModel | FrameLSTMModel | TemporalRelationsModel, Field(discriminator="name")]

@@ -1,7 +1,7 @@
 """From the recipe's settings to objects. The only code, beside the command line, that reads a Recipe; what it builds
 takes plain arguments."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.utils.data import DataLoader
 
-from epicsub.adaptation import MMIR, AdaptationMethod, Adversarial
+from epicsub.adaptation import MCD, MMD, MMIR, MMSADA, TA3N, AdaBN, AdaptationMethod, Adversarial, Contrastive
 from epicsub.data.annotations import Segment, read_skip_list
 from epicsub.data.batches import StepSampler
 from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
@@ -19,27 +19,43 @@ from epicsub.data.sources import ClipSource
 from epicsub.data.store import Choice, choose_store
 from epicsub.data.transforms import TrainTransform
 from epicsub.data.views import Views
-from epicsub.models import build_model
+from epicsub.models import TwoClassifiers, build_model
 from epicsub.recipe import Recipe
 
 OPEN_READERS = 16  # videos kept open by one worker
+
+
+METHODS: dict[str, Callable[..., AdaptationMethod]] = {
+    "mmd": lambda model, **settings: MMD(model.feature_dims, **settings),
+    "adabn": AdaBN,
+    "mcd": lambda model, **settings: MCD(model.feature_dims, **settings),
+    "adversarial": lambda model, **settings: Adversarial(model.feature_dims, **settings),
+    "mm_sada": lambda model, **settings: MMSADA(model.feature_dims, **settings),
+    "contrastive": lambda model, **settings: Contrastive(model.feature_dims, **settings),
+    "ta3n": lambda model, **settings: TA3N(model.feature_dims, model.frame_dims, **settings),
+    "mmir": lambda model, **settings: MMIR(model.feature_dims, **settings),
+}
+"""Model and the recipe's settings -> adaptation method, by `adaptation.method`. The methods not named adapt nothing."""
+LOOP_SETTINGS = {"method", "loss_weight", "agent_lr", "agent_momentum"}
+"""What the training loop reads of `adaptation`, and no method."""
 
 
 def model_of(recipe: Recipe, weights: bool) -> nn.Module:
     """The recipe's model. `weights=False` leaves out the published weights: a checkpoint's follow."""
     settings = recipe.model
     modalities = tuple(recipe.data.modalities)
-    return build_model(modalities=modalities, load_weights=weights, **settings.model_dump())
+    model = build_model(modalities=modalities, load_weights=weights, **settings.model_dump())
+    if recipe.adaptation.method == "mcd":
+        return TwoClassifiers(model, 0.0 if settings.name == "frame_lstm" else settings.dropout)  # as its own heads
+    return model
 
 
-def adaptation_of(recipe: Recipe, feature_dims: dict[str, int]) -> AdaptationMethod | None:
-    """The adaptation method, or None for source only."""
-    settings = recipe.adaptation.model_dump(exclude={"method", "loss_weight", "agent_lr", "agent_momentum"})
-    if recipe.adaptation.method == "adversarial":
-        return Adversarial(feature_dims, **settings)
-    if recipe.adaptation.method == "mmir":
-        return MMIR(feature_dims, **settings)
-    return None
+def adaptation_of(recipe: Recipe, model: nn.Module) -> AdaptationMethod | None:
+    """The adaptation method for a model, or None where nothing is adapted."""
+    method = recipe.adaptation.method
+    if method not in METHODS:
+        return None
+    return METHODS[method](model, **recipe.adaptation.model_dump(exclude=LOOP_SETTINGS))
 
 
 def optimizer_of(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> Optimizer:

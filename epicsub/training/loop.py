@@ -92,7 +92,7 @@ def set_up(recipe: Recipe, fabric: Fabric, resumed: Checkpoint | None) -> State:
     torch.manual_seed(recipe.seed)
     model = model_of(recipe, weights=resumed is None)
     torch.manual_seed(recipe.seed + 1)  # the same discriminators whatever the model drew
-    adaptation = adaptation_of(recipe, model.feature_dims)  # type: ignore[arg-type]
+    adaptation = adaptation_of(recipe, model)
     aligned = list(adaptation.alignment_parameters()) if adaptation else []
     optimizer = optimizer_of(recipe, [*model.parameters(), *aligned])
     agent_optimizer = agent_optimizer_of(recipe, list(adaptation.agent_parameters()) if adaptation else [])

@@ -72,7 +72,7 @@ def folder_problems(folder: Path) -> list[str]:
 
 def weight_problems(loaded: LoadedRecipe) -> list[str]:
     """Published weights that the recipe names and nobody has."""
-    wanted = loaded.recipe.model.weights
+    wanted = getattr(loaded.recipe.model, "weights", {})
     named = wanted if isinstance(wanted, dict) else {"": wanted}
     problems = []
     for modality, name in named.items():

@@ -1,0 +1,133 @@
+"""TA3N (Chen et al., "Temporal Attentive Alignment for Large-Scale Video Domain Adaptation", ICCV 2019), the baseline
+of the UDA challenge, on features of frames (models/temporal_relations.py).
+
+[O] the authors' code (cmhungsteve/TA3N, 2c65b5d) and the challenge's (jonmun/EPIC-KITCHENS-100_UDA_TA3N), both read and
+never run or copied; [D] our own choice. The papers' texts were not at hand: what is said of TA3N is what its code does.
+
+- Three levels of domain discriminators behind reversals of constant strength: relations 0.75, videos 0.75, frames 0.5
+  [O]. Cross-entropy over all frames (relations) of both domains [O]; levels and modalities are summed, unit weights.
+- Attention on relations is the model's (see there).
+- Attentive entropy [O]: mean over the clips of both domains of (1 + H(d)) * H(y), weight 0.003, half verbs and half
+  nouns. d is the video's discriminator, and its entropy carries a gradient too [O]. Of several modalities H(d) is their
+  mean [D].
+- Frame and video discriminators: Linear, ReLU, Linear to one logit [D], two in [O]. The video's reads its features
+  before dropout [D], after it in [O].
+
+Shapes: B clips, T frames, S, R, H as in the model.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from epicsub.adaptation.correspondence import RELU
+from epicsub.adaptation.discriminator import DomainDiscriminator, domain_accuracy
+from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, check_features
+from epicsub.adaptation.reversal import reverse_gradient
+from epicsub.errors import AdaptationError
+from epicsub.models.temporal_relations import Levels, TemporalRelations
+
+
+def entropy(logits_BC: Tensor) -> Tensor:
+    """H of the softmax, in nats, (B,)."""
+    logprob_BC = logits_BC.log_softmax(dim=-1)
+    return -(logprob_BC.exp() * logprob_BC).sum(dim=-1)
+
+
+def binary_entropy(logits_B: Tensor) -> Tensor:
+    """H of a domain given by one logit, in nats: ln 2 where the domain cannot be told."""
+    return entropy(torch.stack([torch.zeros_like(logits_B), logits_B], dim=-1))
+
+
+def attentive_entropy(logits_BC: Tensor, domain_entropy_B: Tensor) -> Tensor:
+    """Mean of (1 + H(d)) * H(y): be sure of clips whose domain cannot be told."""
+    return ((1.0 + domain_entropy_B) * entropy(logits_BC)).mean()
+
+
+class TA3N(AdaptationMethod):
+    """Attentive alignment of frames, relations and videos.
+
+    Args:
+        feature_dims: H of each modality.
+        frame_dims: S of each modality.
+        relation_reversal: strength of the reversal under the relations' discriminators.
+        video_reversal: under the videos'.
+        frame_reversal: under the frames'.
+        entropy_weight: of the attentive entropy.
+    """
+
+    def __init__(
+        self,
+        feature_dims: Mapping[str, int],
+        frame_dims: Mapping[str, int],
+        relation_reversal: float = 0.75,
+        video_reversal: float = 0.75,
+        frame_reversal: float = 0.5,
+        entropy_weight: float = 0.003,
+    ) -> None:
+        super().__init__()
+        self.feature_dims = dict(feature_dims)
+        self.relation_reversal, self.video_reversal = relation_reversal, video_reversal
+        self.frame_reversal, self.entropy_weight = frame_reversal, entropy_weight
+        self.videos = nn.ModuleDict({m: DomainDiscriminator(dim, dim, RELU) for m, dim in feature_dims.items()})
+        self.frames = nn.ModuleDict({m: DomainDiscriminator(dim, dim, RELU) for m, dim in frame_dims.items()})
+
+    def alignment_parameters(self) -> Iterable[nn.Parameter]:
+        """Of the frames' and videos' discriminators; the relations' belong to the model."""
+        return self.parameters()
+
+    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Domain losses of three levels, and the attentive entropy.
+
+        Raises:
+            AdaptationError: features do not fit, or the model is not one of temporal relations.
+        """
+        source, target, model = batch.source, batch.target, batch.model
+        check_features(source.features, target.features, self.feature_dims)
+        if not isinstance(model, TemporalRelations) or source.levels is None or target.levels is None:
+            raise AdaptationError("TA3N aligns frames and relations: it needs the model temporal_relations")
+        losses: list[Tensor] = []
+        entropies: list[Tensor] = []
+        logs: dict[str, float | Tensor] = {}
+        for modality in self.feature_dims:
+            levels = (source.levels[modality], target.levels[modality])
+            video_logits = tuple(
+                self.videos[modality](reverse_gradient(output.features[modality], self.video_reversal))
+                for output in (source, target)
+            )
+            frame_logits = tuple(
+                self.frames[modality](reverse_gradient(level.frames_BTS.flatten(0, 1), self.frame_reversal))
+                for level in levels
+            )
+            parts = {
+                "video": binary_domain_loss(*video_logits),
+                "frame": binary_domain_loss(*frame_logits),
+                "relation": self._relation_loss(model, modality, *levels),
+            }
+            losses += parts.values()
+            logs |= {f"{modality}/loss_{name}": loss.detach() for name, loss in parts.items()}
+            p_s, p_t = (torch.sigmoid(logits.detach()) for logits in video_logits)
+            logs[f"{modality}/discriminator_accuracy"] = domain_accuracy(p_s, p_t)
+            entropies.append(binary_entropy(torch.cat(video_logits)))
+        unsure_B = torch.stack(entropies).mean(dim=0)
+        verb = attentive_entropy(torch.cat([source.verb_logits_BV, target.verb_logits_BV]), unsure_B)
+        noun = attentive_entropy(torch.cat([source.noun_logits_BN, target.noun_logits_BN]), unsure_B)
+        attentive = 0.5 * (verb + noun)
+        logs["attentive_entropy"] = attentive.detach()
+        return AdaptationLosses(torch.stack(losses).sum() + self.entropy_weight * attentive, None, logs, {})
+
+    def _relation_loss(self, model: TemporalRelations, modality: str, source: Levels, target: Levels) -> Tensor:
+        logits = [
+            model.stream(modality).domains(reverse_gradient(level.relations_BRH, self.relation_reversal)).flatten(0, 1)
+            for level in (source, target)
+        ]
+        labels = [torch.full((len(part),), domain, device=part.device) for domain, part in enumerate(logits)]
+        return F.cross_entropy(torch.cat(logits), torch.cat(labels))
+
+
+def binary_domain_loss(source_B: Tensor, target_B: Tensor) -> Tensor:
+    """Mean cross-entropy of domain logits, source 0 and target 1."""
+    labels_B = torch.cat([torch.zeros_like(source_B), torch.ones_like(target_B)])
+    return F.binary_cross_entropy_with_logits(torch.cat([source_B, target_B]), labels_B)
