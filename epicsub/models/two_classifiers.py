@@ -41,7 +41,7 @@ class TwoClassifiers(nn.Module):
         self.first = model
         self.dropout = dropout
         self.feature_dims: dict[str, int] = dict(model.feature_dims)  # type: ignore[arg-type]
-        self.modalities = model.modalities
+        self.modalities = tuple(self.feature_dims)
         self.second = nn.ModuleDict(
             {
                 modality: nn.ModuleDict(

@@ -27,6 +27,7 @@ def line_of(text: str, part: str) -> int:
 
 
 # each row: what is changed in the small recipe, the line that is named, what is said
+METHODS = "source_only, supervised, mmd, adabn, mcd, adversarial, mm_sada, contrastive, ta3n, mmir"
 VALUES = [
     ("seed: 1", "seed: -1", "seed: is -1, must be at least 0"),
     ("seed: 1", "seed: 1.5", "seed: is 1.5, must be a whole number"),
@@ -60,9 +61,13 @@ VALUES = [
     ("[rgb, flow]", "rgb", "data.modalities: is 'rgb', must be a list"),
     ("[rgb, flow]", "[rgb, flows]", "data.modalities.1: is 'flows', must be one of rgb, flow; did you mean flow?"),
     ("[rgb, flow]", "[rgb, flow, rgb]", "data.modalities.2: is 'rgb', which stands there twice"),
-    ("name: i3d", "name: i3", "model.name: is 'i3', must be one of i3d, frame_lstm; did you mean i3d?"),
-    ("name: i3d", "name: [i3d]", "model.name: is [i3d], must be one of i3d, frame_lstm"),
-    ("method: mmir", "method: 3", "adaptation.method: is 3, must be one of source_only, adversarial, mmir"),
+    (
+        "name: i3d",
+        "name: i3",
+        "model.name: is 'i3', must be one of i3d, frame_lstm, temporal_relations; did you mean i3d?",
+    ),
+    ("name: i3d", "name: [i3d]", "model.name: is [i3d], must be one of i3d, frame_lstm, temporal_relations"),
+    ("method: mmir", "method: 3", f"adaptation.method: is 3, must be one of {METHODS}"),
     ("candidates: 5", "candidates: 1", "adaptation.candidates: is 1, must be at least 2"),
     ("candidates: 5", "double: yes", "adaptation.double: is 'yes', must be true or false"),
     ("    rgb: null", "    rgb: 3", "model.weights.rgb: is 3, must be text"),
@@ -118,7 +123,11 @@ UNKNOWN = [
         "  log_every: 10\n  learing_rate: 1",
         "train.learing_rate: unknown key, did you mean train.stages.0.learning_rate?",
     ),
-    ("name: i3d", "name: i3d\n  hidden: 3", "model.hidden: unknown key for name i3d, it belongs to frame_lstm"),
+    (
+        "name: i3d",
+        "name: i3d\n  hidden: 3",
+        "model.hidden: unknown key for name i3d, it belongs to frame_lstm and temporal_relations",
+    ),
     (
         "name: sgd",
         "name: sgd\n    beta: 3",
@@ -146,7 +155,7 @@ def test_unknown_key(small: Small, said: Said, old: str, new: str, text: str):
 def test_keys_beside_an_unknown_kind_are_looked_at(small: Small, said: Said):
     recipe = small({"method: mmir": "method: mimr", "candidates: 5": "candidtes: 5"})
     assert said(recipe) == [
-        "small.yaml:24  adaptation.method: is 'mimr', must be one of source_only, adversarial, mmir; did you mean mmir?",
+        f"small.yaml:24  adaptation.method: is 'mimr', must be one of {METHODS}; did you mean mmir?",
         "small.yaml:25  adaptation.candidtes: unknown key, did you mean adaptation.candidates?",
         "(2 problems, nothing was started)",
     ]

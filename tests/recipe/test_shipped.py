@@ -12,11 +12,14 @@ from epicsub.recipe.base import Section
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 PATHS = sorted(RECIPES.rglob("*.yaml"))
+METHODS = ("adabn", "contrastive", "mcd", "mm_sada", "mmd")
 CONTROLS = [
     ("mmir_i3d.yaml", "mmir_i3d_adversarial.yaml"),
     ("mmir_i3d.yaml", "mmir_i3d_source_only.yaml"),
     ("tiny/mmir_i3d.yaml", "tiny/adversarial.yaml"),
     ("tiny/mmir_i3d.yaml", "tiny/source_only.yaml"),
+    *((f"{method}_i3d.yaml", "mmir_i3d_source_only.yaml") for method in METHODS),
+    *((f"tiny/{method}.yaml", "tiny/source_only.yaml") for method in METHODS),
 ]
 
 
@@ -25,16 +28,31 @@ def name_of(path: Path) -> str:
 
 
 def test_all_recipes_are_there():
-    assert [name_of(path) for path in PATHS] == [
+    full, tiny = ([name_of(path) for path in PATHS if ("tiny" in path.parts) == small] for small in (False, True))
+    assert full == [
+        "adabn_i3d.yaml",
+        "contrastive_i3d.yaml",
+        "mcd_i3d.yaml",
+        "mm_sada_i3d.yaml",
+        "mmd_i3d.yaml",
         "mmir_i3d.yaml",
         "mmir_i3d_adversarial.yaml",
         "mmir_i3d_source_only.yaml",
         "resnet_bilstm.yaml",
         "resnet_bilstm_32.yaml",
+        "supervised_i3d.yaml",
+    ]
+    assert tiny == [
+        "tiny/adabn.yaml",
         "tiny/adversarial.yaml",
+        "tiny/contrastive.yaml",
+        "tiny/mcd.yaml",
+        "tiny/mm_sada.yaml",
+        "tiny/mmd.yaml",
         "tiny/mmir_i3d.yaml",
         "tiny/resnet_bilstm.yaml",
         "tiny/source_only.yaml",
+        "tiny/supervised.yaml",
     ]
 
 
@@ -51,7 +69,7 @@ def test_shipped_recipe_says_what_it_is_and_survives_the_ways_it_is_kept(path: P
 
 def test_names_are_the_runs_folders_and_differ():
     listed = list_recipes(RECIPES)
-    assert [entry.path for entry in listed][-1] == RECIPES / "tiny/source_only.yaml"
+    assert [entry.path for entry in listed][-1] == RECIPES / "tiny/supervised.yaml"
     assert len({entry.name for entry in listed}) == len(listed) == len(PATHS)
 
 
@@ -73,6 +91,10 @@ def test_control_differs_in_nothing_but_the_adaptation(method: str, control: str
     if other.adaptation.method == "source_only":
         # the supervision level follows from the target: without one, training sees the training list only
         expected |= {"data.target", "train.stages.1.target_batch", "supervision.data"}
+        if one.adaptation.method == "adabn":  # sees the target after training
+            expected -= {"train.stages.1.target_batch"}
+        if one.adaptation.method == "mm_sada":  # its first stage sees the target too, and each weighs its own losses
+            expected |= {"train.stages.0.target_batch", *(f"train.stages.{stage}.class_weight" for stage in (0, 1))}
         assert (one.supervision.data, other.supervision.data) == (4, 3)
     assert differing(one.model_dump(), other.model_dump()) == expected
 

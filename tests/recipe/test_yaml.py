@@ -127,6 +127,7 @@ def test_overrides_set_any_key(tmp_path: Path):
     assert recipe.data.workers == 0
     assert recipe.adaptation.model_dump() == {
         "method": "adversarial", "lam_max": 0.1, "discriminator_hidden": 128, "loss_weight": 1.0,
+        "correspondence_weight": 0.0,
     }  # fmt: skip
     assert recipe.evaluation.protocol == "a=b.yaml"
     assert (recipe.description, recipe.name) == ("on", "other")
