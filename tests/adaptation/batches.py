@@ -29,6 +29,7 @@ def output_of(f: dict[str, Tensor]) -> TwoHeadOutput:
 def batch_of(
     source: dict[str, Tensor],
     target: dict[str, Tensor],
+    /,
     progress: float = 0.5,
     step: int = 0,
     generator: torch.Generator | None = None,

@@ -1,0 +1,98 @@
+"""TA3N: attention, attentive entropy, and the losses of three levels against loops."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from epicsub.adaptation import TA3N
+from epicsub.adaptation.ta3n import attentive_entropy, binary_entropy, entropy
+from epicsub.errors import AdaptationError
+from epicsub.models import TemporalRelations
+from tests.adaptation.batches import batch_of
+
+DIMS = {"rgb": 4, "flow": 3}
+
+
+def model(**settings) -> TemporalRelations:
+    torch.manual_seed(0)
+    plain = {"segments": 4, "shared": 5, "hidden": 6, "dropout": 0.0, "num_verbs": 4, "num_nouns": 3}
+    return TemporalRelations(DIMS, **(plain | settings)).double()
+
+
+def clips(seed: int, B: int = 5) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {m: torch.randn(B, 4, d, generator=generator, dtype=torch.float64) for m, d in DIMS.items()}
+
+
+def slow_entropy(logits: list[float]) -> float:
+    weights = [math.exp(x) for x in logits]
+    return -sum(w / sum(weights) * math.log(w / sum(weights)) for w in weights)
+
+
+def test_entropies() -> None:
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert entropy(logits).tolist() == pytest.approx([slow_entropy(row) for row in logits.tolist()])
+    assert binary_entropy(torch.zeros(1)).item() == pytest.approx(math.log(2))
+    assert binary_entropy(torch.tensor([0.7])).item() == pytest.approx(slow_entropy([0.0, 0.7]))
+    assert binary_entropy(torch.tensor([50.0])).item() == pytest.approx(0.0, abs=1e-6)
+    domain = torch.rand(6, dtype=torch.float64)
+    expected = sum((1 + d) * slow_entropy(row) for d, row in zip(domain.tolist(), logits.tolist(), strict=True)) / len(
+        logits
+    )
+    assert attentive_entropy(logits, domain).item() == pytest.approx(expected, abs=1e-6)
+    inputs = (logits.requires_grad_(), domain.requires_grad_())
+    assert torch.autograd.gradcheck(attentive_entropy, inputs)
+
+
+def slow_binary(logits_s: Tensor, logits_t: Tensor) -> float:
+    terms = [-math.log(1 - 1 / (1 + math.exp(-z))) for z in logits_s.flatten().tolist()]
+    terms += [-math.log(1 / (1 + math.exp(-z))) for z in logits_t.flatten().tolist()]
+    return sum(terms) / len(terms)
+
+
+def test_losses_of_three_levels() -> None:
+    net = model()
+    method = TA3N(net.feature_dims, net.frame_dims, entropy_weight=0.5).double()
+    source, target = net(clips(1)), net(clips(2))
+    batch = batch_of(source.features, target.features, source=source, target=target, model=net)
+    losses = method.losses(batch)
+    expected, unsure = 0.0, []
+    for m in DIMS:
+        videos = [method.videos[m](out.features[m]) for out in (source, target)]
+        frames = [method.frames[m](out.levels[m].frames_BTS.reshape(-1, 5)) for out in (source, target)]
+        relations = [net.stream(m).domains(out.levels[m].relations_BRH) for out in (source, target)]
+        assert relations[0].shape == (5, 3, 2)
+        difference = [r[..., 1] - r[..., 0] for r in relations]
+        expected += slow_binary(*videos) + slow_binary(*frames) + slow_binary(*difference)
+        unsure.append([slow_entropy([0.0, z]) for z in torch.cat(videos).tolist()])
+    weights = [1 + sum(column) / 2 for column in zip(*unsure, strict=True)]
+    for name in ("verb_logits_BV", "noun_logits_BN"):
+        rows = torch.cat([getattr(source, name), getattr(target, name)]).tolist()
+        expected += 0.5 * 0.5 * sum(w * slow_entropy(row) for w, row in zip(weights, rows, strict=True)) / 10
+    assert losses.alignment.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("level", ["relation", "video", "frame"])
+def test_each_level_is_reversed_by_its_own_strength(level: str) -> None:
+    """With the other levels silenced, the gradient to the network scales with the level's strength, and turns."""
+    net = model()
+    gradients = {}
+    for strength in (0.5, 1.0):
+        silent = {"relation_reversal": 0.0, "video_reversal": 0.0, "frame_reversal": 0.0, "entropy_weight": 0.0}
+        torch.manual_seed(1)
+        method = TA3N(net.feature_dims, net.frame_dims, **(silent | {f"{level}_reversal": strength})).double()
+        source, target = net(clips(1)), net(clips(2))
+        loss = method.losses(batch_of(source.features, target.features, source=source, target=target, model=net))
+        weight = net.stream("rgb").frame.weight
+        (gradients[strength],) = torch.autograd.grad(loss.alignment, weight)
+    assert gradients[0.5].any()
+    torch.testing.assert_close(gradients[1.0], 2 * gradients[0.5])
+
+
+def test_another_model_is_refused() -> None:
+    net = model()
+    output = net(clips(1))
+    with pytest.raises(AdaptationError, match="temporal_relations"):
+        TA3N(net.feature_dims, net.frame_dims).losses(batch_of(output.features, output.features))

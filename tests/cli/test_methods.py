@@ -1,0 +1,73 @@
+"""Every tiny recipe of an adaptation method trains, is scored, and leaves what its method promises."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
+
+STEPS = [
+    "train.stages.0.steps=2", "train.stages.1.steps=3", "train.stages.0.source_batch=5",
+    "train.stages.1.source_batch=5", "train.log_every=1", "train.checkpoint_every=5", "model.width=0.0625",
+    "data.workers=0",
+]  # fmt: skip
+TARGET = {
+    "mmd": {1: 4}, "mcd": {1: 4}, "contrastive": {1: 4}, "mm_sada": {0: 4, 1: 4}, "adversarial": {1: 4},
+    "adabn": {}, "source_only": {}, "supervised": {},
+}  # fmt: skip
+"""Target batch of each stage that adapts."""
+LOGGED = {
+    "mmd": {"loss_alignment", "rgb/mmd", "flow/mmd"},
+    "mcd": {"loss_alignment", "discrepancy", "reversal"},
+    "contrastive": {"loss_alignment", "loss_modal", "loss_domain", "anchors"},
+    "mm_sada": {"loss_alignment", "loss_correspondence", "correspondence_accuracy", "rgb/discriminator_accuracy"},
+    "adversarial": {"loss_alignment", "rgb/discriminator_accuracy"},
+}
+
+
+def train(command, kitchens: Path, method: str, out: str, *more: str) -> list[dict]:
+    batches = [f"train.stages.{stage}.target_batch={batch}" for stage, batch in TARGET[method].items()]
+    done = command("train", f"recipes/tiny/{method}.yaml", *STEPS, *batches, *more, "--data", kitchens, "--out", out)
+    assert done.status == 0, done.err
+    return [json.loads(line) for line in (command.folder / out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("method", TARGET)
+def test_a_method_trains_and_says_what_it_does(command, kitchens, method: str) -> None:
+    lines = train(command, kitchens, method, f"outputs/method_{method}")
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4, 5]
+    for line in lines:
+        adapts = line["stage"] - 1 in TARGET[method]
+        assert LOGGED.get(method, set()) <= line.keys() if line["stage"] == 2 else True
+        assert ("loss_alignment" in line) == adapts
+    last = torch.load(command.folder / f"outputs/method_{method}" / "last.pth", weights_only=True)
+    assert last["step"] == 5
+
+
+def test_both_classifiers_of_mcd_are_kept_and_predict(command, kitchens) -> None:
+    train(command, kitchens, "mcd", "outputs/mcd_three", "adaptation.updates=three", "adaptation.feature_updates=2")
+    path = command.folder / "outputs/mcd_three"
+    assert {"loss_update_1", "loss_update_2", "loss_update_3"} <= json.loads(
+        (path / "metrics.jsonl").read_text().splitlines()[-1]
+    ).keys()
+    saved = torch.load(path / "last.pth", weights_only=True)
+    changed = [name for name in saved["model"] if name.startswith("second.")]
+    assert len(changed) == 8
+    words = ("--protocol", "small.yaml", "--data", kitchens, "--device", "cpu")
+    scored = command("validate", path, *words, "--json", path / "scores.json")
+    assert scored.status == 0, scored.err
+    assert "24 of 24" in scored.out
+
+
+def test_adabn_ends_with_the_targets_statistics_and_the_source_only_weights(command, kitchens) -> None:
+    train(command, kitchens, "source_only", "outputs/adabn_control")
+    train(command, kitchens, "adabn", "outputs/adabn_strict")
+    control, adapted = (
+        torch.load(command.folder / "outputs" / name / "last.pth", weights_only=True)["model"]
+        for name in ("adabn_control", "adabn_strict")
+    )
+    for name, value in control.items():
+        same = torch.equal(value, adapted[name])
+        assert same != name.endswith(("running_mean", "running_var")), name
