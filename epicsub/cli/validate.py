@@ -76,7 +76,8 @@ def validate(
     models = []
     for target in resolved:
         predicted = predictions_of(target, segments, root, views, chosen)
-        evaluation, more = reference.evaluate(predicted), detail(predicted, reference, background)
+        evaluation = reference.evaluate(predicted)
+        more = detail(predicted, reference, background, choice_notes(target, rules))
         models.append(Model(target.name, predicted, evaluation, more, metrics_of(target)))
         show(target.name, evaluation, console, more)
     first, *others = models
@@ -136,9 +137,33 @@ def story_of(target: "Target", tta: str | None) -> dict[str, Any]:
             "seed": checkpoint.seed,
             "step": checkpoint.step,
             "commit": checkpoint.commit,
+            "chosen_by": checkpoint.recipe["train"]["select"],
             "views": tta or checkpoint.recipe["evaluation"]["views"],
         }
     return story
+
+
+def choice_notes(target: "Target", rules: "Protocol") -> tuple[str, ...]:
+    """Says of a checkpoint that was chosen by the labels that are scored here, and whether the protocol allows it."""
+    from epicsub.errors import ValidationError
+    from epicsub.training.checkpoint import load_checkpoint
+    from epicsub.validation import load_protocol
+
+    if target.kind != "checkpoint":
+        return ()
+    recipe = load_checkpoint(target.path).recipe
+    select, own = recipe["train"]["select"], Path(recipe["evaluation"]["protocol"])
+    if select == "last":
+        return ()
+    try:
+        if load_protocol(own).validation.list != rules.validation.list:
+            return ()
+    except ValidationError:
+        return (f"{target.name} was chosen by {select} under {own}, which is not here to say on which list",)
+    chosen = f"{target.name} was chosen by {select} on {rules.validation.list}, the list that is scored here"
+    if rules.may_select(rules.validation.list):
+        return (f"{chosen}, as protocol {rules.name} allows: report it on another list",)
+    return (f"{chosen}: its figures are too high, and protocol {rules.name} keeps these labels for reporting",)
 
 
 def metrics_of(target: "Target") -> list[dict[str, Any]]:

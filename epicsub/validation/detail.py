@@ -1,5 +1,6 @@
 """All figures of one set of predictions beyond the organisers' twelve."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,8 +74,10 @@ def cells(matrix: np.ndarray) -> list[list[int]]:
     return np.stack([rows, columns, matrix[rows, columns]], axis=1).tolist()
 
 
-def detail(predictions: Predictions, reference: Reference, background: Background) -> Detail:
-    """Everything about one set of predictions.
+def detail(
+    predictions: Predictions, reference: Reference, background: Background, remarks: Sequence[str] = ()
+) -> Detail:
+    """Everything about one set of predictions; `remarks` come first among the notes.
 
     Raises:
         ValidationError: predictions for segments outside the list.
@@ -102,7 +105,7 @@ def detail(predictions: Predictions, reference: Reference, background: Backgroun
             task: class_table(classes[task], hits[task, 1], hits[task, 5], None if task == "action" else chosen[task])
             for task in reference.tasks
         },
-        notes=(*background.notes, *notes),
+        notes=(*remarks, *background.notes, *notes),
     )
 
 

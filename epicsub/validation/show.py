@@ -12,6 +12,8 @@ from epicsub.validation.detail import Detail
 from epicsub.validation.protocol import TASKS
 from epicsub.validation.report import Evaluation
 
+MOST_GROUPS = 12
+"""rows of a table on the terminal"""
 GROUPS = {"unseen": "unseen kitchens", "tail": "tail classes"}
 
 
@@ -27,8 +29,10 @@ def show(name: str, evaluation: Evaluation, console: Console, detail: Detail | N
         console.print(f"In brackets: 95 % intervals, {detail.videos} videos resampled whole.", markup=False)
     console.print(beyond(detail))
     for group, parts in detail.groups.items():
-        if group != "kitchen":
+        if len(parts) <= MOST_GROUPS:
             console.print(group_table(group, parts))
+        else:
+            console.print(f"by {group}: {len(parts)} of them, in the files of --json and --report", highlight=False)
     for note in detail.notes:
         console.print(note, markup=False, highlight=False)
 

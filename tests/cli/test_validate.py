@@ -93,6 +93,28 @@ def test_records_lie_beside_the_protocol_with_their_story(command, kitchens, fil
     assert size < 5000
 
 
+def test_a_checkpoint_chosen_by_the_labels_that_are_scored_says_so(command, kitchens, files) -> None:
+    """small.yaml lets no choice read the validation labels; shifted.yaml does."""
+    text = (files / "small.yaml").read_text()
+    allowed = text.replace("selection:", "selection_lists: [EPIC_100_validation.csv]\nselection:")
+    (files / "shifted.yaml").write_text(allowed)
+    words = [
+        "train.stages.0.steps=2", "train.stages.1.steps=2", "train.stages.0.source_batch=5",
+        "train.stages.1.source_batch=5", "model.width=0.0625", "data.workers=0", "train.evaluate_every=2",
+        "train.select=all_verb_accuracy_at_1", "evaluation.protocol=small.yaml",
+    ]  # fmt: skip
+    words += ["--data", kitchens, "--out", "outputs/chosen"]
+    done = command("train", "recipes/tiny/source_only.yaml", *words)
+    assert done.status == 0, done.err
+    done = command("validate", "chosen", "--data", kitchens, "--protocol", "small.yaml", "--json", "chosen.json")
+    assert done.status == 0, done.err
+    said = "chosen was chosen by all_verb_accuracy_at_1 on EPIC_100_validation.csv, the list that is scored here"
+    assert f"{said}: its figures are too high, and protocol small keeps these labels for reporting" in done.out
+    assert json.loads((files / "chosen.json").read_text())["chosen"]["detail"]["notes"][0].startswith(said)
+    done = command("validate", "chosen", "--data", kitchens, "--protocol", "shifted.yaml")
+    assert f"{said}, as protocol small allows: report it on another list" in done.out
+
+
 def test_a_damaged_record_is_named(command, kitchens, files) -> None:
     words = ["--data", kitchens, "--protocol", "small.yaml", "--record"]
     (files / "runs").mkdir(exist_ok=True)

@@ -138,8 +138,17 @@ def test_the_tables_on_a_terminal(reference, background, make_predictions):
     assert f"({low} {high})" in lines[at + 1]
     assert any("12 videos resampled whole" in line for line in lines)
     assert any("class-mean accuracy" in line for line in lines)
-    for group in ("by frame rate", "by length", "by training frequency", "by action"):
+    for group in ("by kitchen", "by frame rate", "by length", "by training frequency", "by action"):
         assert any(line.strip().startswith(group) for line in lines)
+
+
+def test_many_kitchens_are_left_to_the_files(background, make_labels, make_predictions):
+    labels = make_labels(300)
+    labels["participant_id"] = [f"P{n % 13:02d}" for n in range(300)]
+    reference, made = Reference("small", labels, [], [], []), make_predictions(labels)
+    text = io.StringIO()
+    show("a", reference.evaluate(made), Console(file=text, width=150), detail(made, reference, background))
+    assert "by kitchen: 13 of them, in the files of --json and --report" in text.getvalue()
 
 
 def test_one_video_has_no_interval(make_labels, make_predictions, background):
