@@ -78,7 +78,7 @@ def test_records_lie_beside_the_protocol_with_their_story(command, kitchens, fil
     record = json.loads((files / "runs" / "short.small.json").read_text())
     assert record["coverage"] == {"segments": 24, "of": 24}
     story = record["from"]
-    assert (story["kind"], story["recipe"], story["seed"], story["step"]) == ("checkpoint", "tiny_mmir_i3d", 0, 12)
+    assert (story["kind"], story["recipe"], story["seed"], story["step"]) == ("checkpoint", "tiny_mmir_i3d", 1, 12)
     assert len(story["sha256"]) == 64
     table = (files / "runs" / "README.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith(("| short", "| good"))]
