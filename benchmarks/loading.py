@@ -25,6 +25,7 @@ from loading_video import make_video
 from machine import write_figures
 
 from epicsub.data.annotations import Segment
+from epicsub.data.clips import set_up_worker
 from epicsub.data.prepare import prepare
 from epicsub.data.prepare_plan import Settings, make_plan
 from epicsub.data.root import DataRoot
@@ -108,6 +109,8 @@ def measure(folder: Path, name: str, number: int, seconds: float, duration: floa
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    if name.startswith("epicsub"):
+        set_up_worker(number)  # as epicsub's loader does
     read = READERS[name](folder)
     starts = np.random.default_rng(number).uniform(0, duration - SECONDS - 1, 10_000)
     read(float(starts[-1]))

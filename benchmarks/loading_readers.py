@@ -24,8 +24,9 @@ from epicsub.data.transforms import center_crop, resize_short_side
 from epicsub.data.views import Views
 
 FRAMES, SECONDS, SHORT_SIDE, SIZE = 16, 2.0, 256, 224
-MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1, 1)
-STD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1, 1)
+# A row of pixels at a time, because three numbers at a time is five times as slow
+MEAN = torch.tensor([123.675, 116.28, 103.53]).repeat(SIZE)
+SCALE = 1 / torch.tensor([58.395, 57.12, 57.375]).repeat(SIZE)
 Clip = Callable[[float], object]
 VIDEO = "P01_01"
 
@@ -35,14 +36,15 @@ def times_from(start: float) -> np.ndarray:
     return start + (np.arange(FRAMES) + 0.5) * (SECONDS / FRAMES)
 
 
-def normalised(clip_CTSS: torch.Tensor) -> torch.Tensor:
-    """uint8 to what a network takes."""
-    return clip_CTSS.float().sub_(MEAN).div_(STD)
+def normalised(clip_TSSC: torch.Tensor) -> torch.Tensor:
+    """uint8 to what a network takes, (3, T, S, S)."""
+    rows_TSR = clip_TSSC.float().flatten(2)
+    return rows_TSR.sub_(MEAN).mul_(SCALE).unflatten(2, (SIZE, 3)).permute(3, 0, 1, 2)
 
 
 def finished(clip_THWC: torch.Tensor) -> torch.Tensor:
     """Decoded frames to a clip; the fastest resizing that we know of, for those that bring none."""
-    return normalised(center_crop(resize_short_side(clip_THWC, SHORT_SIDE), SIZE).permute(3, 0, 1, 2))
+    return normalised(center_crop(resize_short_side(clip_THWC, SHORT_SIDE), SIZE))
 
 
 def opencv_seek(root: Path) -> Clip:
@@ -57,7 +59,7 @@ def opencv_seek(root: Path) -> Clip:
             _, frame = capture.read()
             frame = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), (455, SHORT_SIDE))
             frames.append(frame[16 : 16 + SIZE, 115 : 115 + SIZE])
-        return normalised(torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2))
+        return normalised(torch.from_numpy(np.stack(frames)))
 
     return read
 
@@ -114,7 +116,7 @@ def epicsub_clips(root: Path, prepared: tuple[str, ...]) -> Clip:
             [segment], source, frames=FRAMES, sampling="dense", stride=SECONDS / FRAMES, short_side=SHORT_SIDE,
             size=SIZE, views=Views(),
         )  # fmt: skip
-        return normalised(clips[0][1]["rgb"][0])
+        return normalised(clips[0][1]["rgb"][0].permute(1, 2, 3, 0))
 
     return read
 

@@ -3,7 +3,9 @@
 Shape legend: B batch, V views, C channels (rgb 3, flow 2), T frames, S side of the square crop; all clips uint8.
 """
 
+import ctypes
 import os
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ from epicsub.data.views import Views
 from epicsub.errors import DataError
 
 MOST_WORKERS = 16
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class TrainClips(Dataset[dict[str, Any]]):
@@ -203,7 +206,7 @@ def make_loader(
         collate_fn=_CollateTold(collate or collate_views),
         num_workers=count,
         persistent_workers=count > 0,
-        worker_init_fn=_one_thread if count else None,
+        worker_init_fn=set_up_worker if count else None,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -278,5 +281,14 @@ def _stop_workers(batches: Any, process: int) -> None:
         batches._shutdown_workers()
 
 
-def _one_thread(worker: int) -> None:
+def set_up_worker(worker: int) -> None:
+    """One thread, because the workers are the parallelism; and memory that is kept from clip to clip.
+
+    glibc gives blocks over 128 kB back to the system at once, and the system clears them for the next clip: a fifth of
+    a worker's time on clips of the prepared store (measured: 82 clips a second, 104 with this).
+    """
     torch.set_num_threads(1)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # other C libraries have none
+        mallopt(MMAP_THRESHOLD, 32 << 20)  # the most it takes
+        mallopt(TRIM_THRESHOLD, 256 << 20)

@@ -1,4 +1,4 @@
-"""Reading a video through torchcodec, the fastest where the system has FFmpeg's libraries.
+"""Reading a video through torchcodec, where the system has FFmpeg's libraries.
 
 torchcodec's exact mode reads the whole file on opening to learn every timestamp. Its approximate mode opens at once and
 finds frames by the mean frame rate. We open approximately and look at the timestamps that come back: if one of them is

@@ -18,7 +18,7 @@ import torch
 
 from epicsub.errors import DataError
 
-DECODERS = ("torchcodec", "pyav", "decord")  # the fastest first
+DECODERS = ("pyav", "torchcodec", "decord")  # the fastest first: see benchmarks/loading.py
 HALF_MILLISECOND = 0.0005
 
 
@@ -48,7 +48,7 @@ def open_reader(path: Path, decoder: str = "auto", gray: bool = False) -> FrameR
 
     Args:
         path: the file.
-        decoder: one of `DECODERS`, or "auto" for the fastest that this machine has.
+        decoder: one of `DECODERS`, or "auto" for the fastest.
         gray: give the luma plane as stored, (T, H, W), without range conversion. Always through PyAV: the others
             have no way to the stored plane.
 
@@ -72,13 +72,13 @@ def open_reader(path: Path, decoder: str = "auto", gray: bool = False) -> FrameR
 
 
 def choose_decoder(name: str) -> str:
-    """The decoder that `name` stands for on this machine: itself, or for "auto" the fastest that loads.
+    """The decoder that `name` stands for: itself, or for "auto" the fastest.
 
     Raises:
         DataError: there is no such decoder, or it does not load here; the message says why and what else there is.
     """
     if name == "auto":
-        return next(decoder for decoder in DECODERS if why_not(decoder) is None)  # PyAV is always there
+        return DECODERS[0]  # always there, so that all machines see the same pixels
     if name not in DECODERS:
         raise DataError(f"decoder {name!r}: unknown; there are auto, {', '.join(DECODERS)}")
     if reason := why_not(name):
