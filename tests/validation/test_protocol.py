@@ -41,11 +41,11 @@ def test_the_counts_of_the_challenge(repository):
 def test_unknown_keys_are_refused_with_the_nearest(tmp_path, content):
     content["tail_verb"] = content.pop("tail_verbs")
     content["test"]["cuont"] = content["test"].pop("count")
-    content["selektion"] = content.pop("selection")
+    content["selection1"] = content.pop("selection")
     content["zzz"] = 1
     assert sorted(problems(tmp_path, content)) == [
         "selection: missing",
-        "selektion: unknown key, did you mean selection?",
+        "selection1: unknown key, did you mean selection?",
         "tail_verb: unknown key, did you mean tail_verbs?",
         "test.count: missing",
         "test.cuont: unknown key, did you mean test.count?",
