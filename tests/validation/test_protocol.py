@@ -44,8 +44,8 @@ def test_unknown_keys_are_refused_with_the_nearest(tmp_path, content):
     content["selection1"] = content.pop("selection")
     content["zzz"] = 1
     assert sorted(problems(tmp_path, content)) == [
-        "selection: missing",
         "selection1: unknown key, did you mean selection?",
+        "selection: missing",
         "tail_verb: unknown key, did you mean tail_verbs?",
         "test.count: missing",
         "test.cuont: unknown key, did you mean test.count?",
