@@ -30,6 +30,7 @@ def train(
 
     from epicsub.data.lengths import lengths_note
     from epicsub.files import write_text
+    from epicsub.inference.story import upper_bound_note
     from epicsub.training.build import clip_seconds, skipped_ids, store_of
     from epicsub.training.lock import run_lock
     from epicsub.training.loop import fit, total_steps
@@ -42,6 +43,8 @@ def train(
     every = [*domains.source, *(segment for part in domains.target for segment in part)]
     say(lengths_note(root, every, clip_seconds(loaded.recipe)))
     say(store_of(loaded.recipe, root, every).note)
+    if loaded.recipe.adaptation.method == "supervised":
+        say(upper_bound_note(loaded.recipe.data.source))
     if loaded.recipe.data.skip:
         say(f"{len(skipped_ids(loaded.recipe))} segments are named in {loaded.recipe.data.skip} and left out")
     with run_lock(folder):
@@ -61,7 +64,7 @@ def say(text: str) -> None:
 def evaluator(loaded: "LoadedRecipe", root: "DataRoot") -> "Evaluate | None":
     """Periodic validation: the same code as `epicsub validate`."""
     recipe = loaded.recipe
-    if recipe.train.evaluate_every is None:
+    if recipe.train.evaluate_every is None and recipe.train.mean_of_last is None:
         return None
 
     from torch import nn

@@ -46,7 +46,9 @@ def validate(
     from epicsub.cli.options import data_root, device_of
     from epicsub.data.annotations import read_segments, read_skip_list
     from epicsub.data.views import parse_views
+    from epicsub.inference.story import notes_of
     from epicsub.inference.targets import predictions_of, resolve_targets
+    from epicsub.training.checkpoint import load_checkpoint
     from epicsub.validation import (
         Model,
         compare,
@@ -73,20 +75,26 @@ def validate(
     reference = read_reference(rules, root.path / "annotations", count)
     background = read_background(rules, root.path / "annotations")
     console = Console(width=None if sys.stdout.isatty() else max(LOG_WIDTH, Console().width))
-    models = []
+    models, means = [], {}
     for target in resolved:
         predicted = predictions_of(target, segments, root, views, chosen)
         evaluation = reference.evaluate(predicted)
         more = detail(predicted, reference, background, choice_notes(target, rules))
         models.append(Model(target.name, predicted, evaluation, more, metrics_of(target)))
         show(target.name, evaluation, console, more)
+        if target.kind == "checkpoint":
+            checkpoint = load_checkpoint(target.path)
+            if checkpoint.mean_of_last:
+                means[target.name] = checkpoint.mean_of_last
+            for note in notes_of(checkpoint):
+                typer.echo(f"{target.name}: {note}")
     first, *others = models
     differences = {other.name: compare(first.predictions, other.predictions, reference) for other in others}
     for name, (common, found) in differences.items():
         console.print(comparison(first.name, name, common, found))
     if json_file:
         details = {model.name: model.detail.as_json() for model in models}
-        write_json({model.name: model.evaluation for model in models}, json_file, details)
+        write_json({model.name: model.evaluation for model in models}, json_file, details, means)
         typer.echo(f"wrote {json_file}")
     if report:
         typer.echo(f"wrote {write_report(report, models, differences, rules, reference, background, segments, root)}")

@@ -28,10 +28,10 @@ class I3DStream(nn.Module):
         self.verb_head = nn.Linear(self.trunk.num_features, num_verbs)
         self.noun_head = nn.Linear(self.trunk.num_features, num_nouns)
 
-    def forward(self, clip_BCTHW: Tensor) -> TwoHeadOutput:
+    def forward(self, clip_BCTHW: Tensor) -> Tensor:
+        """Pooled features (B, D), before dropout."""
         clip_BCTHW = self.normalise(clip_BCTHW).contiguous(memory_format=torch.channels_last_3d)
-        features_BD = self.trunk.features(clip_BCTHW)
-        return TwoHeadOutput(*self.classify(features_BD), {"pooled": features_BD})
+        return self.trunk.features(clip_BCTHW)
 
     def classify(self, features_BD: Tensor) -> tuple[Tensor, Tensor]:
         """Verb and noun logits of pooled features, through one dropout."""
@@ -93,9 +93,5 @@ class TwoStreamI3D(nn.Module):
         missing = [name for name in self.modalities if name not in clips]
         if missing:
             raise ModelError(f"the model reads {', '.join(self.modalities)}; the batch lacks {', '.join(missing)}")
-        outputs = {name: self.stream(name)(clips[name]) for name in self.modalities}
-        return TwoHeadOutput(
-            verb_logits_BV=torch.stack([output.verb_logits_BV for output in outputs.values()]).sum(dim=0),
-            noun_logits_BN=torch.stack([output.noun_logits_BN for output in outputs.values()]).sum(dim=0),
-            features={name: output.features["pooled"] for name, output in outputs.items()},
-        )
+        features = {name: self.stream(name)(clips[name]) for name in self.modalities}
+        return TwoHeadOutput(*self.classify(features), features)

@@ -5,12 +5,28 @@ from collections.abc import Iterator
 from epicsub.recipe.settings import Settings
 from epicsub.recipe.yaml_tree import Problem, shown
 
+MEAN_EVERY = 50
+"""Default of train.mean_every."""
+
 
 def _selection(settings: Settings) -> Iterator[Problem]:
     select, every = settings["train.select"], settings["train.evaluate_every"]
     if select != "last" and every is None:
         text = f"is {shown(select)}, which needs train.evaluate_every: write its steps, or select last"
         yield Problem("train.select", text)
+
+
+def _mean_of_last(settings: Settings) -> Iterator[Problem]:
+    count, every = settings["train.mean_of_last"], settings["train.mean_every"]
+    if count is None:
+        if every != MEAN_EVERY:
+            yield Problem("train.mean_every", f"is {every}, but train.mean_of_last is null: leave it out")
+        return
+    total = sum(settings[f"train.stages.{stage}.steps"] for stage in settings.stages())
+    first = total - (count - 1) * every
+    if first < 1:
+        text = f"is {count}, evaluations every {every} steps would begin {1 - first} steps before the run's {total} do"
+        yield Problem("train.mean_of_last", f"{text}: write fewer, or a smaller train.mean_every")
 
 
 def _precision(settings: Settings) -> Iterator[Problem]:
@@ -27,6 +43,7 @@ def _stage_warmup(settings: Settings, stage: str) -> Iterator[Problem]:
 
 TRAIN_RELATIONS = (
     _selection,
+    _mean_of_last,
     _precision,
 )
 TRAIN_STAGE_RELATIONS = (_stage_warmup,)

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from epicsub.recipe.base import FILLED_LIST, Count, NotNegative, Positive, Section, ShareBelowOne, WholeNumber
 
 Selection = Literal[
@@ -74,5 +76,9 @@ class Train(Section):
     """Steps between two checkpoints."""
     evaluate_every: Count | None
     """Steps between two evaluations on the protocol's validation list; null never evaluates."""
+    mean_of_last: Annotated[int, Field(ge=2)] | None = None
+    """Evaluations at the run's end whose mean is reported too, 9 [P][S]; null reports the last alone."""
+    mean_every: Count = 50
+    """Steps between two of these evaluations [S]; the last one is the run's last step."""
     select: Selection
     """Which checkpoint becomes best.pth: last, or the one with the highest of this score."""

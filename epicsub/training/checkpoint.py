@@ -33,6 +33,8 @@ class Checkpoint:
     """Scores of the last evaluation before this step, in percent; empty where there was none."""
     model: dict[str, torch.Tensor]
     """State dict of the model."""
+    mean_of_last: dict[str, Any] = field(default_factory=dict)
+    """Mean scores of the run's last evaluations, their steps and protocol; empty where the recipe asks for none."""
     training: dict[str, Any] = field(default_factory=dict)
     """State of optimisers and adaptation, for resuming."""
     seed: int = 0

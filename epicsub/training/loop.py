@@ -25,6 +25,7 @@ from epicsub.training.build import (
     training_loader,
 )
 from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
+from epicsub.training.final_mean import FinalMean
 from epicsub.training.hooks import after_training, later_updates
 from epicsub.training.logs import RunLog
 from epicsub.training.step import State, train_step
@@ -74,11 +75,15 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
             after_training(fabric, recipe, domains.root, domains.target, state)
         if log and (state.step % train.log_every == 0 or state.step == total):
             log.write("train", state.step, {name: float(value) for name, value in figures.items()}, stage=step[0] + 1)
-        evaluated = evaluate is not None and due(train.evaluate_every, state.step, total)
+        regular, final = due(train.evaluate_every, state.step, total), state.last.due(state.step, total)
+        evaluated = evaluate is not None and (regular or final)
         if evaluated and evaluate is not None:
             state.scores = evaluate(state.model)
+            state.last.add(state.step, total, state.scores)
             if log:
                 log.write("validation", state.step, state.scores)
+                if state.last.mean():
+                    log.write("validation_mean", state.step, state.last.mean(), steps=sorted(state.last.seen))
         if log and (evaluated or due(train.checkpoint_every, state.step, total)):
             keep(recipe, domains, state, folder, evaluated)
         fabric.barrier()
@@ -96,13 +101,21 @@ def set_up(recipe: Recipe, fabric: Fabric, resumed: Checkpoint | None) -> State:
     aligned = list(adaptation.alignment_parameters()) if adaptation else []
     optimizer = optimizer_of(recipe, [*model.parameters(), *aligned])
     agent_optimizer = agent_optimizer_of(recipe, list(adaptation.agent_parameters()) if adaptation else [])
-    state = State(model=model, adaptation=adaptation, optimizer=optimizer, agent_optimizer=agent_optimizer, scores={})
+    state = State(
+        model=model,
+        adaptation=adaptation,
+        optimizer=optimizer,
+        agent_optimizer=agent_optimizer,
+        scores={},
+        last=FinalMean(count=recipe.train.mean_of_last, every=recipe.train.mean_every),
+    )
     if resumed:
         model.load_state_dict(resumed.model)
         if adaptation:
             adaptation.load_state_dict(resumed.training["adaptation"])
             adaptation.to(fabric.device)
         state.step, state.scores, state.best = resumed.step, resumed.scores, resumed.training["best"]
+        state.last.seen = resumed.training.get("last_scores", {})
     state.model, state.optimizer = fabric.setup(model, optimizer)
     if adaptation:
         adaptation.to(fabric.device)
@@ -133,7 +146,7 @@ def keep(recipe: Recipe, domains: Domains, state: State, folder: Path, evaluated
     improved = evaluated and recipe.train.select != "last" and state.scores[recipe.train.select] > state.best
     if improved:
         state.best = state.scores[recipe.train.select]
-    training = {"optimizer": state.optimizer.state_dict(), "best": state.best}
+    training = {"optimizer": state.optimizer.state_dict(), "best": state.best, "last_scores": state.last.seen}
     if state.adaptation is not None:
         training["adaptation"] = state.adaptation.state_dict()
     if state.agent_optimizer is not None:
@@ -145,6 +158,7 @@ def keep(recipe: Recipe, domains: Domains, state: State, folder: Path, evaluated
         steps=total_steps(recipe),
         lists=domains.lists,
         scores=state.scores,
+        mean_of_last=state.last.told(recipe.evaluation.protocol),
         model=state.model.state_dict(),
         training=training,
         commit=source_commit(),

@@ -16,6 +16,7 @@ from epicsub.errors import TrainingError
 from epicsub.models import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.build import seed_everything_for
+from epicsub.training.final_mean import FinalMean
 from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 
@@ -30,6 +31,7 @@ class State:
     step: int = 0
     scores: dict[str, float]
     best: float = -math.inf
+    last: FinalMean
 
 
 def train_step(

@@ -127,11 +127,15 @@ def evaluate(predictions: Predictions, protocol: Protocol, annotations: Path, co
 
 
 def write_json(
-    evaluations: Mapping[str, Evaluation], path: Path, details: Mapping[str, Mapping[str, Any]] | None = None
+    evaluations: Mapping[str, Evaluation],
+    path: Path,
+    details: Mapping[str, Mapping[str, Any]] | None = None,
+    means: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write `{target: {"protocol": ..., "coverage": ..., "scores": ...}}`, whole or not at all.
 
-    `details` adds `"detail"` to the targets that it names.
+    `details` adds `"detail"` to the targets that it names, `means` adds `"mean_of_last"`: mean scores of a run's last
+    evaluations, with their steps and protocol.
 
     Raises:
         ValidationError: the place cannot be written.
@@ -139,6 +143,8 @@ def write_json(
     content = {name: evaluation.as_json() for name, evaluation in evaluations.items()}
     for name, more in (details or {}).items():
         content[name]["detail"] = more
+    for name, mean in (means or {}).items():
+        content[name]["mean_of_last"] = mean
     try:
         write_text(Path(path), json.dumps(content, indent=2) + "\n")
     except OSError as error:

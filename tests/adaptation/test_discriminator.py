@@ -48,6 +48,23 @@ def test_loss_equals_the_sum_over_instances() -> None:
     assert domain_loss(First(), source, target, 0.3).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_loss_in_double_precision_equals_loops_and_passes_gradcheck() -> None:
+    """With a reversal of -1 the gradient is the loss's own."""
+    torch.manual_seed(0)
+    model = DomainDiscriminator(3, 4).double()
+    source, target = (torch.randn(n, 3, dtype=torch.float64, requires_grad=True) for n in (5, 4))
+    assert domain_loss(model, source, target, 0.3).item() == pytest.approx(
+        slow_loss(model(source), model(target)), abs=1e-6
+    )
+    assert torch.autograd.gradcheck(lambda s, t: domain_loss(model, s, t, -1.0), (source, target))
+
+
+def test_a_slope_of_zero_is_a_relu() -> None:
+    torch.manual_seed(0)
+    model, x = DomainDiscriminator(3, 4, slope=0.0), torch.randn(5, 3)
+    torch.testing.assert_close(model(x), model.out(torch.relu(model.hidden(x))).squeeze(1))
+
+
 def test_features_are_pushed_together_and_the_discriminator_apart() -> None:
     torch.manual_seed(0)
     model = DomainDiscriminator(3, 8)

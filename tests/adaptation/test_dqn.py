@@ -227,6 +227,22 @@ def test_loss_is_the_mean_squared_td_error() -> None:
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_gradient_of_the_loss_equals_finite_differences() -> None:
+    agent = small_agent(9).double()
+    with torch.no_grad():
+        for parameter in agent.target.parameters():
+            parameter.mul_(-2.0)
+    agent.loss(8, 0.9, True, generator(4)).backward()
+    for parameter in agent.online.parameters():
+        for index in range(0, parameter.numel(), 5):
+            flat, values = parameter.data.view(-1), []
+            for shift in (1e-6, -2e-6):
+                flat[index] += shift
+                values.append(agent.loss(8, 0.9, True, generator(4)).item())
+            flat[index] += 1e-6
+            assert parameter.grad.view(-1)[index].item() == pytest.approx((values[0] - values[1]) / 2e-6, abs=1e-6)
+
+
 def test_no_loss_until_the_pool_holds_more_than_a_batch() -> None:
     assert small_agent(8).loss(8, 0.9, True, generator()) is None
     assert small_agent(9).loss(8, 0.9, True, generator()) is not None

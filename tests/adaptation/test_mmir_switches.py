@@ -39,6 +39,15 @@ def test_one_modality_and_three() -> None:
         assert set(losses.removed) == {f"{m}_{domain}" for m in dims for domain in ("source", "target")}
 
 
+@pytest.mark.parametrize("on", [EVERY, ["rgb_source", "rgb_target"], ["flow_target"]])
+def test_refined_instances_in_the_class_loss_are_an_option(on: list[str]) -> None:
+    assert step(method(agents=on), 0, B=20).classified_B is None
+    losses = step(method(agents=on, class_instances="kept"), 0, B=20)
+    taken = {p for name, positions in losses.removed.items() if "source" in name for p in positions.tolist()}
+    assert losses.classified_B.tolist() == [position not in taken for position in range(20)]
+    assert losses.classified_B.dtype == torch.bool
+
+
 def test_kept_sets_differ_between_modalities() -> None:
     losses = step(method(), 0, B=40)
     assert losses.removed["rgb_source"].tolist() != losses.removed["flow_source"].tolist()
