@@ -25,7 +25,7 @@ from loading_video import make_video
 from machine import write_figures
 
 from epicsub.data.annotations import Segment
-from epicsub.data.clips import set_up_worker
+from epicsub.data.loader import set_up_worker
 from epicsub.data.prepare import prepare
 from epicsub.data.prepare_plan import Settings, make_plan
 from epicsub.data.root import DataRoot

@@ -8,12 +8,14 @@ import typer
 from epicsub.cli import lists
 from epicsub.cli.data_check import check
 from epicsub.cli.data_prepare import prepare
+from epicsub.cli.data_status import status
 from epicsub.cli.options import DataOption, data_root
 
 app = typer.Typer(help="What lies on the disk: small kitchens, optical flow, the prepared store.", no_args_is_help=True)
 app.command("lists")(lists.lists)
 app.command("check")(check)
 app.command("prepare")(prepare)
+app.command("status")(status)
 
 
 @app.command()

@@ -3,28 +3,22 @@
 Shape legend: B batch, V views, C channels (rgb 3, flow 2), T frames, S side of the square crop; all clips uint8.
 """
 
-import ctypes
-import os
-import sys
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from epicsub.data.annotations import Segment
 from epicsub.data.batches import Draw
 from epicsub.data.domains import SOURCE, check_domains
+from epicsub.data.loader import LOOK_EVERY, ClipLoader, CollateTold, Told, set_up_worker, workers_of_machine
 from epicsub.data.sampling import clip_times
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform, view_crops
 from epicsub.data.views import Views
 from epicsub.errors import DataError
-
-MOST_WORKERS = 16
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class TrainClips(Dataset[dict[str, Any]]):
@@ -67,8 +61,7 @@ class TrainClips(Dataset[dict[str, Any]]):
         Raises:
             DataError: the clip cannot be read.
         """
-        segments = self.source if draw.domain == SOURCE else self.target[draw.list_index]
-        segment = segments[draw.segment_index]
+        segment = self._segment(draw)
         generator = np.random.default_rng(draw.seed)
         times: dict[str, np.ndarray] = {}
         for modality in self.clip_source.modalities:
@@ -80,6 +73,14 @@ class TrainClips(Dataset[dict[str, Any]]):
         if draw.domain == SOURCE:
             item |= {"verb": segment.verb_class, "noun": segment.noun_class}
         return item
+
+    def name_of(self, draw: Draw) -> str:
+        """Narration id of a draw."""
+        return self._segment(draw).narration_id
+
+    def _segment(self, draw: Draw) -> Segment:
+        segments = self.source if draw.domain == SOURCE else self.target[draw.list_index]
+        return segments[draw.segment_index]
 
     def _times(self, segment: Segment, generator: np.random.Generator) -> np.ndarray:
         place = generator.random() if self.sampling == "dense" else generator.random(self.frames)
@@ -131,6 +132,10 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
 
     def __len__(self) -> int:
         return len(self.segments)
+
+    def name_of(self, index: int) -> str:
+        """Narration id of an item."""
+        return self.segments[index].narration_id
 
     def __getitem__(self, index: int) -> tuple[str, dict[str, torch.Tensor]]:
         """The views of one segment; all their frames are decoded in one pass.
@@ -194,78 +199,23 @@ def make_loader(
         collate: `collate_views` unless given.
         workers: processes; None takes one for each core that this process may use (up to 16), and none on one core.
 
-    Iterating raises `DataError` with all problems of a batch, as their messages were, also from a worker.
+    Iterating raises `DataError` with all problems of a batch, as their messages were, also from a worker, and where a
+    worker has been at one item for too long (see `loader.STUCK_AFTER`).
     """
     if (batch_sampler is None) == (batch_size is None):
         raise ValueError("either batch_sampler or batch_size")
     count = workers_of_machine() if workers is None else workers
     return ClipLoader(
-        _Told(dataset),
+        Told(dataset, count),
         batch_sampler=batch_sampler,
         batch_size=batch_size or 1,  # torch wants 1 beside a batch sampler
-        collate_fn=_CollateTold(collate or collate_views),
+        collate_fn=CollateTold(collate or collate_views),
         num_workers=count,
         persistent_workers=count > 0,
         worker_init_fn=set_up_worker if count else None,
         pin_memory=torch.cuda.is_available(),
+        timeout=LOOK_EVERY if count else 0,
     )
-
-
-def workers_of_machine() -> int:
-    """One worker for each core this process may use, up to 16; none where there is one core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if cores == 1 else min(cores, MOST_WORKERS)
-
-
-class ClipLoader(DataLoader):
-    """A DataLoader that raises a worker's DataError as itself.
-
-    torch would raise it with the worker's traceback as its message, and only the first of a batch. It would also wait
-    five seconds for each worker when an exception keeps the loader until the garbage collector takes it, because the
-    collector closes the queues before the loader can say goodbye. A finalizer, which keeps them, says it in time.
-    """
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is what a loop needs
-        batches = super().__iter__()
-        if self.num_workers and not hasattr(self, "_goodbye"):  # workers persist: there is one iterator
-            self._goodbye = weakref.finalize(self, _stop_workers, batches, os.getpid())
-        for batch in batches:
-            if isinstance(batch, _Problem):
-                raise DataError(batch.message)
-            yield batch
-
-
-class _Problem(NamedTuple):
-    """What a worker hands over instead of an item it could not read."""
-
-    message: str
-
-
-class _Told(Dataset[Any]):
-    """A dataset whose DataErrors are handed over as `_Problem`."""
-
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, index: Any) -> Any:
-        try:
-            return self.dataset[index]
-        except DataError as error:
-            return _Problem(str(error))
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]  # asked only of datasets that have one
-
-
-class _CollateTold:
-    """Collates whole batches; of others, the problems, each once."""
-
-    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
-        self.collate = collate
-
-    def __call__(self, items: Sequence[Any]) -> Any:
-        problems = dict.fromkeys(item.message for item in items if isinstance(item, _Problem))
-        return _Problem("\n".join(problems)) if problems else self.collate(items)
 
 
 def _stack_clips(clips: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -274,21 +224,3 @@ def _stack_clips(clips: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Te
         modality: torch.stack([clip[modality].movedim(-4, -1) for clip in clips]).movedim(-1, -4)
         for modality in clips[0]
     }
-
-
-def _stop_workers(batches: Any, process: int) -> None:
-    if os.getpid() == process:  # not in a forked worker, which has a copy of this finalizer
-        batches._shutdown_workers()
-
-
-def set_up_worker(worker: int) -> None:
-    """One thread, because the workers are the parallelism; and memory that is kept from clip to clip.
-
-    glibc gives blocks over 128 kB back to the system at once, and the system clears them for the next clip: a fifth of
-    a worker's time on clips of the prepared store (measured: 82 clips a second, 104 with this).
-    """
-    torch.set_num_threads(1)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # other C libraries have none
-        mallopt(MMAP_THRESHOLD, 32 << 20)  # the most it takes
-        mallopt(TRIM_THRESHOLD, 256 << 20)

@@ -36,23 +36,23 @@ def choose_store(root: DataRoot, segments: Iterable[Segment], modalities: Sequen
     segments = list(segments)
     chosen, told, problems = set(), [], []
     for modality in modalities:
-        lacks, settings = ([], "") if store == "original" else _lacks(root, segments, modality)
-        if store != "original" and not lacks:
+        lacking, settings = ([], "") if store == "original" else lacks(root, segments, modality)
+        if store != "original" and not lacking:
             chosen.add(modality)
             told.append(f"{modality} is read from prepared/ ({settings})")
             continue
         some = (root.path / "prepared" / modality).is_dir() and store == "auto"
         told.append(
-            f"{modality} is read from the originals" + (f" (prepared/ lacks {len(lacks)} videos)" if some else "")
+            f"{modality} is read from the originals" + (f" (prepared/ lacks {len(lacking)} videos)" if some else "")
         )
-        problems += lacks[:SHOWN] + [f"... and {len(lacks) - SHOWN} more of {modality}"] * (len(lacks) > SHOWN)
+        problems += lacking[:SHOWN] + [f"... and {len(lacking) - SHOWN} more of {modality}"] * (len(lacking) > SHOWN)
     if store == "prepared" and problems:
         told_all = "\n".join(problems)
         raise DataError(f"the prepared store is not complete; `epicsub data prepare` completes it:\n{told_all}")
     return Choice(frozenset(chosen), "; ".join(told))
 
 
-def _lacks(root: DataRoot, segments: Sequence[Segment], modality: str) -> tuple[list[str], str]:
+def lacks(root: DataRoot, segments: Sequence[Segment], modality: str) -> tuple[list[str], str]:
     """A line for each video whose entry lacks segments, and the settings that all entries share."""
     by_video: dict[str, list[Segment]] = {}
     for segment in segments:
@@ -64,8 +64,6 @@ def _lacks(root: DataRoot, segments: Sequence[Segment], modality: str) -> tuple[
         index = read_index(path)
         if index is None:
             lines.append(f"{video_id}: no prepared {modality} ({path})")
-            if not lines[SHOWN:] and not path.parent.parent.is_dir():
-                return [f"{name}: no prepared {modality}" for name in by_video], ""
             continue
         side = f"short side {index.note['short_side']}, " if modality == "rgb" else ""
         settings.setdefault(f"{side}crf {index.note['crf']}", video_id)

@@ -2,16 +2,17 @@
 
 import gc
 import multiprocessing
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from epicsub.data import clips as clips_module
 from epicsub.data.annotations import Segment
 from epicsub.data.batches import Draw, StepSampler
-from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader, workers_of_machine
+from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
+from epicsub.data.loader import workers_of_machine
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import dense_times, view_positions
 from epicsub.data.sources import ClipSource
@@ -206,8 +207,8 @@ def test_stride_factors_are_views_at_the_multiplied_stride(root):
 
     def views_of(text, stride, places=None):
         clips = ViewClips(
-            labelled, ClipSource(root, ("rgb",), "pyav"), frames=4, sampling="dense" if stride else "uniform", stride=stride, short_side=64,
-            size=48, views=parse_views(text), places=places,
+            labelled, ClipSource(root, ("rgb",), "pyav"), frames=4, sampling="dense" if stride else "uniform",
+            stride=stride, short_side=64, size=48, views=parse_views(text), places=places,
         )  # fmt: skip
         return clips[2][1]["rgb"]
 
@@ -254,10 +255,10 @@ def test_our_own_mistakes_are_not_dressed_up(root, workers):
 
 def test_workers_of_this_machine(monkeypatch):
     for cores, workers in ((1, 0), (2, 2), (6, 6), (64, 16)):
-        monkeypatch.setattr(clips_module.os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False)
         assert workers_of_machine() == workers
-    monkeypatch.delattr(clips_module.os, "sched_getaffinity")
-    monkeypatch.setattr(clips_module.os, "cpu_count", lambda: 4)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
     assert workers_of_machine() == 4
 
 

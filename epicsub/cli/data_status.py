@@ -1,0 +1,66 @@
+"""epicsub data status: what there is, on one screen."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from epicsub.cli.options import DataOption, data_root
+
+if TYPE_CHECKING:
+    from epicsub.data.root import DataRoot
+    from epicsub.recipe import Recipe
+
+
+def status(
+    recipe: Annotated[Path | None, typer.Argument(help="Say what is missing for this recipe.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Annotations, videos, flow, prepared store, features: how complete, how large, what a recipe lacks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from epicsub.data.status import status_of
+    from epicsub.recipe import load_recipe
+
+    loaded = load_recipe(recipe, []) if recipe else None
+    root = data_root(data, loaded.recipe.data.root if loaded else None)
+    found = status_of(root)
+    lists = ", ".join(f"{name} {count}" for name, count in found.lists.items())
+    typer.echo(f"{root.path}: {found.segments} segments of {found.videos} videos ({lists or 'no lists of segments'})")
+    table = Table("there is", "videos", "segments", "GB")
+    for form in found.forms:
+        size = "single files" if form.size is None else f"{form.size / 1e9:.2f}"
+        counts = (
+            ("", "")
+            if form.name == "features"
+            else (share(form.videos, found.videos), share(form.segments, found.segments))
+        )
+        table.add_row(form.name, *counts, size)
+    Console().print(table)
+    if loaded:
+        typer.echo(f"for {recipe}:")
+        for line in for_recipe(loaded.recipe, root):
+            typer.echo(f"  {line}")
+
+
+def share(part: int, whole: int) -> str:
+    """Like 12 of 700 (1.7 %)."""
+    return f"{part} of {whole} ({100 * part / max(1, whole):.1f} %)"
+
+
+def for_recipe(recipe: "Recipe", root: "DataRoot") -> list[str]:
+    """What a run of the recipe would find."""
+    from epicsub.data.status import needs_of
+    from epicsub.errors import DataError
+    from epicsub.training.build import skipped_ids, source_segments, store_of, target_segments
+
+    try:
+        segments = [*source_segments(recipe, root), *(s for part in target_segments(recipe, root) for s in part)]
+        lines = [f"{len(segments)} segments in {', '.join((*recipe.data.source, *recipe.data.target))}"]
+        if recipe.data.skip:
+            lines.append(f"{len(skipped_ids(recipe))} segments are named in {recipe.data.skip} and left out")
+        lines += needs_of(root, segments, recipe.data.modalities)
+        return [*lines, store_of(recipe, root, segments).note]
+    except DataError as error:
+        return str(error).splitlines()

@@ -1,0 +1,139 @@
+"""torch's DataLoader with messages for a user, workers that do not crowd each other, and a watchdog over them."""
+
+import ctypes
+import os
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.sharedctypes import RawArray
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from epicsub.data.parallel import cores
+from epicsub.errors import DataError
+
+MOST_WORKERS = 16
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+LOOK_EVERY = 30  # seconds without a batch until the workers are looked at
+STUCK_AFTER = 300.0  # seconds at one item: even a view of a three-minute segment at 1080p takes a tenth of that
+LONGEST_NAME = 128
+
+
+def workers_of_machine() -> int:
+    """One worker for each core this process may use, up to 16; none where there is one core."""
+    return 0 if cores() == 1 else min(cores(), MOST_WORKERS)
+
+
+class ClipLoader(DataLoader):
+    """A DataLoader that raises a worker's DataError as itself.
+
+    torch would raise it with the worker's traceback as its message, and only the first of a batch. It would also wait
+    five seconds for each worker when an exception keeps the loader until the garbage collector takes it, because the
+    collector closes the queues before the loader can say goodbye. A finalizer, which keeps them, says it in time.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is what a loop needs
+        batches = super().__iter__()
+        if self.num_workers and not hasattr(self, "_goodbye"):  # workers persist: there is one iterator
+            self._goodbye = weakref.finalize(self, _stop_workers, batches, os.getpid())
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "timed out" not in str(error):
+                    raise
+                self._refuse_stuck(batches)
+                continue
+            if isinstance(batch, _Problem):
+                raise DataError(batch.message)
+            yield batch
+
+    def _refuse_stuck(self, batches: Any) -> None:
+        """End the workers and say where they were, if one of them has been there for too long.
+
+        A decoder that loops in C never comes back and may hold Python's lock: only another process can end it.
+        """
+        stuck = self.dataset.stuck()  # type: ignore[attr-defined]  # a Told
+        if stuck:
+            _stop_workers(batches, os.getpid())
+            told = "\n".join(f"{name}: a worker has been reading it for {seconds:.0f} s" for name, seconds in stuck)
+            raise DataError(
+                f"{told}\nthe decoder is stuck, its process has been ended: look at the video with `epicsub data check "
+                "--deep`, fetch it again, or leave the segment out with data.skip"
+            )
+
+
+class _Problem(NamedTuple):
+    """What a worker hands over instead of an item it could not read."""
+
+    message: str
+
+
+class Told(Dataset[Any]):
+    """A dataset whose DataErrors are handed over as `_Problem`, and whose workers say what they are reading."""
+
+    def __init__(self, dataset: Dataset[Any], workers: int = 0) -> None:
+        self.dataset = dataset
+        self._since = RawArray("d", max(1, workers))  # shared with the workers; 0 where one is at rest
+        self._names = [RawArray("c", LONGEST_NAME) for _ in range(workers)]
+
+    def __getitem__(self, index: Any) -> Any:
+        info = get_worker_info()
+        if info is not None:
+            name = getattr(self.dataset, "name_of", repr)(index)
+            self._names[info.id].value = name.encode()[: LONGEST_NAME - 1]
+            self._since[info.id] = time.monotonic()
+        try:
+            return self.dataset[index]
+        except DataError as error:
+            return _Problem(str(error))
+        finally:
+            if info is not None:
+                self._since[info.id] = 0.0
+
+    def stuck(self) -> list[tuple[str, float]]:
+        """Name of what each worker has been reading for over `STUCK_AFTER` seconds, and for how long."""
+        now = time.monotonic()
+        waits = [
+            (name.value.decode(errors="replace"), now - since)
+            for name, since in zip(self._names, self._since, strict=False)
+            if since
+        ]
+        return [(name, seconds) for name, seconds in waits if seconds > STUCK_AFTER]
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]  # asked only of datasets that have one
+
+
+class CollateTold:
+    """Collates whole batches; of others, the problems, each once."""
+
+    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Sequence[Any]) -> Any:
+        problems = dict.fromkeys(item.message for item in items if isinstance(item, _Problem))
+        return _Problem("\n".join(problems)) if problems else self.collate(items)
+
+
+def _stop_workers(batches: Any, process: int) -> None:
+    if os.getpid() == process:  # not in a forked worker, which has a copy of this finalizer
+        batches._shutdown_workers()
+
+
+def set_up_worker(worker: int) -> None:
+    """One thread, because the workers are the parallelism; and memory that is kept from clip to clip.
+
+    glibc gives blocks over 128 kB back to the system at once, and the system clears them for the next clip: a fifth of
+    a worker's time on clips of the prepared store (measured: 82 clips a second, 104 with this).
+    """
+    torch.set_num_threads(1)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # other C libraries have none
+        mallopt(MMAP_THRESHOLD, 32 << 20)  # the most it takes
+        mallopt(TRIM_THRESHOLD, 256 << 20)

@@ -1,0 +1,54 @@
+"""The watchdog: a worker that never comes back is ended and what it was reading is named."""
+
+import time
+from multiprocessing import active_children
+
+import pytest
+from torch.utils.data import Dataset, _utils
+
+from epicsub.data import clips, loader
+from epicsub.data.clips import make_loader
+from epicsub.errors import DataError
+
+
+class Slow(Dataset):
+    """Item 3 takes `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> int:
+        if index == 3:
+            time.sleep(self.seconds)
+        return index
+
+    def name_of(self, index: int) -> str:
+        return f"P01_01_{index}"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(clips, "LOOK_EVERY", 0.3)
+    monkeypatch.setattr(loader, "STUCK_AFTER", 1.0)
+    monkeypatch.setattr(_utils, "MP_STATUS_CHECK_INTERVAL", 0.3)
+
+
+def numbers(seconds):
+    return make_loader(Slow(seconds), batch_size=2, collate=list, workers=2)
+
+
+def test_a_stuck_worker_is_named_and_ended(impatient):
+    batches = iter(numbers(600))
+    assert next(batches) == [0, 1]
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"^P01_01_3: a worker has been reading it for 1 s\n.*data\.skip"):
+        next(batches)
+    assert time.monotonic() - began < 20
+    assert not active_children()
+
+
+def test_a_slow_worker_is_waited_for(impatient):
+    assert list(numbers(0.7)) == [[0, 1], [2, 3], [4, 5]]
