@@ -3,7 +3,7 @@
 import typer
 
 from epicsub import __version__
-from epicsub.cli import check, data, demo, doctor, predict, recipes, submissions, submit, train, validate
+from epicsub.cli import adopt, check, data, demo, doctor, predict, recipes, submissions, submit, train, validate
 
 app = typer.Typer(
     name="epicsub",
@@ -27,6 +27,7 @@ def main(version: bool = typer.Option(False, "--version", callback=show_version,
 
 
 app.command("train")(train.train)
+app.command("adopt")(adopt.adopt)
 app.command("validate")(validate.validate)
 app.command("predict")(predict.predict)
 app.command("submit")(submit.submit)

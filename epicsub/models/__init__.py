@@ -1,29 +1,39 @@
 """Models: uint8 clips in, verb and noun logits and pooled features out. They know no data, recipe, loss or optimiser.
 
-A new model is one file, one function here and one line in `MODELS`.
+A new model is one file, one function and one line in `MODELS`, or in `VIDEO_TRUNKS` of build_video.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from epicsub.errors import ModelError
-from epicsub.models.frame_lstm import FrameLSTM
+from epicsub.models.build_video import (
+    VIDEO_TRUNKS,
+    build_frame_lstm,
+    build_frame_mean,
+    build_frame_multiscale,
+    build_frame_transformer,
+    build_video,
+)
 from epicsub.models.outputs import TwoHeadOutput
+from epicsub.models.published import WEIGHTS
 from epicsub.models.temporal_relations import TemporalRelations
 from epicsub.models.two_classifiers import TwoClassifiers
-from epicsub.models.two_stream import TwoStreamI3D
-from epicsub.models.weights import (
-    WEIGHTS,
-    find_backbone_weights,
-    find_weights,
-    load_backbone,
-    load_i3d,
-)
+from epicsub.models.two_stream import TwoStream, two_stream_i3d
+from epicsub.models.weights import find_weights, load_i3d
 
-__all__ = ["MODELS", "FrameLSTM", "TemporalRelations", "TwoClassifiers", "TwoHeadOutput", "TwoStreamI3D", "build_model"]
+__all__ = [
+    "CLIP_SETTINGS",
+    "MODELS",
+    "TemporalRelations",
+    "TwoClassifiers",
+    "TwoHeadOutput",
+    "TwoStream",
+    "build_model",
+]
 
 
 def build_i3d(
@@ -33,7 +43,7 @@ def build_i3d(
     width: float = 1.0,
     dropout: float = 0.5,
     bn_momentum: float = 0.01,
-) -> TwoStreamI3D:
+) -> TwoStream:
     """One I3D stream a modality.
 
     Args:
@@ -56,44 +66,13 @@ def build_i3d(
             raise ModelError(f"weights {name} are for {WEIGHTS[name].modality}, not for the {modality} stream")
         if name in WEIGHTS and width != 1.0:
             raise ModelError(f"weights {name} are for width 1.0, not {width}; with another width write null")
-    model = TwoStreamI3D(modalities, width, dropout)
+    model = two_stream_i3d(modalities, width, dropout)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.momentum = bn_momentum
     for modality, name in weights.items():
         if load_weights and name is not None:
             load_i3d(model.stream(modality), find_weights(name))
-    return model
-
-
-def build_frame_lstm(
-    modalities: Sequence[str],
-    load_weights: bool,
-    backbone: str,
-    weights: str | None,
-    hidden: int = 1024,
-    layers: int = 2,
-    dropout: float = 0.3,
-) -> FrameLSTM:
-    """A timm backbone with a bidirectional LSTM over the frames.
-
-    Args:
-        modalities: rgb alone.
-        load_weights: False where a checkpoint's weights follow.
-        backbone: timm name.
-        weights: of the backbone: "timm" for those timm publishes, a file, or None for random ones.
-        hidden: LSTM units in each direction.
-        layers: LSTM layers.
-        dropout: probability between LSTM layers.
-
-    Raises:
-        ModelError: another modality, no such backbone, or weights that are not found or do not fit.
-    """
-    if tuple(modalities) != FrameLSTM.modalities:
-        raise ModelError(f"frame_lstm reads rgb alone, not {list(modalities)}")
-    model = FrameLSTM(backbone, hidden, layers, dropout)
-    if load_weights and weights is not None:
-        load_backbone(model.backbone, backbone_weights(backbone, model.backbone, weights))
     return model
 
 
@@ -124,18 +103,20 @@ def build_temporal_relations(
     return TemporalRelations(ordered, segments, shared, hidden, dropout, attention)
 
 
-def backbone_weights(name: str, backbone: nn.Module, weights: str) -> Path:
-    """The file for "timm" or for the path of a file."""
-    if weights == "timm":
-        return find_backbone_weights(name, backbone.pretrained_cfg)  # type: ignore[arg-type]
-    return find_weights(weights)
-
-
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "i3d": build_i3d,
+    "frame_mean": build_frame_mean,
     "frame_lstm": build_frame_lstm,
+    "frame_transformer": build_frame_transformer,
+    "frame_multiscale": build_frame_multiscale,
+    **{name: partial(build_video, name) for name in VIDEO_TRUNKS},
     "temporal_relations": build_temporal_relations,
 }
+CLIP_SETTINGS: dict[str, tuple[str, ...]] = {
+    "frame_transformer": ("frames",),
+    **dict.fromkeys(VIDEO_TRUNKS, ("frames", "size")),
+}
+"""Models that are made for a clip's number of frames, or pixels, and take them as settings."""
 
 
 def build_model(name: str, modalities: Sequence[str], load_weights: bool = True, **settings: Any) -> nn.Module:

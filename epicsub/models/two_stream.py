@@ -1,37 +1,48 @@
-"""Two-stream Inception I3D with a verb and a noun head in every stream (MMIR, arXiv 2311.14281, section 3.1).
+"""Streams with late fusion: any trunk a modality, a verb and a noun head in each (MMIR, arXiv 2311.14281, section 3.1).
 
 Shapes: B clips, C channels (rgb 3, flow 2), T frames, H, W pixels; D features; V verbs, N nouns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
 from epicsub.models.i3d import I3D
-from epicsub.models.normalise import symmetric
+from epicsub.models.normalise import Normalise, symmetric
 from epicsub.models.outputs import TwoHeadOutput
 from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 CHANNELS = {"rgb": 3, "flow": 2}
+MakeTrunk = Callable[[int], tuple[nn.Module, Normalise]]
+"""Channels of a modality -> a trunk, which has `num_features` and `features(clip) -> (B, D)`, and its normalisation."""
 
 
-class I3DStream(nn.Module):
-    """One modality: normalisation, I3D trunk, dropout, two linear heads."""
+class Stream(nn.Module):
+    """One modality: normalisation, trunk, dropout, two linear heads."""
 
-    def __init__(self, channels: int, width: float, dropout: float, num_verbs: int, num_nouns: int) -> None:
+    def __init__(self, make_trunk: MakeTrunk, channels: int, dropout: float, num_verbs: int, num_nouns: int) -> None:
         super().__init__()
-        self.normalise = symmetric(channels)
-        self.trunk = I3D(channels, width=width)
+        self.channels = channels
+        made = make_trunk(channels)
+        self.normalise: Normalise = made[1]
+        self.trunk: Any = made[0]
         self.dropout = nn.Dropout(dropout)
-        self.verb_head = nn.Linear(self.trunk.num_features, num_verbs)
-        self.noun_head = nn.Linear(self.trunk.num_features, num_nouns)
+        features = int(made[0].num_features)  # type: ignore[arg-type]
+        self.verb_head = nn.Linear(features, num_verbs)
+        self.noun_head = nn.Linear(features, num_nouns)
 
-    def forward(self, clip_BCTHW: Tensor) -> Tensor:
-        """Pooled features (B, D), before dropout."""
-        clip_BCTHW = self.normalise(clip_BCTHW).contiguous(memory_format=torch.channels_last_3d)
-        return self.trunk.features(clip_BCTHW)
+    def features(self, clip_BCTHW: Tensor) -> Tensor:
+        """Pooled features (B, D) of clips in 0..255.
+
+        Raises:
+            ModelError: other than (B, C, T, H, W) with the stream's channels.
+        """
+        if clip_BCTHW.ndim != 5 or clip_BCTHW.shape[1] != self.channels:
+            raise ModelError(f"a stream takes clips (B, {self.channels}, T, H, W), got {tuple(clip_BCTHW.shape)}")
+        return self.trunk.features(self.normalise(clip_BCTHW).contiguous(memory_format=torch.channels_last_3d))
 
     def classify(self, features_BD: Tensor) -> tuple[Tensor, Tensor]:
         """Verb and noun logits of pooled features, through one dropout."""
@@ -39,12 +50,12 @@ class I3DStream(nn.Module):
         return self.verb_head(dropped_BD), self.noun_head(dropped_BD)
 
 
-class TwoStreamI3D(nn.Module):
-    """One I3D stream a modality; the streams' logits are summed (Eq 1), for each task apart.
+class TwoStream(nn.Module):
+    """One stream a modality; the streams' logits are summed (Eq 1), for each task apart.
 
     Args:
         modalities: names out of `CHANNELS`, at least one.
-        width: share of the paper's channels in every layer; 1.0 for the published weights.
+        make_trunk: called for each modality in turn.
         dropout: probability of dropping a pooled feature before the heads.
         num_verbs: verb classes, V.
         num_nouns: noun classes, N.
@@ -56,25 +67,23 @@ class TwoStreamI3D(nn.Module):
     def __init__(
         self,
         modalities: Sequence[str],
-        width: float = 1.0,
-        dropout: float = 0.5,
+        make_trunk: MakeTrunk,
+        dropout: float = 0.0,
         num_verbs: int = NUM_VERBS,
         num_nouns: int = NUM_NOUNS,
     ) -> None:
         super().__init__()
         if not modalities or len(set(modalities)) != len(modalities) or set(modalities) - set(CHANNELS):
-            raise ModelError(f"I3D streams are made for one or more of {', '.join(CHANNELS)}; got {list(modalities)}")
+            raise ModelError(f"streams are made for one or more of {', '.join(CHANNELS)}; got {list(modalities)}")
         self.modalities = tuple(modalities)
         self.streams = nn.ModuleDict(
-            {name: I3DStream(CHANNELS[name], width, dropout, num_verbs, num_nouns) for name in modalities}
+            {name: Stream(make_trunk, CHANNELS[name], dropout, num_verbs, num_nouns) for name in modalities}
         )
         self.feature_dims: dict[str, int] = {name: self.stream(name).trunk.num_features for name in modalities}
 
-    def stream(self, modality: str) -> I3DStream:
+    def stream(self, modality: str) -> Stream:
         """The stream of one modality."""
-        stream = self.streams[modality]
-        assert isinstance(stream, I3DStream)
-        return stream
+        return cast(Stream, self.streams[modality])
 
     def classify(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Verb and noun logits, (B, V) and (B, N), of pooled features (B, D) a modality: the streams' sum (Eq 1)."""
@@ -93,5 +102,28 @@ class TwoStreamI3D(nn.Module):
         missing = [name for name in self.modalities if name not in clips]
         if missing:
             raise ModelError(f"the model reads {', '.join(self.modalities)}; the batch lacks {', '.join(missing)}")
-        features = {name: self.stream(name)(clips[name]) for name in self.modalities}
+        features = {name: self.stream(name).features(clips[name]) for name in self.modalities}
         return TwoHeadOutput(*self.classify(features), features)
+
+
+def two_stream_i3d(
+    modalities: Sequence[str],
+    width: float = 1.0,
+    dropout: float = 0.5,
+    num_verbs: int = NUM_VERBS,
+    num_nouns: int = NUM_NOUNS,
+) -> TwoStream:
+    """The paper's network: one Inception I3D a modality.
+
+    Args:
+        modalities: names out of `CHANNELS`, at least one.
+        width: share of the paper's channels in every layer; 1.0 for the published weights.
+        dropout: probability of dropping a pooled feature before the heads.
+        num_verbs: verb classes, V.
+        num_nouns: noun classes, N.
+    """
+
+    def trunk(channels: int) -> tuple[nn.Module, Normalise]:
+        return I3D(channels, width=width), symmetric(channels)
+
+    return TwoStream(modalities, trunk, dropout, num_verbs, num_nouns)

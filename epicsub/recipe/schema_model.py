@@ -23,8 +23,23 @@ class I3DModel(Section):
     """Initial weights of each modality: a published name, a file, or null for random ones."""
 
 
+class FrameMeanModel(Section):
+    """An image backbone on each frame, the mean over time of its features. A stream a modality."""
+
+    name: Literal["frame_mean"]
+    """Model."""
+    backbone: Text
+    """Name of a timm model, e.g. resnet50.tv2_in1k."""
+    dropout: ShareBelowOne = 0.5
+    """Probability of dropping a pooled feature."""
+    drop_path: ShareBelowOne = 0.0
+    """Probability of leaving out the backbone's last block for a frame, less for the earlier ones."""
+    weights: Text | None
+    """Initial weights of the backbone: "timm" for those timm publishes, a file, or null for random ones."""
+
+
 class FrameLSTMModel(Section):
-    """An image backbone on each frame, a bidirectional LSTM over them, the mean over time, verb and noun heads."""
+    """An image backbone on each frame, a bidirectional LSTM over them, the mean over time. A stream a modality."""
 
     name: Literal["frame_lstm"]
     """Model."""
@@ -36,8 +51,64 @@ class FrameLSTMModel(Section):
     """Layers of the LSTM."""
     dropout: ShareBelowOne = 0.3
     """Probability of dropping a unit between the LSTM's layers."""
+    drop_path: ShareBelowOne = 0.0
+    """Probability of leaving out the backbone's last block for a frame, less for the earlier ones."""
     weights: Text | None
     """Initial weights of the backbone: "timm" for those timm publishes, a file, or null for random ones."""
+
+
+class FrameTransformerModel(Section):
+    """An image backbone on each frame, a transformer over them, the mean over time. A stream a modality."""
+
+    name: Literal["frame_transformer"]
+    """Model."""
+    backbone: Text
+    """Name of a timm model, e.g. resnet50.tv2_in1k."""
+    layers: Count = 4
+    """Blocks of the encoder."""
+    heads: Count = 8
+    """Heads of its attention; must divide the backbone's features."""
+    dropout: ShareBelowOne = 0.1
+    """Probability of dropping inside its blocks."""
+    drop_path: ShareBelowOne = 0.0
+    """Probability of leaving out the backbone's last block for a frame, less for the earlier ones."""
+    weights: Text | None
+    """Initial weights of the backbone: "timm" for those timm publishes, a file, or null for random ones."""
+
+
+class FrameMultiscaleModel(Section):
+    """An image backbone on each frame; LSTMs on every, every second and every fourth of them. A stream a modality."""
+
+    name: Literal["frame_multiscale"]
+    """Model."""
+    backbone: Text
+    """Name of a timm model, e.g. resnet50.tv2_in1k."""
+    hidden: Count = 1024
+    """Units of each LSTM in each direction."""
+    dropout: ShareBelowOne = 0.3
+    """Probability of dropping a pooled feature."""
+    drop_path: ShareBelowOne = 0.0
+    """Probability of leaving out the backbone's last block for a frame, less for the earlier ones."""
+    weights: Text | None
+    """Initial weights of the backbone: "timm" for those timm publishes, a file, or null for random ones."""
+
+
+VideoName = Literal["slowfast", "x3d", "i3d_r50", "r2plus1d", "mvit_v2", "video_swin", "timesformer", "videomae"]
+
+
+class VideoModel(Section):
+    """A video network of pytorchvideo, torchvision or transformers. A stream a modality, their logits summed."""
+
+    name: VideoName
+    """Model."""
+    variant: Literal["r50", "r101", "xs", "s", "m", "l", "18", "t", "b", "small", "base", "large", "tiny"]
+    """Size of the network, as its authors call it; tiny is ours, with random weights."""
+    dropout: ShareBelowOne = 0.5
+    """Probability of dropping a pooled feature."""
+    drop_path: ShareBelowOne = 0.0
+    """Probability of leaving out the last block of a clip, less for the earlier ones (mvit_v2, video_swin)."""
+    weights: dict[Modality, Text | None]
+    """Initial weights of each modality: a published name, a file, or null for random ones."""
 
 
 class TemporalRelationsModel(Section):
@@ -59,4 +130,13 @@ class TemporalRelationsModel(Section):
     """Weigh relations by their domain discriminators, which ta3n trains; false for all other methods."""
 
 
-Model = Annotated[I3DModel | FrameLSTMModel | TemporalRelationsModel, Field(discriminator="name")]
+Model = Annotated[
+    I3DModel
+    | FrameMeanModel
+    | FrameLSTMModel
+    | FrameTransformerModel
+    | FrameMultiscaleModel
+    | VideoModel
+    | TemporalRelationsModel,
+    Field(discriminator="name"),
+]

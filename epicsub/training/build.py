@@ -19,7 +19,7 @@ from epicsub.data.sources import ClipSource
 from epicsub.data.store import Choice, choose_store
 from epicsub.data.transforms import TrainTransform
 from epicsub.data.views import Views
-from epicsub.models import TwoClassifiers, build_model
+from epicsub.models import CLIP_SETTINGS, TwoClassifiers, build_model
 from epicsub.recipe import Recipe
 
 OPEN_READERS = 16  # videos kept open by one worker
@@ -44,9 +44,11 @@ def model_of(recipe: Recipe, weights: bool) -> nn.Module:
     """The recipe's model. `weights=False` leaves out the published weights: a checkpoint's follow."""
     settings = recipe.model
     modalities = tuple(recipe.data.modalities)
-    model = build_model(modalities=modalities, load_weights=weights, **settings.model_dump())
+    clip = {name: getattr(recipe.data, name) for name in CLIP_SETTINGS.get(settings.name, ())}
+    model = build_model(modalities=modalities, load_weights=weights, **settings.model_dump(), **clip)
     if recipe.adaptation.method == "mcd":
-        return TwoClassifiers(model, 0.0 if settings.name == "frame_lstm" else settings.dropout)  # as its own heads
+        inside = settings.name in ("frame_lstm", "frame_transformer")  # whose dropout is not before the heads
+        return TwoClassifiers(model, 0.0 if inside else settings.dropout)
     return model
 
 

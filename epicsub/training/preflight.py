@@ -4,6 +4,7 @@ All problems at once, before anything slow."""
 from pathlib import Path
 
 import timm
+import torch
 
 from epicsub.data.annotations import Segment
 from epicsub.data.readers import choose_decoder
@@ -12,7 +13,7 @@ from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.files import sha256, written_whole
 from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import LoadedRecipe, Recipe
-from epicsub.training.build import source_segments, store_of, target_segments
+from epicsub.training.build import model_of, source_segments, store_of, target_segments
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import Domains
 
@@ -26,6 +27,7 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path) -> Domains:
     recipe, problems = loaded.recipe, []
     problems += folder_problems(folder)
     problems += weight_problems(loaded)
+    problems += model_problems(loaded)
     try:
         choose_decoder(recipe.data.decoder)
     except DataError as error:
@@ -85,6 +87,16 @@ def weight_problems(loaded: LoadedRecipe) -> list[str]:
         except EpicsubError as error:
             problems.append(f"{loaded.where(key)}  {key}: {error}")
     return problems
+
+
+def model_problems(loaded: LoadedRecipe) -> list[str]:
+    """Whether the network can be built for these clips; without memory or weights, so a second at the most."""
+    try:
+        with torch.device("meta"):
+            model_of(loaded.recipe, weights=False)
+    except ModelError as error:
+        return [f"{loaded.where('model')}  model: {error}"]
+    return []
 
 
 def find_timm_weights(backbone: str) -> Path:

@@ -8,10 +8,30 @@ from torch import Tensor, nn
 
 from epicsub.errors import ModelError
 from epicsub.models import MODELS, build_model
+from epicsub.models.build_video import VIDEO_TRUNKS
 
 TINY: dict[str, dict[str, Any]] = {
     "i3d": {"modalities": ["rgb", "flow"], "weights": {"rgb": None, "flow": None}, "width": 0.125},
-    "frame_lstm": {"modalities": ["rgb"], "weights": None, "backbone": "test_resnet", "hidden": 8},
+    "frame_mean": {"modalities": ["rgb", "flow"], "weights": None, "backbone": "test_convnext"},
+    "frame_lstm": {"modalities": ["rgb", "flow"], "weights": None, "backbone": "test_resnet", "hidden": 8},
+    "frame_transformer": {
+        "modalities": ["rgb"],
+        "weights": None,
+        "backbone": "test_efficientnet",
+        "frames": 12,
+        "layers": 1,
+    },
+    "frame_multiscale": {"modalities": ["rgb"], "weights": None, "backbone": "test_resnet", "hidden": 8},
+    **{
+        name: {
+            "modalities": ["rgb", "flow"],
+            "weights": {"rgb": None, "flow": None},
+            "variant": "tiny",
+            "frames": 12,
+            "size": 64,
+        }
+        for name in VIDEO_TRUNKS
+    },
     "temporal_relations": {"modalities": ["audio"], "dims": {"audio": 6}, "shared": 8, "hidden": 8},
 }
 FEATURES = {"audio": (7, 6)}
@@ -27,15 +47,15 @@ def batch(modalities: tuple[str, ...], B: int = 3, H: int = 64) -> dict[str, Ten
     generator = torch.Generator().manual_seed(5)
     features = {name: torch.randn(B, *FEATURES[name], generator=generator) for name in modalities if name in FEATURES}
     return features | {
-        name: torch.randint(0, 256, (B, CHANNELS[name], 9, H, H), dtype=torch.uint8, generator=generator)
+        name: torch.randint(0, 256, (B, CHANNELS[name], 12, H, H), dtype=torch.uint8, generator=generator)
         for name in modalities
         if name in CHANNELS
     }
 
 
 def learnt(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Parameters without those that TA3N alone trains."""
-    return [(name, p) for name, p in model.named_parameters() if "relation_domains" not in name]
+    """Parameters without those that TA3N alone trains, and without frozen ones."""
+    return [(name, p) for name, p in model.named_parameters() if "relation_domains" not in name and p.requires_grad]
 
 
 def test_every_model_is_swept() -> None:
@@ -120,7 +140,7 @@ def test_weights_have_no_default() -> None:
 
 
 def test_wrong_combinations_are_refused() -> None:
-    with pytest.raises(ModelError, match="no such model; there are i3d, frame_lstm"):
+    with pytest.raises(ModelError, match="no such model; there are i3d, frame_mean, frame_lstm"):
         build_model("i3dd", ["rgb"])
     with pytest.raises(ModelError, match="name each one"):
         build_model("i3d", ["rgb", "flow"], weights={"rgb": None}, width=0.125)
@@ -128,8 +148,20 @@ def test_wrong_combinations_are_refused() -> None:
         build_model("i3d", ["rgb"], weights={"rgb": "i3d_flow_imagenet"})
     with pytest.raises(ModelError, match=r"are for width 1\.0, not 0\.5"):
         build_model("i3d", ["rgb"], weights={"rgb": "i3d_rgb_imagenet"}, width=0.5)
-    with pytest.raises(ModelError, match="reads rgb alone"):
-        build_model("frame_lstm", ["rgb", "flow"], backbone="test_resnet", weights=None)
+    video = {"weights": {"rgb": None}, "frames": 16, "size": 64, "variant": "tiny"}
+    for name, wrong, message in (
+        ("slowfast", {"frames": 18}, "a multiple of 4 from 8 on, not 18"),
+        ("mvit_v2", {"size": 72}, "a multiple of 32 pixels, not 16 and 72"),
+        ("videomae", {"frames": 15}, "an even number, not 15"),
+        ("timesformer", {"size": 70}, "a multiple of it, not 70"),
+        ("x3d", {"drop_path": 0.1}, "x3d has no stochastic depth"),
+        ("x3d", {"weights": {"rgb": "x3d_m_kinetics"}}, "x3d_m_kinetics are for x3d m, not for x3d tiny"),
+        ("x3d", {"weights": {"flow": None}}, "name each one"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            build_model(name, ["rgb"], **video | wrong)
+    with pytest.raises(ModelError, match="has no stochastic depth"):
+        build_model("frame_mean", ["rgb"], backbone="vgg11", weights=None, drop_path=0.1)
 
 
 def test_without_load_weights_no_file_is_looked_for() -> None:

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from epicsub.errors import ModelError
-from epicsub.models import TwoClassifiers, TwoStreamI3D, build_model
+from epicsub.models import TwoClassifiers, build_model
+from epicsub.models.two_stream import two_stream_i3d
 from tests.models.test_models import TINY, batch
 
 
@@ -38,7 +39,7 @@ def test_every_model_takes_one(name: str) -> None:
 
 def test_second_logits_are_the_streams_sum_after_dropout() -> None:
     torch.manual_seed(0)
-    net = TwoClassifiers(TwoStreamI3D(("rgb", "flow"), 0.0625), 0.5)
+    net = TwoClassifiers(two_stream_i3d(("rgb", "flow"), 0.0625), 0.5)
     features = {m: torch.randn(4, d) for m, d in net.feature_dims.items()}
     torch.manual_seed(1)
     seen = net.train().second_logits(features)

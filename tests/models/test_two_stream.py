@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from epicsub.errors import ModelError
 from epicsub.models.i3d import I3D
-from epicsub.models.two_stream import TwoStreamI3D
+from epicsub.models.two_stream import TwoStream, two_stream_i3d
 
 
 def clips(B: int = 2, T: int = 9, H: int = 32) -> dict[str, Tensor]:
@@ -17,12 +17,12 @@ def clips(B: int = 2, T: int = 9, H: int = 32) -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def model() -> TwoStreamI3D:
+def model() -> TwoStream:
     torch.manual_seed(0)
-    return TwoStreamI3D(["rgb", "flow"], width=0.0625).eval()
+    return two_stream_i3d(["rgb", "flow"], width=0.0625).eval()
 
 
-def test_logits_are_the_sum_of_the_streams(model: TwoStreamI3D) -> None:
+def test_logits_are_the_sum_of_the_streams(model: TwoStream) -> None:
     batch = clips()
     verb, noun = torch.zeros(2, 97), torch.zeros(2, 300)
     with torch.no_grad():
@@ -39,7 +39,7 @@ def test_logits_are_the_sum_of_the_streams(model: TwoStreamI3D) -> None:
     torch.testing.assert_close(output.noun_logits_BN, noun, atol=1e-5, rtol=1e-4)
 
 
-def test_classification_loss_is_the_cross_entropy_of_the_summed_logits(model: TwoStreamI3D) -> None:
+def test_classification_loss_is_the_cross_entropy_of_the_summed_logits(model: TwoStream) -> None:
     """Eq 1 written out: -log of the softmax of the sum over streams, which a mean over streams is not."""
     batch, verb = clips(), torch.tensor([3, 96])
     with torch.no_grad():
@@ -57,14 +57,14 @@ def test_classification_loss_is_the_cross_entropy_of_the_summed_logits(model: Tw
 
 def test_one_modality_alone() -> None:
     batch = clips()
-    model = TwoStreamI3D(["flow"], width=0.0625).eval()
+    model = two_stream_i3d(["flow"], width=0.0625).eval()
     assert model.feature_dims == {"flow": 64}
     assert set(model(batch).features) == {"flow"}
 
 
 def test_features_are_before_dropout_and_logits_after() -> None:
     torch.manual_seed(0)
-    model = TwoStreamI3D(["flow"], width=0.0625, dropout=0.9).train()
+    model = two_stream_i3d(["flow"], width=0.0625, dropout=0.9).train()
     batch = {"flow": clips(B=4)["flow"]}
     first, second = model(batch), model(batch)
     torch.testing.assert_close(first.features["flow"], second.features["flow"])  # batch statistics: no state read
@@ -74,23 +74,23 @@ def test_features_are_before_dropout_and_logits_after() -> None:
 def test_parameters_at_full_width() -> None:
     """24,552,576 in the trunks (published), 406,925 in the two heads of each stream."""
     with torch.device("meta"):
-        model = TwoStreamI3D(["rgb", "flow"])
+        model = two_stream_i3d(["rgb", "flow"])
     assert sum(p.numel() for p in model.parameters()) == 24_552_576 + 2 * 406_925
     assert model.feature_dims == {"rgb": 1024, "flow": 1024}
 
 
 def test_normalisation_is_in_the_state_dict() -> None:
     with torch.device("meta"):
-        names = set(TwoStreamI3D(["rgb"], width=0.1).state_dict())
+        names = set(two_stream_i3d(["rgb"], width=0.1).state_dict())
     assert {"streams.rgb.normalise.mean", "streams.rgb.normalise.std"} <= names
 
 
 @pytest.mark.parametrize("modalities", [[], ["rgb", "rgb"], ["audio"]])
 def test_other_modalities_are_refused(modalities: list[str]) -> None:
     with pytest.raises(ModelError, match="one or more of rgb, flow"):
-        TwoStreamI3D(modalities, width=0.0625)
+        two_stream_i3d(modalities, width=0.0625)
 
 
-def test_a_missing_modality_is_named(model: TwoStreamI3D) -> None:
+def test_a_missing_modality_is_named(model: TwoStream) -> None:
     with pytest.raises(ModelError, match="reads rgb, flow; the batch lacks flow"):
         model({"rgb": clips()["rgb"]})

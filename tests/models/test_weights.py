@@ -11,9 +11,9 @@ from torch import Tensor
 
 from epicsub.errors import ModelError
 from epicsub.models import build_model, weights
-from epicsub.models.frame_lstm import build_backbone
+from epicsub.models.frames import build_backbone
 from epicsub.models.i3d import I3D
-from epicsub.models.two_stream import I3DStream
+from epicsub.models.two_stream import Stream, two_stream_i3d
 from epicsub.models.weights import find_backbone_weights, find_weights, load_backbone, load_i3d, read_tensors
 
 
@@ -109,8 +109,8 @@ def published() -> dict[str, Tensor]:
     return {name: torch.rand_like(value) for name, value in state.items() if value.is_floating_point()}
 
 
-def stream(channels: int = 3) -> I3DStream:
-    return I3DStream(channels, width=0.0625, dropout=0.5, num_verbs=97, num_nouns=300)
+def stream(modality: str = "rgb") -> Stream:
+    return two_stream_i3d([modality], width=0.0625).stream(modality)
 
 
 def test_the_trunk_takes_every_tensor_and_drops_the_classes(published: dict[str, Tensor], tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_missing_left_over_and_misshapen_tensors_are_all_named(published: dict[s
 def test_weights_of_the_other_modality_do_not_fit(published: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(published, tmp_path / "rgb.pt")
     with pytest.raises(ModelError, match=r"Conv3d_1a_7x7.conv3d.weight \(4, 3, 7, 7, 7\) where the model has \(4, 2, "):
-        load_i3d(stream(channels=2), tmp_path / "rgb.pt")
+        load_i3d(stream("flow"), tmp_path / "rgb.pt")
 
 
 class Payload:
@@ -216,7 +216,7 @@ def test_a_backbone_is_filled_from_a_local_file(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     save_file(published, tmp_path / "weights" / "test_resnet.r160_in1k.safetensors")
     model = build_model("frame_lstm", ["rgb"], backbone="test_resnet", weights="timm", hidden=4)
-    state = model.get_submodule("backbone").state_dict()
+    state = model.get_submodule("streams.rgb.trunk.backbone").state_dict()
     assert all(torch.equal(state[name], published[name]) for name in state)
     del published["layer4.0.conv1.weight"]
     save_file(published, tmp_path / "mine.safetensors")
