@@ -33,7 +33,7 @@ def test_every_model_takes_one(name: str) -> None:
     trained = net.train()(clips)
     assert trained.second.verb_logits_BV.shape == own.verb_logits_BV.shape
     heads = {id(p) for p in net.heads(net)}
-    assert heads == {id(p) for n, p in net.named_parameters() if "head" in n}
+    assert heads == {id(p) for n, p in net.named_parameters() if {"verb_head", "noun_head"} & set(n.split("."))}
     assert len(heads) == 2 * len(list(net.heads(plain)))
 
 

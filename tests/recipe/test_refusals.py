@@ -27,6 +27,10 @@ def line_of(text: str, part: str) -> int:
 
 
 # each row: what is changed in the small recipe, the line that is named, what is said
+MODELS = (
+    "i3d, frame_mean, frame_lstm, frame_transformer, frame_multiscale, slowfast, x3d, i3d_r50, r2plus1d, mvit_v2, "
+    "video_swin, timesformer, videomae, temporal_relations"
+)
 METHODS = "source_only, supervised, mmd, adabn, mcd, adversarial, mm_sada, contrastive, ta3n, mmir"
 VALUES = [
     ("seed: 1", "seed: -1", "seed: is -1, must be at least 0"),
@@ -64,9 +68,9 @@ VALUES = [
     (
         "name: i3d",
         "name: i3",
-        "model.name: is 'i3', must be one of i3d, frame_lstm, temporal_relations; did you mean i3d?",
+        f"model.name: is 'i3', must be one of {MODELS}; did you mean i3d?",
     ),
-    ("name: i3d", "name: [i3d]", "model.name: is [i3d], must be one of i3d, frame_lstm, temporal_relations"),
+    ("name: i3d", "name: [i3d]", f"model.name: is [i3d], must be one of {MODELS}"),
     ("method: mmir", "method: 3", f"adaptation.method: is 3, must be one of {METHODS}"),
     ("candidates: 5", "candidates: 1", "adaptation.candidates: is 1, must be at least 2"),
     ("candidates: 5", "double: yes", "adaptation.double: is 'yes', must be true or false"),
@@ -126,7 +130,7 @@ UNKNOWN = [
     (
         "name: i3d",
         "name: i3d\n  hidden: 3",
-        "model.hidden: unknown key for name i3d, it belongs to frame_lstm and temporal_relations",
+        "model.hidden: unknown key for name i3d, it belongs to frame_lstm and frame_multiscale and temporal_relations",
     ),
     (
         "name: sgd",

@@ -161,8 +161,15 @@ def test_one_modality_needs_one_stream(small: Small, said: Said):
     ]
     assert said(small(LSTM), "data.modalities=[flow]", "data.augment.color_jitter=0.2") == [
         "command line  data.augment.color_jitter: is 0.2, but data.modalities has no rgb: write 0",
-        "command line  data.modalities: is [flow], must be [rgb] for model.name frame_lstm",
-        "(2 problems, nothing was started)",
+        "(1 problem, nothing was started)",
+    ]
+
+
+def test_a_video_network_has_the_variants_that_there_are(small: Small, said: Said):
+    old = "  name: i3d\n  weights:\n"
+    assert said(small({old: "  name: x3d\n  variant: r50\n  weights:\n"})) == [
+        "small.yaml:20  model.variant: is 'r50', must be one of xs, s, m, l, tiny for model.name x3d",
+        "(1 problem, nothing was started)",
     ]
 
 
