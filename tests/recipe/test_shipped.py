@@ -32,27 +32,49 @@ def test_all_recipes_are_there():
     assert full == [
         "adabn_i3d.yaml",
         "contrastive_i3d.yaml",
+        "frame_mean.yaml",
+        "frame_multiscale.yaml",
+        "frame_transformer.yaml",
+        "i3d_r50.yaml",
         "mcd_i3d.yaml",
         "mm_sada_i3d.yaml",
         "mmd_i3d.yaml",
         "mmir_i3d.yaml",
         "mmir_i3d_adversarial.yaml",
         "mmir_i3d_source_only.yaml",
+        "mvit_v2.yaml",
+        "r2plus1d.yaml",
         "resnet_bilstm.yaml",
         "resnet_bilstm_32.yaml",
+        "slowfast.yaml",
         "supervised_i3d.yaml",
+        "timesformer.yaml",
+        "video_swin.yaml",
+        "videomae.yaml",
+        "x3d.yaml",
     ]
     assert tiny == [
         "tiny/adabn.yaml",
         "tiny/adversarial.yaml",
         "tiny/contrastive.yaml",
+        "tiny/frame_mean.yaml",
+        "tiny/frame_multiscale.yaml",
+        "tiny/frame_transformer.yaml",
+        "tiny/i3d_r50.yaml",
         "tiny/mcd.yaml",
         "tiny/mm_sada.yaml",
         "tiny/mmd.yaml",
         "tiny/mmir_i3d.yaml",
+        "tiny/mvit_v2.yaml",
+        "tiny/r2plus1d.yaml",
         "tiny/resnet_bilstm.yaml",
+        "tiny/slowfast.yaml",
         "tiny/source_only.yaml",
         "tiny/supervised.yaml",
+        "tiny/timesformer.yaml",
+        "tiny/video_swin.yaml",
+        "tiny/videomae.yaml",
+        "tiny/x3d.yaml",
     ]
 
 
@@ -69,7 +91,7 @@ def test_shipped_recipe_says_what_it_is_and_survives_the_ways_it_is_kept(path: P
 
 def test_names_are_the_runs_folders_and_differ():
     listed = list_recipes(RECIPES)
-    assert [entry.path for entry in listed][-1] == RECIPES / "tiny/supervised.yaml"
+    assert [entry.path for entry in listed][-1] == RECIPES / "tiny/x3d.yaml"
     assert len({entry.name for entry in listed}) == len(listed) == len(PATHS)
 
 
