@@ -5,8 +5,8 @@ function showMistakes() {
   const line = (head, mistake) => {
     const found = mistake[head];
     if (found.right) return make("p", {}, make("span", { class: "right" }, "✓ "), make("b", {}, found.true), " ", make("small", {}, head));
-    return make("p", {}, make("span", { class: "wrong" }, "✗ "), make("b", {}, found.given), make("small", {}, ` ${percent(100 * found.p_given)} %, is `),
-      make("b", {}, found.true), make("small", {}, ` ${percent(100 * found.p_true)} %`));
+    return make("p", {}, make("span", { class: "wrong" }, "✗ "), make("b", {}, found.given), make("small", {}, ` ${percent(100 * found.p_given)}\u00a0%, is `),
+      make("b", {}, found.true), make("small", {}, ` ${percent(100 * found.p_true)}\u00a0%`));
   };
   const shot = (mistake) => {
     const picture = DATA.pictures[mistake.id];
@@ -15,7 +15,7 @@ function showMistakes() {
         ? make("img", { src: picture, alt: `Middle frame of ${mistake.id}` })
         : make("div", { class: "none" }, picture ?? "no picture"),
       make("div", { class: "text" }, heads.map((head) => line(head, mistake)),
-        make("p", { class: "quiet" }, `${mistake.id}${mistake.seconds === null ? "" : `, ${mistake.seconds.toFixed(1)} s`}, sure ${percent(100 * mistake.confidence)} %`)));
+        make("p", { class: "quiet" }, `${mistake.id}${mistake.seconds === null ? "" : `, ${mistake.seconds.toFixed(1)} s`}, sure ${percent(100 * mistake.confidence)}\u00a0%`)));
   };
   const show = (index) => {
     const found = MODELS[index].mistakes;
