@@ -27,7 +27,8 @@ from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
 from epicsub.adaptation import MMIR, AdaptationBatch, AdaptationMethod, Adversarial
-from epicsub.models import TwoHeadOutput, TwoStreamI3D
+from epicsub.models import TwoHeadOutput
+from epicsub.models.two_stream import two_stream_i3d
 
 FRAMES, SIDE = 16, 224
 CHANNELS = {"rgb": 3, "flow": 2}
@@ -136,7 +137,7 @@ def main() -> None:
     given = parser.parse_args()
 
     torch.manual_seed(0)
-    model = TwoStreamI3D(tuple(CHANNELS)).train()
+    model = two_stream_i3d(tuple(CHANNELS)).train()
 
     def clips(seed: int) -> dict[str, Tensor]:
         draw = torch.Generator().manual_seed(seed)
