@@ -29,6 +29,7 @@ from epicsub.recipe import load_recipe
 from epicsub.training.build import model_of
 
 CLASSES = 400
+ON_FEATURES = ("feature_heads", "temporal_relations")
 
 
 class Published(NamedTuple):
@@ -66,7 +67,8 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     figures: dict[str, float] = {}
     print(
-        f"{'recipe':22} {'M param':>8} {'GMAC':>7} {'published':>9} {'ratio':>6} {'at recipe':>9} {'fwd/s':>7} {'train/s':>7}"
+        f"{'recipe':22} {'M param':>8} {'GMAC':>7} {'published':>9} {'ratio':>6} {'at recipe':>9} "
+        f"{'fwd/s':>7} {'train/s':>7}"
     )
     for path in models_of(arguments.recipes):
         figures |= measure(path, arguments.device, arguments.batch, arguments.steps)
@@ -80,7 +82,7 @@ def models_of(folder: Path) -> list[Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*.yaml")):
         recipe = load_recipe(path).recipe
-        if recipe.adaptation.method == "source_only" and recipe.data.modalities[0] in ("rgb", "flow"):
+        if recipe.adaptation.method == "source_only" and recipe.model.name not in ON_FEATURES:
             found.setdefault(recipe.model.name, path)
     return list(found.values())
 
@@ -171,7 +173,8 @@ def seconds(call: Callable[[], Any], times: int, device: str) -> float:
 def against_plain(path: Path, device: str, batch: int, times: int) -> dict[str, float]:
     """Training steps of the public I3D in fp32 and NCDHW, and of ours, in turn."""
     spec = importlib.util.spec_from_file_location("pytorch_i3d", path)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     port = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(port)
     torch.manual_seed(0)
