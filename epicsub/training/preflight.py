@@ -12,7 +12,7 @@ from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.files import sha256, written_whole
 from epicsub.models.weights import find_backbone_weights, find_weights
-from epicsub.recipe import LoadedRecipe, Recipe
+from epicsub.recipe import LoadedRecipe, Recipe, recipe_from_dict
 from epicsub.training.build import model_of, source_segments, store_of, target_segments
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import Domains
@@ -143,9 +143,10 @@ def resumable(recipe: Recipe, domains: Domains, folder: Path) -> Checkpoint | No
     if not path.exists():
         return None
     checkpoint = load_checkpoint(path)
+    before_run = recipe_from_dict(checkpoint.recipe, str(path)).model_dump(mode="json")  # with what older runs lack
     changed = [
         f"  {key}: {before!r} in the run, {now!r} now"
-        for key, (before, now) in differences(checkpoint.recipe, recipe.model_dump(mode="json")).items()
+        for key, (before, now) in differences(before_run, recipe.model_dump(mode="json")).items()
         if key not in ("data.root", "data.workers")
     ]
     changed += [

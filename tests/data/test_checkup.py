@@ -12,6 +12,7 @@ from epicsub.data.checkup import check_data
 from epicsub.data.checkup_files import Look, look_at
 from epicsub.data.readers import DECODERS, open_reader, why_not
 from epicsub.data.root import DataRoot
+from epicsub.errors import DataError
 
 from .sparse import write_jpegs
 
@@ -165,6 +166,17 @@ def test_lists_kitchens_and_segments(root):
     left = check_data(root, LISTED, ["rgb"], 0.5, workers=1, skip=["P02_01_0", "P01_02_1"])
     assert left.fine
     assert left.left_out == 2
+
+
+def test_a_video_that_the_table_does_not_know(root):
+    table = root.path / "annotations/EPIC_100_video_info.csv"
+    table.parent.mkdir()
+    table.write_text("video_id,duration,fps,resolution\nP01_01,5.005,59.94,100x80\nP02_01,9.0,50.0,100x80\n")
+    found = check_data(root, LISTED, ["rgb"], 0.5, workers=1)
+    assert found.unknown_videos == ["P01_02"]
+    table.write_text("video_id,duration,fps,resolution\nP01_01,0,59.94,wide\n")
+    with pytest.raises(DataError, match=r"EPIC_100_video_info\.csv:2  P01_01: duration '0'"):
+        check_data(root, LISTED, ["rgb"], 0.5, workers=1)
 
 
 def test_a_deep_check_goes_on_after_a_kill(root, monkeypatch):
