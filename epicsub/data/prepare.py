@@ -5,19 +5,23 @@ ROOT/prepared/rgb/P01/P01_01.h264 and .index; see `prepared_file`. An entry is w
 
 import errno
 import fcntl
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from epicsub.data.parallel import cores, in_processes
-from epicsub.data.prepare_plan import Job, Plan
+from epicsub.data.prepare_plan import Interval, Job, Plan
 from epicsub.data.prepare_source import open_source
 from epicsub.data.prepared_file import write_entry
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.progress import track
+
+LONGEST_STRETCH = 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,8 @@ def prepare_one(job: Job) -> Outcome:
     try:
         source = open_source(root, job.video_id, job.modality, job.settings.short_side)
         last = max(0.0, source.note["duration"] - 0.5 / source.note["fps"])
-        cut = ((min(start, last), min(stop, last)) for start, stop in job.intervals)
-        stretches = (source.pictures(start, stop) for start, stop in dict.fromkeys(cut))
+        cut = dict.fromkeys((min(start, last), min(stop, last)) for start, stop in job.intervals)
+        stretches = (source.pictures(*piece) for start, stop in cut for piece in pieces(start, stop))
         note = source.note | {"crf": job.settings.crf, "short_side": job.settings.short_side, "video_id": job.video_id}
         size = write_entry(path, stretches, job.settings.crf, note)
         source.close()
@@ -93,6 +97,14 @@ def prepare_one(job: Job) -> Outcome:
             raise
         return Outcome(job, problem=f"{path}: the disk is full ({error.strerror})", full=True)
     return Outcome(job, size)
+
+
+def pieces(start: float, stop: float) -> list[Interval]:
+    """An interval in equal parts of `LONGEST_STRETCH` at most: reading looks through the table of a whole stretch."""
+    count = max(1, math.ceil((stop - start) / LONGEST_STRETCH))
+    edges = [start + (stop - start) * part / count for part in range(count + 1)]
+    edges[-1] = stop
+    return list(pairwise(edges))
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Picture(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """What is stored without a gap."""
+    """What is encoded in one go, without a gap; the next one may begin where it ends."""
 
     first: int  # timestamp of the first frame
     end: int  # timestamp of the frame that follows the last one in the original
@@ -80,6 +80,10 @@ class Index:
         """Seconds of a tick."""
         return Fraction(*self.note["tick"])
 
+    @cached_property
+    def _seconds(self) -> float:
+        return float(self.tick)
+
     @property
     def start(self) -> int:
         """Timestamp of the original's first frame."""
@@ -87,7 +91,7 @@ class Index:
 
     def ticks_at(self, time: float) -> int:
         """The last tick that counts as `time` seconds after the original's first frame; see `readers`."""
-        return self.start + math.floor((time + HALF_MILLISECOND) / self.tick)
+        return self.start + math.floor((time + HALF_MILLISECOND) / self._seconds)
 
     def last_time(self) -> float:
         """The latest time that is asked of this video, as of an original: half a frame before its end."""
@@ -97,7 +101,14 @@ class Index:
         """Whether every frame on show from `start` to `stop` seconds is there."""
         first, last = (self.ticks_at(min(max(0.0, time), self.last_time())) for time in (start, stop))
         place = bisect.bisect_right(self.firsts, first) - 1
-        return place >= 0 and last < self.stretches[place].end
+        if place < 0:
+            return False
+        end = self.stretches[place].end
+        for stretch in self.stretches[place + 1 :]:
+            if last < end or stretch.first > end:
+                break
+            end = stretch.end
+        return last < end
 
     def packets(self, stretch: Stretch) -> np.ndarray:
         """The rows (PACKET) of a stretch, in decoding order."""

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from epicsub.data import prepare as prepare_module
 from epicsub.data import prepared_file
 from epicsub.data.annotations import Segment
 from epicsub.data.decode_pyav import PyavReader
@@ -74,9 +75,15 @@ def test_only_what_segments_need_and_overlaps_once(root):
     assert (again.jobs, again.kept) == ([], 3)
 
 
-def test_every_frame_of_a_stretch_in_any_order(root, read_number, rates):
+@pytest.mark.parametrize("longest", [60.0, 0.4])
+def test_every_frame_of_a_stretch_in_any_order(root, read_number, rates, longest, monkeypatch):
+    monkeypatch.setattr(prepare_module, "LONGEST_STRETCH", longest)
     prepare(make_plan(root, EVERY[:3], "rgb", Settings(80, 18, 0.1)), root, workers=1)  # blocks of 4 pixels
     reader = PreparedVideo(root.prepared("P01_01", "rgb"))
+    assert len(reader.index.stretches) == (2 if longest > 1 else 4 + 4)
+    assert reader.index.covers(0.4, 1.9)
+    assert reader.index.covers(0.75, 1.55)
+    assert not reader.index.covers(0.4, 3.5)
     rate, rng = float(rates[RATE]), np.random.default_rng(0)
     there = [*range(24, 114), *range(204, 281)]
     for _ in range(30):
