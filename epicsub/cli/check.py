@@ -50,7 +50,8 @@ def check(
     for problem in findings.problems:
         typer.echo(f"problem: {problem}", err=True)
     if findings.problems:
-        typer.echo(f"{submission}: {len(findings.problems)} problems; do not upload it", err=True)
+        number = len(findings.problems)
+        typer.echo(f"{submission}: {number} problem{'s' * (number > 1)}; do not upload it", err=True)
         raise typer.Exit(2)
     against = f"the {len(ids)} ids of {path}" if ids is not None else f"the count alone ({path} is not there)"
     typer.echo(f"{submission}: good, checked against {against}")

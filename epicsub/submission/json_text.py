@@ -73,6 +73,10 @@ def _table(units_BC: np.ndarray, decimals_BC: np.ndarray) -> Iterator[bytes]:
         text_BCW[:, :, width + 4 + place] = digit_BC
         counts_BCW[:, :, width + 4 + place] = decimals_BC > place
     tens_BC, ones_BC = _last_digit(rest_BC)
+    if tens_BC.max() > 9:
+        raise ValueError(
+            "scores of three digits before the point: log-probabilities are floored before they are written"
+        )
     text_BCW[:, :, width + 1], text_BCW[:, :, width + 2] = tens_BC + ord("0"), ones_BC
     counts_BCW[:, :, width + 1] = tens_BC > 0
     whole = text_BCW[counts_BCW].tobytes()

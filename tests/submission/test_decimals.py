@@ -117,3 +117,8 @@ def test_positive_and_zero_scores(tmp_path):
     verb[0, 3], noun[0, 299] = 2e-4, 0.0
     read = written_and_read(Predictions(np.array(["a"]), verb, noun), tmp_path / "x.zip")
     assert (read[0][0, 3], read[1][0, 299]) == (pytest.approx(0, abs=5e-3), 0.0)
+
+
+def test_scores_that_were_not_floored_are_no_text(tmp_path, make_predictions):
+    with pytest.raises(ValueError, match="floored"):
+        write_json_zip(tmp_path / "x.zip", make_predictions(["a"], spread=200.0), Levels(2, 3, 3))
