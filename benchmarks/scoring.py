@@ -15,7 +15,6 @@ that a new process held that wrote all four files of a submission, torch and all
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -251,13 +250,13 @@ def assert_same_ranking(written: tuple[np.ndarray, np.ndarray], meant: tuple[np.
 
 
 def writing_memory(folder: Path) -> float:
-    """Megabytes (1e6) that this process held at most while it wrote a whole submission."""
+    """Megabytes (1e6) that this process held at most, till a whole submission was written. Linux only."""
     predictions = load_predictions(folder / "predictions.npz")
     member = {"name": "a", "kind": "predictions", "sha256": "", "weight": 1.0}
     story = {"protocol": "", "views": "", "filled_with_prior": {}, "members": [member]}
     ids = predictions.narration_ids.tolist()
     write_submission(folder / "submission", predictions, ids, len(ids), LEVELS, story)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return status_of_process("VmHWM") / 1e6  # ru_maxrss would count the process that started this one
 
 
 def status_of_process(name: str) -> int:

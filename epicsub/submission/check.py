@@ -13,7 +13,7 @@ from epicsub.predictions import Predictions, name_some
 from epicsub.submission.check_rows import check_rows
 from epicsub.submission.json_text import CHALLENGES
 from epicsub.submission.reopen import reopen
-from epicsub.submission.reopened import Reopened
+from epicsub.submission.reopened import Reopened, counted
 
 _FILMED_IN_2018 = re.compile(r"P\d\d_\d\d_\d+")
 """Narration ids of the first 32 kitchens' videos, of which the validation list has nothing else and the test none."""
@@ -71,7 +71,7 @@ def check_submission(
 def _check_count(found: Reopened, expected_count: int | None) -> None:
     if expected_count is not None and len(found.ids) != expected_count:
         found.problems.append(
-            f"{len(found.ids)} segments, {expected_count} expected; "
+            f"{counted(len(found.ids), 'segment', 'segments')}, {expected_count} expected; "
             f"if your phase takes these, say --count {len(found.ids)}"
         )
 
@@ -82,7 +82,8 @@ def _check_ids(
     present = list(dict.fromkeys(found.ids))
     ids = {"twice": [name for name, count in Counter(found.ids).items() if count > 1]}
     if ids["twice"]:
-        found.problems.append(f"{len(ids['twice'])} narration ids occur more than once: {name_some(ids['twice'])}")
+        what = counted(len(ids["twice"]), "narration id occurs", "narration ids occur")
+        found.problems.append(f"{what} more than once: {name_some(ids['twice'])}")
     if test_ids is None:
         found.warnings.append("narration ids were not compared: no list of the test segments was given")
         _check_not_another_list(found, present, other_lists, guess=True)
@@ -91,9 +92,11 @@ def _check_ids(
     ids["missing"] = [name for name in test_ids if name not in there]
     ids["unexpected"] = [name for name in present if name not in wanted]
     if ids["missing"]:
-        found.problems.append(f"{len(ids['missing'])} segments of the list are missing: {name_some(ids['missing'])}")
+        what = counted(len(ids["missing"]), "segment of the list is", "segments of the list are")
+        found.problems.append(f"{what} missing: {name_some(ids['missing'])}")
     if ids["unexpected"]:
-        found.problems.append(f"{len(ids['unexpected'])} segments are not in the list: {name_some(ids['unexpected'])}")
+        what = counted(len(ids["unexpected"]), "segment is", "segments are")
+        found.problems.append(f"{what} not in the list: {name_some(ids['unexpected'])}")
     _check_not_another_list(found, ids["unexpected"], other_lists, guess=False)
     return ids
 
@@ -103,8 +106,9 @@ def _check_not_another_list(
 ) -> None:
     for name, ids in other_lists.items():
         if shared := set(names).intersection(ids):
+            what = counted(len(shared), "of its segments is", "of its segments are")
             found.problems.append(
-                f"{len(shared)} of its segments are those of {name}, which has labels and is not sent; "
+                f"{what} in {name}, which has labels and is not sent; "
                 "predict the test list (epicsub predict ... --split test)"
             )
             return

@@ -9,7 +9,7 @@ import numpy as np
 
 from epicsub.predictions import PROBABILITY_FLOOR, SUM_TOLERANCE, Predictions, name_some
 from epicsub.submission.ranking import Changed, changed_by_the_scorer, log_softmax
-from epicsub.submission.reopened import KINDS, Reopened
+from epicsub.submission.reopened import KINDS, Reopened, counted
 
 
 def check_rows(found: Reopened, own: Predictions | None, filled: Collection[str]) -> None:
@@ -49,9 +49,10 @@ def _check_kind(found: Reopened, kind: str, names: np.ndarray, scores_NC: np.nda
     totals_N = _log_totals(scores_NC)
     loose_N = ~_probable(scores_NC) & (np.abs(totals_N) > SUM_TOLERANCE)
     if loose_N.any():
+        what = counted(int(loose_N.sum()), f"{kind} row is", f"{kind} rows are")
         found.warnings.append(
-            f"{loose_N.sum()} {kind} rows are neither log-probabilities nor probabilities; the scorer takes one "
-            f"softmax over all rows, in which rows lower than others can vanish: {name_some(names[loose_N])}"
+            f"{what} neither log-probabilities nor probabilities; the scorer takes one softmax over all rows, in which "
+            f"rows lower than others can vanish: {name_some(names[loose_N])}"
         )
 
 
@@ -62,9 +63,8 @@ def _check_repeated(found: Reopened, names: list[str], scores_NC: np.ndarray, fi
         if (other := first.setdefault(row.tobytes(), name)) != name and name not in filled:
             twins.append(f"{name} = {other}")
     if twins:
-        found.problems.append(
-            f"{len(twins)} segments have the very scores of another, which no model gives two clips: {name_some(twins)}"
-        )
+        what = counted(len(twins), "segment has", "segments have")
+        found.problems.append(f"{what} the very scores of another, which no model gives two clips: {name_some(twins)}")
 
 
 def _check_ranking(
@@ -107,10 +107,11 @@ def _check_against(
 
 def _about_probabilities(kind: str, names: np.ndarray, changed: Changed, probable_N: np.ndarray) -> str:
     top5, top1 = (100 * rows_N[probable_N].mean() for rows_N in (changed.action, changed.action_first))
+    what = counted(len(names), f"{kind} row looks", f"{kind} rows look")
     return (
-        f"{len(names)} {kind} rows look like probabilities; the scorer takes a softmax of what it is given, which "
-        f"changes the action top-5 of {top5:.1f} % of such segments here and the best action of {top1:.1f} %, where "
-        f"log-probabilities come through unchanged: {name_some(names)}"
+        f"{what} like probabilities; the scorer takes a softmax of what it is given, which changes the action top-5 of "
+        f"{top5:.1f} % of such segments here and the best action of {top1:.1f} %, where log-probabilities come through "
+        f"unchanged: {name_some(names)}"
     )
 
 

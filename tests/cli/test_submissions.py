@@ -84,7 +84,7 @@ def test_check_lists_every_id_and_writes_them(submit, check, test_ids, tmp_path)
     done = check(tmp_path / "broken.pt", "--ids", tmp_path / "ids.txt")
     assert done.status == 2
     assert f"2 segments of the list are missing: {test_ids[0]}, {test_ids[1]}" in done.err
-    assert "1 segments are not in the list: P77_101_1" in done.err
+    assert "1 segment is not in the list: P77_101_1" in done.err
     assert (tmp_path / "ids.txt").read_text().splitlines() == [
         f"twice {test_ids[2]}", f"missing {test_ids[0]}", f"missing {test_ids[1]}", "unexpected P77_101_1",
     ]  # fmt: skip
@@ -95,7 +95,7 @@ def test_a_validation_list_sent_as_test(check, kitchens, tmp_path) -> None:
     path = member(tmp_path / "validation.pt", ids)
     done = check(path)
     assert done.status == 2
-    assert "24 of its segments are those of EPIC_100_validation.csv" in done.err
+    assert "24 of its segments are in EPIC_100_validation.csv" in done.err
     done = check(path, "--data", tmp_path, "--count", 24)
     assert done.status == 2
     assert "every segment is of a video of 2018, as in the validation list" in done.err

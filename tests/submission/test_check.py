@@ -73,7 +73,7 @@ def test_filled_segments_may_have_the_same_scores_and_others_not(tmp_path, ids, 
     twins = Predictions(made.narration_ids, *tables)
     for filled, message in (
         ([0, 1, 4], None),
-        ([0, 1], "1 segments have the very scores of another, which no model gives two clips: P01_101_4 = P01_101_0"),
+        ([0, 1], "1 segment has the very scores of another, which no model gives two clips: P01_101_4 = P01_101_0"),
         ([], "2 segments have the very scores of another, which no model gives two clips: P01_101_1 = P01_101_0, "
              "P01_101_4 = P01_101_0"),
     ):  # fmt: skip
@@ -107,8 +107,8 @@ def test_everything_at_once(alone, ids):
     changed_pt(alone.pt, change)
     found = check_submission(alone.pt, ids, 9449)
     assert sorted(found.problems) == [
-        "1 segments are not in the list: P09_101_0",
-        "1 segments of the list are missing: P01_101_2",
+        "1 segment is not in the list: P09_101_0",
+        "1 segment of the list is missing: P01_101_2",
         "6 segments, 9449 expected; if your phase takes these, say --count 6",
         "noun scores that are not finite: P01_101_1",
         "verb scores that are the same for every class: P01_101_4",
@@ -138,7 +138,7 @@ def test_raw_logits_are_a_warning(alone, ids):
     changed_pt(alone.pt, change)
     found = check_submission(alone.pt, ids, 6)
     assert found.problems == []
-    assert found.warnings[0].startswith("1 noun rows are neither log-probabilities nor probabilities")
+    assert found.warnings[0].startswith("1 noun row is neither log-probabilities nor probabilities")
 
 
 def test_other_things_beside_are_a_warning(alone, ids):

@@ -91,15 +91,15 @@ JSON = {
     ),
     "segment_missing": (
         lambda c, d: drop(c["results"], d.id),
-        lambda d: f"1 segments of the list are missing: {d.id}",
+        lambda d: f"1 segment of the list is missing: {d.id}",
     ),
     "segment_unexpected": (
         lambda c, d: c["results"].update(P9=c["results"].pop(d.id)),
-        lambda d: "1 segments are not in the list: P9",
+        lambda d: "1 segment is not in the list: P9",
     ),
     "scores_of_another_segment": (
         lambda c, d: c["results"].update({d.id: c["results"][d.other_id]}),
-        lambda d: "1 segments have the very scores of another",
+        lambda d: "1 segment has the very scores of another",
     ),
     "segment_twice": (
         lambda c, d: json.dumps(c).replace(f'"{d.id}"', f'"{d.other_id}"'),

@@ -103,25 +103,25 @@ PT = {
     ),
     "id_with_a_space": (
         lambda r, d: r[d.row].update(narration_id=d.id + " "),
-        lambda d: f"1 segments are not in the list: {d.id} ",
+        lambda d: f"1 segment is not in the list: {d.id} ",
     ),
-    "segment_twice": (lambda r, d: r.append(r[d.row]), lambda d: f"1 narration ids occur more than once: {d.id}"),
-    "segment_missing": (lambda r, d: drop(r, d.row), lambda d: f"1 segments of the list are missing: {d.id}"),
+    "segment_twice": (lambda r, d: r.append(r[d.row]), lambda d: f"1 narration id occurs more than once: {d.id}"),
+    "segment_missing": (lambda r, d: drop(r, d.row), lambda d: f"1 segment of the list is missing: {d.id}"),
     "one_too_few": (
         lambda r, d: drop(r, d.row),
         lambda d: "5 segments, 6 expected; if your phase takes these, say --count 5",
     ),
     "segment_unexpected": (
         lambda r, d: r[d.row].update(narration_id="P99_199_1"),
-        lambda d: "1 segments are not in the list: P99_199_1",
+        lambda d: "1 segment is not in the list: P99_199_1",
     ),
     "validation_list": (
         lambda r, d: rename(r, [f"P01_11_{n}" for n in range(6)]),
-        lambda d: "6 of its segments are those of validation.csv, which has labels and is not sent",
+        lambda d: "6 of its segments are in validation.csv, which has labels and is not sent",
     ),
     "scores_of_another_segment": (
         lambda r, d: r[d.row].update({key: r[d.other][key] for key in ("verb_output", "noun_output")}),
-        lambda d: "1 segments have the very scores of another, which no model gives two clips: "
+        lambda d: "1 segment has the very scores of another, which no model gives two clips: "
         + " = ".join(sorted([d.id, d.other_id], reverse=True)),
     ),
     "segments_exchanged": (
