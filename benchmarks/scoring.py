@@ -10,7 +10,8 @@ Writing: test.json in its zip, beside json.dumps and zipfile (deflate 5, as the 
 must parse to the same numbers, and all rankings of verbs, nouns and the 100 best pairs be those of the predictions.
 `writer_over_plain`: how many times less time ours takes. `writer_over_full`: the same beside numbers with every digit,
 as the organisers' writer keeps them. `json_zip_share`: our zip's part of that one's bytes. `writer_peak_mb`: the most
-that a new process held that wrote all four files of a submission, torch and all.
+that a new process held in all that wrote it. `submission_peak_mb`: that wrote all four files of a submission, for which
+torch is imported; `submission_extra_mb`: over what it held with torch and the inputs.
 """
 
 import argparse
@@ -28,7 +29,7 @@ import pandas as pd
 from machine import write_figures
 
 from epicsub.predictions import Predictions, load_predictions, save_predictions
-from epicsub.submission import Levels, average, write_submission
+from epicsub.submission import Levels, average
 from epicsub.submission.write import write_json_zip
 from epicsub.validation import official_scores
 from epicsub.vocab import NUM_NOUNS, NUM_VERBS
@@ -46,13 +47,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--write-to", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_of:
         print(scoring_memory(arguments.memory_of))
-        return
-    if arguments.write_to:
-        print(writing_memory(arguments.write_to))
         return
     figures = scoring_figures(arguments.repeats) | writer_figures(arguments.repeats)
     for name, value in figures.items():
@@ -188,8 +185,7 @@ def writer_figures(repeats: int) -> dict[str, float]:
         assert_same_ranking(tables, full)
         share = (folder / "ours.zip").stat().st_size / (folder / "full.zip").stat().st_size
         save_predictions(predictions, folder / "predictions.npz")
-        words = [sys.executable, __file__, "--write-to", name]
-        peak = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        (_, peak), (before, whole) = (writing_memory(folder, what) for what in ("json", "all"))
     return {
         "writer_seconds": our_seconds,
         "plain_writer_seconds": plain_seconds,
@@ -198,7 +194,15 @@ def writer_figures(repeats: int) -> dict[str, float]:
         "writer_over_full": full_seconds / our_seconds,
         "json_zip_share": share,
         "writer_peak_mb": peak,
+        "submission_peak_mb": whole,
+        "submission_extra_mb": whole - before,
     }
+
+
+def writing_memory(folder: Path, what: str) -> list[float]:
+    """Megabytes that a new process held before and at most while it wrote."""
+    words = [sys.executable, str(Path(__file__).with_name("writing_memory.py")), str(folder), what]
+    return [float(word) for word in subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()]
 
 
 def ensemble(segments: int) -> Predictions:
@@ -247,16 +251,6 @@ def assert_same_ranking(written: tuple[np.ndarray, np.ndarray], meant: tuple[np.
         best = np.sort((means[0][rows, :, None] + np.sort(means[1][rows])[:, None, -100:]).reshape(len(sums), -1))
         worst = np.abs(sums - best[:, :-101:-1]).max()
         assert worst <= 1e-11, f"an action ranks otherwise: {worst} apart"
-
-
-def writing_memory(folder: Path) -> float:
-    """Megabytes (1e6) that this process held at most, till a whole submission was written. Linux only."""
-    predictions = load_predictions(folder / "predictions.npz")
-    member = {"name": "a", "kind": "predictions", "sha256": "", "weight": 1.0}
-    story = {"protocol": "", "views": "", "filled_with_prior": {}, "members": [member]}
-    ids = predictions.narration_ids.tolist()
-    write_submission(folder / "submission", predictions, ids, len(ids), LEVELS, story)
-    return status_of_process("VmHWM") / 1e6  # ru_maxrss would count the process that started this one
 
 
 def status_of_process(name: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MARKS = ("error:", "problem:", "warning:", "Usage:")
+MARKS = ("error:", "problem:", "warning:")
 SIZES = {"train": 48, "heldout": 12, "validation": 24, "test": 20}
 SHORT = (
     "train.stages.0.steps=4", "train.stages.1.steps=8", "train.stages.0.source_batch=5",

@@ -27,11 +27,12 @@ def submissions(
 
     from rich.console import Console
 
+    from epicsub.errors import SubmissionError
     from epicsub.submission.json_text import CHALLENGES
     from epicsub.submission.ledger import Limits, mark_uploaded, read_ledger
 
     if day and not uploaded:
-        raise typer.BadParameter("is the day of --uploaded NAME, which is not given", param_hint="--day")
+        raise SubmissionError("--day is the day of an upload: give --uploaded NAME with it")
     limits = Limits(per_day, in_all)
     today = datetime.now(UTC).date()
     ledger = read_ledger(FOLDER)
