@@ -79,7 +79,7 @@ class Plan:
         """What it will take at `rate` bytes a second, for the user."""
         to_do = sum(job.seconds for job in self.jobs)
         return (
-            f"{self.modality}: {rate / 1e3:.0f} kB a second, measured on {min(SAMPLES, len(self.jobs))} pieces; to do: "
+            f"{self.modality}: {rate / 1e3:.0f} kB a second, measured on {len(sampled(self.jobs))} pieces; to do: "
             f"about {to_do * rate / 1e9:.2f} GB, the whole of these segments: {self.stored_seconds * rate / 1e9:.1f} GB"
         )
 
@@ -157,24 +157,44 @@ def _seconds(found: dict[str, list[Interval]]) -> float:
     return sum(stop - start for intervals in found.values() for start, stop in intervals)
 
 
+def sampled(jobs: Sequence[Job]) -> list[tuple[Job, Interval]]:
+    """Up to `SAMPLES` intervals, spread evenly over all videos."""
+    every = [(job, interval) for job in sorted(jobs, key=lambda job: job.video_id) for interval in job.intervals]
+    count = min(SAMPLES, len(every))
+    return [every[(2 * number + 1) * len(every) // (2 * count)] for number in range(count)]
+
+
 def measured_rate(jobs: Sequence[Job]) -> float:
-    """Bytes a second of video: a piece from the middle of each of some jobs, encoded as the store will hold it.
+    """Bytes a second of video: the middle of some intervals, encoded as the store will hold it.
 
     Raises:
-        DataError: an original cannot be read there.
+        DataError: no original can be read there. One that cannot is left out here; preparing it will say why.
     """
     size = seconds = 0.0
-    step = max(1, len(jobs) // SAMPLES)
-    for job in sorted(jobs, key=lambda job: job.video_id)[::step][:SAMPLES]:
-        source = open_source(DataRoot(job.root), job.video_id, job.modality, job.settings.short_side)
-        start, stop = max(job.intervals, key=lambda interval: interval[1] - interval[0])
-        begin = max(0.0, (start + min(stop, source.note["duration"]) - SAMPLE_SECONDS) / 2)
-        end = min(begin + SAMPLE_SECONDS, stop, source.note["duration"] - 0.5 / source.note["fps"])
-        packets, stamps, last = encode(source.pictures(begin, end), job.settings.crf, source.note)
-        source.close()
-        size += sum(len(data) for _, data, _ in packets)
-        seconds += (last - stamps[0]) * source.note["tick"][0] / source.note["tick"][1]
+    problems: list[str] = []
+    for job, interval in sampled(jobs):
+        try:
+            more_size, more_seconds = _measured(job, interval)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        size, seconds = size + more_size, seconds + more_seconds
+    if not seconds:
+        raise DataError("\n".join(problems))
     return size / seconds
+
+
+def _measured(job: Job, interval: Interval) -> tuple[int, float]:
+    """Bytes and seconds of a piece."""
+    source = open_source(DataRoot(job.root), job.video_id, job.modality, job.settings.short_side)
+    last = source.note["duration"] - 0.5 / source.note["fps"]
+    start, stop = interval[0], min(interval[1], last)
+    begin = min(max(start, (start + stop - SAMPLE_SECONDS) / 2), last)
+    pictures = source.pictures(begin, max(begin, min(begin + SAMPLE_SECONDS, stop)))
+    packets, stamps, end = encode(pictures, job.settings.crf, source.note)
+    source.close()
+    numerator, denominator = source.note["tick"]
+    return sum(len(data) for _, data, _ in packets), (end - stamps[0]) * numerator / denominator
 
 
 def check_space(folder: Path, needed: float) -> int:

@@ -162,6 +162,7 @@ def test_originals_may_go_afterwards(root):
 def test_a_bad_video_does_not_keep_the_others(root):
     path = root.path / "videos/P01/P01_02.MP4"
     path.write_bytes(path.read_bytes()[:2000])
+    assert measured_rate(make_plan(root, EVERY, "rgb", SMALL).jobs) > 0
     with pytest.raises(DataError, match=r"for 1 of 3 videos, the others are done(.|\n)*P01_02: .*P01_02\.MP4"):
         prepare(make_plan(root, EVERY, "rgb", SMALL), root, workers=1)
     assert make_plan(root, EVERY, "rgb", SMALL).kept == 2
