@@ -28,10 +28,9 @@ def train(
     root = data_root(data, loaded.recipe.data.root)
     folder = out or Path("outputs") / loaded.recipe.name
 
-    from epicsub.data.lengths import lengths_note
     from epicsub.files import write_text
     from epicsub.inference.story import upper_bound_note
-    from epicsub.training.build import clip_seconds, skipped_ids, store_of
+    from epicsub.training.build import reading_notes, skipped_ids
     from epicsub.training.lock import run_lock
     from epicsub.training.loop import fit, total_steps
     from epicsub.training.preflight import prepare, resumable
@@ -41,8 +40,8 @@ def train(
     targets = ", ".join(map(str, map(len, domains.target))) or "no"
     say(f"{loaded.recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments")
     every = [*domains.source, *(segment for part in domains.target for segment in part)]
-    say(lengths_note(root, every, clip_seconds(loaded.recipe)))
-    say(store_of(loaded.recipe, root, every).note)
+    for note in reading_notes(loaded.recipe, root, every):
+        say(note)
     if loaded.recipe.adaptation.method == "supervised":
         say(upper_bound_note(loaded.recipe.data.source))
     if loaded.recipe.data.skip:

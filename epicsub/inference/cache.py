@@ -23,6 +23,7 @@ import torch
 
 import epicsub
 from epicsub.data.annotations import Segment
+from epicsub.data.features import state_of
 from epicsub.data.readers import choose_decoder
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views
@@ -64,13 +65,17 @@ def key_of(
 
     `stop` is 0 where all views are taken; `prepared` are the modalities read from the prepared store.
     """
+    if recipe.data.features:
+        read: list = [(name, *state_of(root.path / place)) for name, place in recipe.data.features.items()]
+    else:
+        read = _videos(root, segments, recipe.data.modalities, prepared)
     rows = sorted((s.narration_id, s.video_id, s.start, s.stop, s.start_frame, s.stop_frame) for s in segments)
     return {
         "weights": sha256(checkpoint),
         "views": str(views),
         "stop": stop,
         "segments": _digest(json.dumps(rows).encode()),
-        "videos": _digest(json.dumps(_videos(root, segments, recipe.data.modalities, prepared)).encode()),
+        "videos": _digest(json.dumps(read).encode()),
         "data": recipe.data.model_dump(mode="json", exclude=_NOT_CLIPS)
         | {"decoder": choose_decoder(recipe.data.decoder)},
         "model": recipe.model.model_dump(mode="json", exclude={"weights"}),

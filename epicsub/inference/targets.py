@@ -9,10 +9,8 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from epicsub.data.annotations import Segment
-from epicsub.data.lengths import lengths_note
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views, parse_views
 from epicsub.errors import EpicsubError, InferenceError
@@ -21,7 +19,7 @@ from epicsub.inference.predict import predict
 from epicsub.inference.stopping import Place, predict_until_decided
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
-from epicsub.training.build import clip_seconds, model_of, store_of, view_loader
+from epicsub.training.build import ViewLoader, model_of, reading_notes, store_of, view_loader
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import chosen_file
 from epicsub.training.preflight import missing_files
@@ -158,8 +156,8 @@ def predict_checkpoint(
     missing = missing_files(recipe, root, segments)
     if missing:
         raise InferenceError("\n".join(missing) + f"\n({len(missing)} problems, nothing was predicted)")
-    print(lengths_note(root, segments, clip_seconds(recipe)), file=sys.stderr)
-    print(store.note, file=sys.stderr)
+    for note in reading_notes(recipe, root, segments):
+        print(note, file=sys.stderr)
     made = _predict(target, segments, root, chosen, device, stop)
     keep(file, key, made)
     return made
@@ -176,7 +174,7 @@ def _predict(
         predictions = predict(trained.model, loader, len(loader), device, label)
         return Made(predictions, time.monotonic() - began, views.count)
 
-    def loader_of(some: Sequence[Segment], place: Place) -> DataLoader:
+    def loader_of(some: Sequence[Segment], place: Place) -> ViewLoader:
         return view_loader(recipe, root, some, views, [place], prepared)
 
     predictions, done_N = predict_until_decided(trained.model, loader_of, segments, views, stop, device, label)

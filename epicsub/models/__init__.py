@@ -18,6 +18,7 @@ from epicsub.models.build_video import (
     build_frame_transformer,
     build_video,
 )
+from epicsub.models.feature_heads import FeatureHeads
 from epicsub.models.outputs import TwoHeadOutput
 from epicsub.models.published import WEIGHTS
 from epicsub.models.temporal_relations import TemporalRelations
@@ -28,6 +29,7 @@ from epicsub.models.weights import find_weights, load_i3d
 __all__ = [
     "CLIP_SETTINGS",
     "MODELS",
+    "FeatureHeads",
     "TemporalRelations",
     "TwoClassifiers",
     "TwoHeadOutput",
@@ -103,6 +105,35 @@ def build_temporal_relations(
     return TemporalRelations(ordered, segments, shared, hidden, dropout, attention)
 
 
+def build_feature_heads(
+    modalities: Sequence[str],
+    load_weights: bool,
+    dims: Mapping[str, int],
+    bottleneck: int | None = None,
+    batch_norm: bool = False,
+    dropout: float = 0.5,
+    bn_momentum: float = 0.1,
+) -> FeatureHeads:
+    """Heads on features made before; see `FeatureHeads`.
+
+    Args:
+        modalities: of the features, in order.
+        load_weights: without effect, there are none to load.
+        dims: length of a feature of each modality.
+        bottleneck: units between features and heads, or None.
+        batch_norm: in the bottleneck.
+        dropout: probability before the heads.
+        bn_momentum: share of a batch in the running statistics.
+
+    Raises:
+        ModelError: dims are not of exactly the modalities.
+    """
+    if set(dims) != set(modalities):
+        raise ModelError(f"dims are given for {sorted(dims)}, the features are of {sorted(modalities)}; name each one")
+    ordered = {name: dims[name] for name in modalities}
+    return FeatureHeads(ordered, bottleneck, batch_norm, dropout, bn_momentum)
+
+
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "i3d": build_i3d,
     "frame_mean": build_frame_mean,
@@ -110,6 +141,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "frame_transformer": build_frame_transformer,
     "frame_multiscale": build_frame_multiscale,
     **{name: partial(build_video, name) for name in VIDEO_TRUNKS},
+    "feature_heads": build_feature_heads,
     "temporal_relations": build_temporal_relations,
 }
 CLIP_SETTINGS: dict[str, tuple[str, ...]] = {

@@ -3,11 +3,12 @@
 from epicsub.recipe.load import ListedRecipe, LoadedRecipe, list_recipes, load_recipe, recipe_from_dict
 from epicsub.recipe.schema import Recipe
 from epicsub.recipe.schema_adaptation import AdversarialAdaptation, MMIRAdaptation, SourceOnly
-from epicsub.recipe.schema_model import FrameLSTMModel, I3DModel
+from epicsub.recipe.schema_model import FeatureHeadsModel, FrameLSTMModel, I3DModel, TemporalRelationsModel
 from epicsub.recipe.schema_train import Stage
 
 __all__ = [
     "AdversarialAdaptation",
+    "FeatureHeadsModel",
     "FrameLSTMModel",
     "I3DModel",
     "ListedRecipe",
@@ -16,6 +17,7 @@ __all__ = [
     "Recipe",
     "SourceOnly",
     "Stage",
+    "TemporalRelationsModel",
     "list_recipes",
     "load_recipe",
     "recipe_from_dict",

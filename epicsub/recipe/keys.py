@@ -39,7 +39,8 @@ def sections_in(annotation: object) -> list[type[BaseModel]]:
 
 
 def mapping_keys(annotation: object) -> list[str]:
-    """Keys of a field that is a mapping with named keys (`model.weights`), else none."""
+    """Keys of a field that is a mapping with named keys (`model.weights`) or null, else none."""
+    annotation = next((part for part in get_args(annotation) if get_origin(part) is dict), annotation)
     if get_origin(annotation) is not dict:
         return []
     return list(get_args(get_args(annotation)[0]))

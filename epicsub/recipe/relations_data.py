@@ -16,7 +16,7 @@ def _stride(settings: Settings) -> Iterator[Problem]:
 
 def _size(settings: Settings) -> Iterator[Problem]:
     size, short_side = settings["data.size"], settings["data.short_side"]
-    if size > short_side:
+    if None not in (size, short_side) and size > short_side:
         yield Problem("data.size", f"is {size}, must be at most data.short_side ({short_side})")
 
 

@@ -23,7 +23,7 @@ VARIANTS = {
 
 def _i3d_frames(settings: Settings) -> Iterator[Problem]:
     frames = settings["data.frames"]
-    if settings["model.name"] == "i3d" and frames < I3D_MIN_FRAMES:
+    if settings["model.name"] == "i3d" and frames is not None and frames < I3D_MIN_FRAMES:
         text = f"is {frames}, must be at least {I3D_MIN_FRAMES}: i3d halves time three times and pools what is left"
         yield Problem("data.frames", text)
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from epicsub.recipe.base import FILLED_LIST, LIST, Count, NotNegative, Positive, Section, Share, ShareBelowOne
 
-AgentName = Literal["rgb_source", "rgb_target", "flow_source", "flow_target"]
+AgentName = Literal["rgb_source", "rgb_target", "flow_source", "flow_target", "audio_source", "audio_target"]
 
 
 class SourceOnly(Section):

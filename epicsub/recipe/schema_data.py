@@ -1,6 +1,8 @@
 """`data` of a recipe: which clips, and how they are cut from the videos. Tags as in schema.py."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, ValidationInfo
 
 from epicsub.recipe.base import (
     FILLED_LIST,
@@ -16,7 +18,7 @@ from epicsub.recipe.base import (
     WholeNumber,
 )
 
-Modality = Literal["rgb", "flow"]
+Modality = Literal["rgb", "flow", "audio"]
 
 
 class Augment(Section):
@@ -34,8 +36,24 @@ class Augment(Section):
     """Largest relative change of brightness, contrast and saturation, rgb only; 0 is none."""
 
 
+class VideoCut(NamedTuple):
+    """How clips are cut from videos: the settings that a recipe on features has not."""
+
+    frames: int
+    sampling: Literal["dense", "uniform"]
+    stride: float | None
+    short_side: int
+    size: int
+    augment: Augment
+
+
+def _one_for_all(value: Any, info: ValidationInfo) -> Any:
+    """A single place of features stands for every modality."""
+    return dict.fromkeys(info.data.get("modalities", ()), value) if isinstance(value, str) else value
+
+
 class Data(Section):
-    """Which clips, and how they are cut from the videos."""
+    """Which clips, and how they are cut from the videos; or which features of them."""
 
     root: Text | None = None
     """Data folder; null takes --data, $EPICSUB_DATA or data/."""
@@ -47,21 +65,32 @@ class Data(Section):
     """File of narration ids to leave out, one a line; null leaves out none."""
     modalities: Annotated[tuple[Modality, ...], FILLED_LIST]
     """What the model sees, in this order."""
+    features: Annotated[dict[Modality, Text] | None, BeforeValidator(_one_for_all)] = None
+    """Features in place of videos: a folder or file under the data root, or one for each modality; null = videos."""
     store: Literal["auto", "original", "prepared"] = "auto"
     """What clips are read from; auto takes prepared/ where it holds every segment of the run, else the originals."""
     decoder: Literal["auto", "pyav", "torchcodec", "decord"] = "auto"
     """What decodes the videos; auto is pyav, the fastest and on every machine."""
-    frames: Count
+    frames: Count | None = None
     """Frames of a clip."""
-    sampling: Literal["dense", "uniform"]
+    sampling: Literal["dense", "uniform"] | None = None
     """dense: a window of frames * stride seconds; uniform: one frame from each equal part of the segment."""
     stride: Positive | None = None
     """Seconds between two frames (dense only); 1/30 s is every second frame at 60 frames a second [S]."""
-    short_side: Count
+    short_side: Count | None = None
     """Pixels of the picture's short side after resizing."""
-    size: Count
+    size: Count | None = None
     """Pixels of the square that the model sees."""
-    augment: Augment
+    augment: Augment | None = None
     """Random changes of a training clip."""
     workers: WholeNumber | None = None
     """Processes that decode; null chooses by the machine, 0 decodes in the training process."""
+
+    def video(self) -> VideoCut:
+        """The settings for videos, which `load_recipe` holds to be there where `features` are not."""
+        assert self.frames is not None
+        assert self.sampling is not None
+        assert self.short_side is not None
+        assert self.size is not None
+        assert self.augment is not None
+        return VideoCut(self.frames, self.sampling, self.stride, self.short_side, self.size, self.augment)

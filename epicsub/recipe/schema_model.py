@@ -130,6 +130,23 @@ class TemporalRelationsModel(Section):
     """Weigh relations by their domain discriminators, which ta3n trains; false for all other methods."""
 
 
+class FeatureHeadsModel(Section):
+    """A small network on features made before (`data.features`): a bottleneck, verb and noun heads a modality."""
+
+    name: Literal["feature_heads"]
+    """Model."""
+    dims: dict[Modality, Count]
+    """Length of a feature vector of each modality: 1024 of I3D and of the organisers' UDA features."""
+    bottleneck: Count | None = None
+    """Units of the layer before the heads, which adaptation aligns; null puts the heads on the features as they are."""
+    batch_norm: bool = False
+    """Batch norm in the bottleneck, before its ReLU; AdaBN needs it [D]."""
+    dropout: ShareBelowOne = 0.5
+    """Probability of dropping a unit before the heads [P]."""
+    bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of a batch in the running statistics (torch's default)."""
+
+
 Model = Annotated[
     I3DModel
     | FrameMeanModel
@@ -137,6 +154,7 @@ Model = Annotated[
     | FrameTransformerModel
     | FrameMultiscaleModel
     | VideoModel
+    | FeatureHeadsModel
     | TemporalRelationsModel,
     Field(discriminator="name"),
 ]

@@ -23,6 +23,8 @@ class Settings:
         parent: Any = self._values
         for part in location[:-1]:
             parent = part_of(parent, part)
+        if parent is None:
+            raise NotUsableError(key)
         if location[-1] in parent or isinstance(location[-1], int):
             return part_of(parent, location[-1])
         field = field_at(location, self._values)

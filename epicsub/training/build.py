@@ -14,15 +14,21 @@ from epicsub.data.annotations import Segment, read_skip_list
 from epicsub.data.batches import StepSampler
 from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
 from epicsub.data.domains import load_source, load_target
+from epicsub.data.features import FeatureTable, open_features
+from epicsub.data.features_batches import FeatureBatches, FeatureViews
+from epicsub.data.lengths import lengths_note
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
 from epicsub.data.store import Choice, choose_store
 from epicsub.data.transforms import TrainTransform
 from epicsub.data.views import Views
+from epicsub.errors import DataError
 from epicsub.models import CLIP_SETTINGS, TwoClassifiers, build_model
 from epicsub.recipe import Recipe
 
 OPEN_READERS = 16  # videos kept open by one worker
+Loader = DataLoader | FeatureBatches
+ViewLoader = DataLoader | FeatureViews
 
 
 METHODS: dict[str, Callable[..., AdaptationMethod]] = {
@@ -92,7 +98,12 @@ def target_segments(recipe: Recipe, root: DataRoot) -> list[list[Segment]]:
 
 
 def store_of(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -> Choice:
-    """Whether these segments are read from the originals or from the prepared store, and the sentence that says so."""
+    """Whether these segments are read from the originals or from the prepared store, and the sentence that says so.
+
+    Features are of neither.
+    """
+    if recipe.data.features:
+        return Choice(frozenset(), "features are read")
     return choose_store(root, segments, tuple(recipe.data.modalities), recipe.data.store)
 
 
@@ -101,9 +112,23 @@ def clip_source_of(recipe: Recipe, root: DataRoot, prepared: Collection[str]) ->
     return ClipSource(root, tuple(recipe.data.modalities), recipe.data.decoder, OPEN_READERS, prepared)
 
 
+def features_of(recipe: Recipe, root: DataRoot) -> dict[str, FeatureTable]:
+    """The features that the recipe names in place of videos, by modality."""
+    return open_features({name: root.path / place for name, place in (recipe.data.features or {}).items()})
+
+
+def reading_notes(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -> list[str]:
+    """What will be read, and what is out of the ordinary in it, a sentence each."""
+    if recipe.data.features:
+        places = ", ".join(dict.fromkeys(str(root.path / place) for place in recipe.data.features.values()))
+        return [f"features of {len(segments)} segments are read from {places}"]
+    return [lengths_note(root, segments, clip_seconds(recipe)), store_of(recipe, root, segments).note]
+
+
 def clip_seconds(recipe: Recipe) -> float | None:
     """Seconds that a dense clip covers; None where frames are spread over the whole segment."""
-    return None if recipe.data.stride is None else recipe.data.frames * recipe.data.stride
+    data = recipe.data
+    return None if data.frames is None or data.stride is None else data.frames * data.stride
 
 
 def training_loader(
@@ -115,32 +140,13 @@ def training_loader(
     first_step: int,
     rank: int = 0,
     ranks: int = 1,
-) -> DataLoader:
+) -> Loader:
     """Batches of one stage from `first_step` on; the same step gives the same batch whatever came before.
 
     Of several processes each gets its share of the recipe's batch.
     """
-    data, settings = recipe.data, recipe.train.stages[stage]
+    settings = recipe.train.stages[stage]
     target = target if settings.target_batch else []
-    augment = data.augment
-    transform = TrainTransform(
-        short_side=data.short_side,
-        size=data.size,
-        crop=augment.crop,
-        scales=augment.scales,
-        area=augment.area,
-        flip=augment.flip,
-        color_jitter=augment.color_jitter,
-    )
-    clips = TrainClips(
-        source,
-        target,
-        clip_source_of(recipe, root, store_of(recipe, root, [*source, *(s for part in target for s in part)]).prepared),
-        frames=data.frames,
-        sampling=data.sampling,
-        stride=data.stride,
-        transform=transform,
-    )
     sampler = StepSampler(
         source_size=len(source),
         target_sizes=[len(segments) for segments in target],
@@ -152,7 +158,29 @@ def training_loader(
         rank=rank,
         ranks=ranks,
     )
-    return make_loader(clips, batch_sampler=sampler, collate=collate, workers=data.workers)
+    if recipe.data.features:
+        return FeatureBatches(source, target, features_of(recipe, root), sampler)
+    cut = recipe.data.video()
+    augment = cut.augment
+    transform = TrainTransform(
+        short_side=cut.short_side,
+        size=cut.size,
+        crop=augment.crop,
+        scales=augment.scales,
+        area=augment.area,
+        flip=augment.flip,
+        color_jitter=augment.color_jitter,
+    )
+    clips = TrainClips(
+        source,
+        target,
+        clip_source_of(recipe, root, store_of(recipe, root, [*source, *(s for part in target for s in part)]).prepared),
+        frames=cut.frames,
+        sampling=cut.sampling,
+        stride=cut.stride,
+        transform=transform,
+    )
+    return make_loader(clips, batch_sampler=sampler, collate=collate, workers=recipe.data.workers)
 
 
 def view_loader(
@@ -162,27 +190,35 @@ def view_loader(
     views: Views,
     places: Sequence[tuple[float, float]] | None = None,
     prepared: Collection[str] | None = None,
-) -> DataLoader:
+) -> ViewLoader:
     """Batches of (narration ids, {modality: uint8 clips (B, V, C, T, H, W)}) for prediction, in the list's order.
 
     `places` are the clips to take of `views.places()`; all unless given. `prepared` are the modalities to read from the
-    prepared store, where that is settled already for more segments than these.
+    prepared store, where that is settled already for more segments than these. Features come as (B, 1, D) or
+    (B, 1, T, D): they were made of their views.
+
+    Raises:
+        DataError: other than one plain view of features is asked for.
     """
-    data = recipe.data
+    if recipe.data.features:
+        if views != Views():
+            raise DataError(f"views {views}: {recipe.name} reads features, which were made of their views: ask for 1x1")
+        return FeatureViews(segments, features_of(recipe, root), recipe.evaluation.batch_size)
     if prepared is None:
         prepared = store_of(recipe, root, segments).prepared
+    cut = recipe.data.video()
     clips = ViewClips(
         segments,
         clip_source_of(recipe, root, prepared),
-        frames=data.frames,
-        sampling=data.sampling,
-        stride=data.stride,
-        short_side=data.short_side,
-        size=data.size,
+        frames=cut.frames,
+        sampling=cut.sampling,
+        stride=cut.stride,
+        short_side=cut.short_side,
+        size=cut.size,
         views=views,
         places=places,
     )
-    return make_loader(clips, batch_size=recipe.evaluation.batch_size, workers=data.workers)
+    return make_loader(clips, batch_size=recipe.evaluation.batch_size, workers=recipe.data.workers)
 
 
 def seed_everything_for(seed: int, step: int, rank: int = 0) -> torch.Generator:

@@ -28,7 +28,7 @@ class Checkpoint:
     steps: int
     """Optimiser steps of the whole recipe."""
     lists: dict[str, str]
-    """SHA-256 of each annotation list that the run read, by file name."""
+    """SHA-256 of each annotation list that the run read, by file name; of features, of what made them."""
     scores: dict[str, float]
     """Scores of the last evaluation before this step, in percent; empty where there was none."""
     model: dict[str, torch.Tensor]

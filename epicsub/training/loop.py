@@ -41,7 +41,7 @@ class Domains:
     source: list[Segment]
     target: list[list[Segment]]
     lists: dict[str, str]
-    """SHA-256 of each annotation list, by file name."""
+    """SHA-256 of each annotation list, by file name; of features, of what made them."""
 
 
 def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | None, resumed: Checkpoint | None) -> Path:

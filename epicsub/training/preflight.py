@@ -7,13 +7,14 @@ import timm
 import torch
 
 from epicsub.data.annotations import Segment
+from epicsub.data.features_store import made_by_digest
 from epicsub.data.readers import choose_decoder
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.files import sha256, written_whole
 from epicsub.models.weights import find_backbone_weights, find_weights
-from epicsub.recipe import LoadedRecipe, Recipe, recipe_from_dict
-from epicsub.training.build import model_of, source_segments, store_of, target_segments
+from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel, recipe_from_dict
+from epicsub.training.build import features_of, model_of, source_segments, store_of, target_segments
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import Domains
 
@@ -39,16 +40,27 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path) -> Domains:
     except EpicsubError as error:
         problems.append(str(error))
     problems += missing_files(recipe, root, [*source, *(segment for part in target for segment in part)])
+    problems += feature_problems(loaded, root)
     if source:
         problems += batch_problems(loaded, len(source), [len(part) for part in target])
     if problems:
         raise TrainingError("\n".join(problems) + f"\n({len(problems)} problems, nothing was started)")
     names = [*recipe.data.source, *recipe.data.target]
-    return Domains(root=root, source=source, target=target, lists={n: sha256(root.annotations(n)) for n in names})
+    lists = {name: sha256(root.annotations(name)) for name in names}
+    for place in dict.fromkeys((recipe.data.features or {}).values()):
+        lists[place] = made_by_digest(root.path / place)
+    return Domains(root=root, source=source, target=target, lists=lists)
 
 
 def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment]) -> list[str]:
-    """A line for each video that lacks a modality, and what to do about it."""
+    """A line for each video that lacks a modality, or each modality that lacks features, and what to do about it."""
+    if recipe.data.features:
+        try:
+            tables = features_of(recipe, root)
+        except DataError as error:
+            return str(error).splitlines()
+        missing = {name: table.missing(s.narration_id for s in segments) for name, table in tables.items()}
+        return [tables[name].lacks(ids) for name, ids in missing.items() if ids]
     try:
         prepared = store_of(recipe, root, segments).prepared
     except DataError as error:
@@ -59,6 +71,31 @@ def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment]) -> li
     if any(": no rgb for" in line for line in lines):
         lines.append("fetch the videos, or leave them out: `epicsub data check --write-skip FILE`, then data.skip=FILE")
     return lines
+
+
+def feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
+    """Features of another length than the recipe's, or with too few times for relations between them."""
+    model = loaded.recipe.model
+    if not isinstance(model, FeatureHeadsModel | TemporalRelationsModel):
+        return []
+    try:
+        tables = features_of(loaded.recipe, root)
+    except DataError:
+        return []  # said by `missing_files`
+    problems = [
+        f"{loaded.where(f'model.dims.{name}')}  model.dims.{name}: is {dim}, but the features in {tables[name].place} "
+        f"have {tables[name].dim} entries"
+        for name, dim in model.dims.items()
+        if tables[name].dim != dim
+    ]
+    if isinstance(model, TemporalRelationsModel):
+        problems += [
+            f"{loaded.where('model.segments')}  model.segments: is {model.segments}, but the {name} features in "
+            f"{table.place} have {table.times or 'no'} times a segment: make them with --tta {model.segments}x1"
+            for name, table in tables.items()
+            if (table.times or 0) < model.segments
+        ]
+    return problems
 
 
 def folder_problems(folder: Path) -> list[str]:

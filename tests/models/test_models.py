@@ -33,6 +33,7 @@ TINY: dict[str, dict[str, Any]] = {
         for name in VIDEO_TRUNKS
     },
     "temporal_relations": {"modalities": ["audio"], "dims": {"audio": 6}, "shared": 8, "hidden": 8},
+    "feature_heads": {"modalities": ["audio"], "dims": {"audio": 6}, "bottleneck": 5, "batch_norm": True},
 }
 FEATURES = {"audio": (7, 6)}
 CHANNELS = {"rgb": 3, "flow": 2}

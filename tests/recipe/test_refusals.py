@@ -63,7 +63,11 @@ VALUES = [
     ("[1.0, .875]", "[1.0, 1.5]", "data.augment.scales.1: is 1.5, must be at most 1"),
     ("[1.0, .875]", "[]", "data.augment.scales: is [], must have 1 or more items"),
     ("[rgb, flow]", "rgb", "data.modalities: is 'rgb', must be a list"),
-    ("[rgb, flow]", "[rgb, flows]", "data.modalities.1: is 'flows', must be one of rgb, flow; did you mean flow?"),
+    (
+        "[rgb, flow]",
+        "[rgb, flows]",
+        "data.modalities.1: is 'flows', must be one of rgb, flow, audio; did you mean flow?",
+    ),
     ("[rgb, flow]", "[rgb, flow, rgb]", "data.modalities.2: is 'rgb', which stands there twice"),
     (
         "name: i3d",
@@ -185,7 +189,7 @@ SECTIONS = [
         "evaluation: 3\n",
         "evaluation: is 3, must be a section with the keys protocol, views, batch_size",
     ),
-    ("    rgb: null\n    flow: null\n", "", "model.weights: is null, must be a section with the keys rgb, flow"),
+    ("    rgb: null\n    flow: null\n", "", "model.weights: is null, must be a section with the keys rgb, flow, audio"),
     (
         "    - steps: 100\n      learning_rate: 1e-2\n      source_batch: 16\n",
         "    - 100\n",

@@ -20,6 +20,8 @@ CONTROLS = [
     ("tiny/mmir_i3d.yaml", "tiny/source_only.yaml"),
     *((f"{method}_i3d.yaml", "mmir_i3d_source_only.yaml") for method in METHODS),
     *((f"tiny/{method}.yaml", "tiny/source_only.yaml") for method in METHODS),
+    ("tiny/features_mmir.yaml", "tiny/features_adversarial.yaml"),
+    ("tiny/features_mmir.yaml", "tiny/features_source_only.yaml"),
 ]
 
 
@@ -57,6 +59,9 @@ def test_all_recipes_are_there():
         "tiny/adabn.yaml",
         "tiny/adversarial.yaml",
         "tiny/contrastive.yaml",
+        "tiny/features_adversarial.yaml",
+        "tiny/features_mmir.yaml",
+        "tiny/features_source_only.yaml",
         "tiny/frame_mean.yaml",
         "tiny/frame_multiscale.yaml",
         "tiny/frame_transformer.yaml",
