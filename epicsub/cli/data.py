@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from epicsub.cli import lists
+from epicsub.cli import features, lists
 from epicsub.cli.data_check import check
 from epicsub.cli.data_prepare import prepare
 from epicsub.cli.data_status import status
@@ -16,6 +16,7 @@ app.command("lists")(lists.lists)
 app.command("check")(check)
 app.command("prepare")(prepare)
 app.command("status")(status)
+app.command("features")(features.features)
 
 
 @app.command()

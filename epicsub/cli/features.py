@@ -1,0 +1,86 @@
+"""epicsub data features: clip features, made by a model or taken over from others."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from epicsub.cli.options import DataOption, DeviceOption, TtaOption, data_root
+
+if TYPE_CHECKING:
+    from epicsub.data.root import DataRoot
+    from epicsub.recipe import Recipe
+
+
+def features(
+    source: Annotated[str, typer.Argument(help="A checkpoint or a run; or features of others, to be repacked.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write, by custom in the data root's features/.")],
+    lists: Annotated[
+        list[str] | None,
+        typer.Option("--list", help="List under annotations/, may be repeated. Default: all that the recipe names."),
+    ] = None,
+    tta: TtaOption = None,
+    shard: Annotated[int, typer.Option(min=1, help="Segments a file.")] = 4096,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Write each segment's features, pooled, a modality at a time; goes on where it was stopped."""
+    from epicsub.data.features_foreign import is_foreign
+
+    if is_foreign(Path(source)):
+        made = repack(Path(source), out, shard)
+    else:
+        made = extract_from(source, out, lists, tta, shard, data_root(data), device)
+    typer.echo(f"{out}: {made}")
+
+
+def extract_from(
+    source: str, out: Path, lists: list[str] | None, tta: str | None, shard: int, root: "DataRoot", device: str
+) -> str:
+    """Features by a model; says what was made."""
+    from epicsub.cli.options import device_of
+    from epicsub.data.features_store import FeatureStore
+    from epicsub.data.views import parse_views
+    from epicsub.errors import InferenceError
+    from epicsub.inference.features import extract, made_by, segments_of
+    from epicsub.inference.targets import load_trained, resolve_target
+    from epicsub.training.preflight import missing_files
+
+    target = resolve_target(source)
+    if target.kind != "checkpoint":
+        raise InferenceError(f"{target.path}: holds predictions; features are made by a checkpoint (.pth) or a run")
+    chosen = device_of(device)
+    trained = load_trained(target.path, chosen)
+    views = parse_views(tta or trained.recipe.evaluation.views)
+    segments = segments_of(root, lists or lists_of(trained.recipe))
+    store = FeatureStore(out, made_by(trained, target.path, views, root, segments))
+    for file in store.dropped:
+        typer.echo(f"{out / file}: damaged or gone, its segments are made again")
+    todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]
+    missing = missing_files(trained.recipe, root, todo)
+    if missing:
+        raise InferenceError("\n".join(missing) + f"\n({len(missing)} problems, nothing was made)")
+    count = extract(trained, root, segments, views, store, chosen, shard)
+    dims: dict[str, int] = trained.model.feature_dims  # type: ignore[assignment]  # every model has it
+    sizes = ", ".join(f"{name} {dim}" for name, dim in dims.items())
+    return f"{count} segments made, {len(segments) - count} were there; {sizes}, views {views}"
+
+
+def lists_of(recipe: "Recipe") -> list[str]:
+    """The lists that a recipe trains on, adapts to and is scored on."""
+    from epicsub.validation import load_protocol
+
+    protocol = load_protocol(Path(recipe.evaluation.protocol))
+    names = [*recipe.data.source, *recipe.data.target, protocol.validation.list, protocol.test.list]
+    return list(dict.fromkeys(names))
+
+
+def repack(place: Path, out: Path, shard: int) -> str:
+    """Features of others, copied into shards that can be mapped; says what was copied."""
+    from epicsub.data.features_foreign import FRAMES, read_foreign
+    from epicsub.data.features_store import FeatureStore, write_all
+
+    shards = read_foreign(place)
+    store = FeatureStore(out, {"repacked": str(place), "frames": FRAMES})
+    written = write_all(store, shards, shard)
+    return f"{written} segments copied, {len(store.narration_ids) - written} were there"
