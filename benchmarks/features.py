@@ -1,0 +1,256 @@
+"""Every adaptation method on features of the small kitchens, over paired seeds.
+
+    python benchmarks/features.py --kitchens kitchens --json benchmarks/results/features.json
+
+The features come from `recipes/tiny/source_only.yaml`, trained at seeds 0, 1 and 2 (or --models FOLDER with such runs,
+source_only_0 and so on): seed s of an arm reads the features of model s % 3. So they were learnt on the very source
+segments that the arms learn from, and paired seeds share one of three feature sets. Every arm of a seed has the same
+features, first weights, order of clips and dropout, and differs in its method alone, with that method's own default
+settings; none was tuned. Runs go through the functions of `epicsub train`; a finished one is kept in --out, so that a
+stopped benchmark goes on, and one that diverges is kept as such and counted.
+
+"Target" is the validation list: kitchens that training sees without labels. A fifth of its segments shows verbs that no
+training segment has; "target, known" leaves those out. Which they are, the oracle and this script alone know. The
+supervised bound learns from the labels of the test list, which is of the same kitchens.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import torch
+from machine import write_figures
+from scipy import stats
+
+from epicsub.data.annotations import read_segments
+from epicsub.data.root import DataRoot
+from epicsub.data.views import Views
+from epicsub.errors import TrainingError
+from epicsub.files import write_text
+from epicsub.inference.predict import predict
+from epicsub.inference.targets import load_trained
+from epicsub.recipe import Recipe, load_recipe
+from epicsub.training.build import view_loader
+from epicsub.training.loop import fit
+from epicsub.training.preflight import prepare
+
+TINY = Path("recipes/tiny")
+MODELS = 3  # that features come from
+VIEWS = {"": "1x1", "_5x1": "5x1"}  # of a folder of features, by the end of its name
+RELATIONS = "model={name: temporal_relations, dims: {rgb: 256, flow: 256}, shared: 128, hidden: 128, attention: %s}"
+REFERENCE = "adversarial only"
+LABELLED = "target_labelled.csv"
+LISTS = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv", "source_heldout.csv")
+TASKS = ("verb", "noun", "action")
+MEASURE = "target action"  # what arms are compared by, fixed before the first run
+GAINS = {"MMIR": "mmir_gain"}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A recipe of recipes/tiny, what is changed in it, and the end of its features' name."""
+
+    recipe: str
+    changes: tuple[str, ...] = ()
+    views: str = ""
+
+
+def adapted(method: str, *changes: str) -> Arm:
+    """The adversarial recipe with another method at its own default settings."""
+    return Arm("features_adversarial.yaml", (f"adaptation={{method: {method}}}", *changes))
+
+
+ARMS = {
+    "source only": Arm("features_source_only.yaml"),
+    "supervised": Arm(
+        "features_source_only.yaml",
+        ("adaptation={method: supervised}", f"data.source=[{LABELLED}]", "supervision.data=4"),
+    ),
+    "MMD": adapted("mmd"),
+    "AdaBN": adapted("adabn", "train.stages.1.target_batch=0"),
+    "MCD": adapted("mcd"),
+    "adversarial only": Arm("features_adversarial.yaml"),
+    "MM-SADA": adapted("mm_sada", "train.stages.0.target_batch=40"),
+    "Kim-style": adapted("contrastive"),
+    "MMIR": Arm("features_mmir.yaml"),
+    "relations, source only": Arm("features_source_only.yaml", (RELATIONS % "false",), "_5x1"),
+    "TA3N": Arm("features_adversarial.yaml", (RELATIONS % "true", "adaptation={method: ta3n}"), "_5x1"),
+}
+
+
+def main() -> None:
+    """Make the features, train every arm and seed, score, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kitchens", type=Path, default=Path("kitchens"))
+    parser.add_argument("--models", type=Path, help="folder with source_only_0 ..., trained before")
+    parser.add_argument("--out", type=Path, default=Path("outputs/features"))
+    parser.add_argument("--seeds", type=int, default=20, help="0 to SEEDS - 1")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    root = make_features(arguments.kitchens, arguments.models or arguments.out / "models", arguments.out)
+    lists = scored_lists(root, arguments.kitchens / "answers" / "outliers.csv")
+    found: dict[str, list[dict[str, float] | None]] = {arm: [] for arm in arguments.arms}
+    for seed in range(arguments.seeds):
+        for arm in arguments.arms:
+            found[arm].append(run(arm, seed, root, arguments.out, lists))
+    share = agents_share(root, arguments.out)
+    report(found, share, arguments.json)
+
+
+def make_features(kitchens: Path, models: Path, out: Path) -> DataRoot:
+    """A data root of its own under `out`: the kitchens' lists, one more with the test list's labels, and features."""
+    root = out / "root"
+    tables = root / "annotations"
+    tables.mkdir(parents=True, exist_ok=True)
+    for table in (kitchens / "annotations").glob("*.csv"):
+        write_text(tables / table.name, table.read_text())
+    test = pd.read_csv(tables / "EPIC_100_test_timestamps.csv")
+    answers = pd.read_csv(kitchens / "answers" / "test_labels.csv")[["narration_id", "verb_class", "noun_class"]]
+    write_text(tables / LABELLED, test.merge(answers, on="narration_id", validate="1:1").to_csv(index=False))
+    for model in range(MODELS):
+        trained = models / f"source_only_{model}"
+        if models == out / "models":
+            words = ("train", str(TINY / "source_only.yaml"), f"seed={model}", "--out", str(trained))
+            epicsub(*words, "--data", str(kitchens))
+        for end, views in VIEWS.items():
+            if not any(arm.views == end for arm in ARMS.values()):
+                continue
+            words = ("data", "features", str(trained), "-o", str(root / "features" / f"source_only_{model}{end}"))
+            lists = [word for name in LISTS for word in ("--list", name)]
+            epicsub(*words, *lists, "--tta", views, "--data", str(kitchens))
+    return DataRoot(root)
+
+
+def epicsub(*words: str) -> None:
+    """Run one command; stop with it if it fails."""
+    print("$ epicsub", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "epicsub", *words], check=True)
+
+
+def scored_lists(root: DataRoot, outliers: Path) -> dict[str, pd.DataFrame]:
+    """The three lists that are scored, by name."""
+    target = pd.read_csv(root.annotations("EPIC_100_validation.csv"))
+    outside = set(pd.read_csv(outliers)["narration_id"])
+    return {
+        "held-out source": pd.read_csv(root.annotations("source_heldout.csv")),
+        "target": target,
+        "target, known": target[~target.narration_id.isin(outside)],
+    }
+
+
+def settings_of(arm: Arm, seed: int, *more: str) -> list[str]:
+    """Overrides of an arm's recipe."""
+    features = f"data.features=features/source_only_{seed % MODELS}{arm.views}"
+    return [*arm.changes, features, f"seed={seed}", "train.log_every=1000", "train.checkpoint_every=100000", *more]
+
+
+def run(name: str, seed: int, root: DataRoot, out: Path, lists: dict[str, pd.DataFrame]) -> dict[str, float] | None:
+    """Scores of one run in percent, made once; None of one that diverged."""
+    kept = out / "runs" / name.replace(" ", "_") / f"{seed}.json"
+    if not kept.is_file():
+        began = time.monotonic()
+        with TemporaryDirectory(dir=out) as folder:
+            loaded = load_recipe(TINY / ARMS[name].recipe, settings_of(ARMS[name], seed))
+            try:
+                domains = prepare(loaded, root, Path(folder))
+                trained = load_trained(fit(loaded.recipe, domains, Path(folder), None, None), torch.device("cpu"))
+                figures = scores(trained.model, trained.recipe, root, lists)
+            except TrainingError as error:
+                if "stopped before the update" not in str(error):
+                    raise
+                figures = {"diverged": str(error)}
+        write_text(kept, json.dumps(figures | {"seconds": time.monotonic() - began}) + "\n")
+    figures = json.loads(kept.read_text())
+    return None if "diverged" in figures else figures
+
+
+def scores(model: torch.nn.Module, recipe: Recipe, root: DataRoot, lists: dict[str, pd.DataFrame]) -> dict[str, float]:
+    """Top-1 of verb, noun and both on every list, in percent."""
+    found: dict[str, float] = {}
+    for name, labels in lists.items():
+        file = "source_heldout.csv" if name == "held-out source" else "EPIC_100_validation.csv"
+        loader = view_loader(recipe, root, read_segments(root.annotations(file)), Views())
+        chosen = predict(model, loader, len(loader), torch.device("cpu"), name).select(list(labels.narration_id))
+        verb = chosen.verb_logprobs.argmax(1) == labels.verb_class.to_numpy()
+        noun = chosen.noun_logprobs.argmax(1) == labels.noun_class.to_numpy()
+        for task, right in zip(TASKS, (verb, noun, verb & noun), strict=True):
+            found[f"{name} {task}"] = 100 * float(right.mean())
+    return found
+
+
+def agents_share(root: DataRoot, out: Path) -> dict[str, float]:
+    """Milliseconds of an adapting step with and without agents, and the agents' share of it, in percent."""
+    seconds: dict[str, list[float]] = {"adversarial only": [], "MMIR": []}
+    for _ in range(3):
+        for name, measured in seconds.items():
+            measured.append((timed_fit(name, 350, root, out) - timed_fit(name, 100, root, out)) / 250)
+    plain, whole = (1000 * min(measured) for measured in seconds.values())
+    return {"adversarial_step_ms": plain, "mmir_step_ms": whole, "agents_share": 100 * (whole - plain) / whole}
+
+
+def timed_fit(name: str, steps: int, root: DataRoot, out: Path) -> float:
+    """Seconds of a run of one arm with so many adapting steps."""
+    lengths = ("train.stages.0.steps=1", f"train.stages.1.steps={steps}")
+    loaded = load_recipe(TINY / ARMS[name].recipe, settings_of(ARMS[name], 0, *lengths))
+    with TemporaryDirectory(dir=out) as folder:
+        domains = prepare(loaded, root, Path(folder))
+        began = time.monotonic()
+        fit(loaded.recipe, domains, Path(folder), None, None)
+        return time.monotonic() - began
+
+
+def report(found: dict[str, list[dict[str, float] | None]], share: dict[str, float], path: Path | None) -> None:
+    """Print the mean and standard deviation of every arm, then the paired differences to the reference."""
+    columns = [f"{name} {task}" for name in ("held-out source", "target", "target, known") for task in TASKS]
+    seeds = max(map(len, found.values()))
+    print(f"\nTop-1 in percent, mean and standard deviation over {seeds} seeds\n")
+    print("| | " + " | ".join(columns) + " | diverged | s a run |\n|---" + "|---" * (len(columns) + 2) + "|")
+    figures: dict[str, float] = dict(share)
+    for arm, runs in found.items():
+        whole = [one for one in runs if one]
+        cells = [spread([one[name] for one in whole]) for name in columns]
+        seconds = np.median([one["seconds"] for one in whole]) if whole else float("nan")
+        print(f"| {arm} | " + " | ".join(cells) + f" | {len(runs) - len(whole)} | {seconds:.1f} |")
+        figures |= {f"{arm}: {name}": float(np.mean([one[name] for one in whole])) for name in columns if whole}
+        figures[f"{arm}: seconds"] = float(seconds)
+    print(f"\n{MEASURE}: differences to {REFERENCE}, paired by seed, with 95 % confidence intervals (t, uncorrected)\n")
+    print("| | difference | 95 % | pairs |\n|---|---|---|---|")
+    for arm, runs in found.items():
+        if arm == REFERENCE or REFERENCE not in found:
+            continue
+        pairs = [(a[MEASURE], b[MEASURE]) for a, b in zip(runs, found[REFERENCE], strict=True) if a and b]
+        difference, half = paired(pairs)
+        print(f"| {arm} | {difference:+.2f} | {difference - half:+.2f} to {difference + half:+.2f} | {len(pairs)} |")
+        figures |= {f"{arm}: difference": difference, f"{arm}: half of the interval": half}
+        if arm in GAINS:
+            figures[GAINS[arm]] = difference
+    plain, whole = share["adversarial_step_ms"], share["mmir_step_ms"]
+    print(f"\nA step: {plain:.1f} ms without agents, {whole:.1f} ms with them: {share['agents_share']:.0f} % is theirs")
+    write_figures(path, figures, runs=found, measure=MEASURE)
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=min(1, len(values) - 1)):.1f}" if values else "-"
+
+
+def paired(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    """Mean difference, and half of its 95 % confidence interval by Student's t."""
+    differences = np.array([one - other for one, other in pairs])
+    if len(differences) < 2:
+        return float(differences.mean()) if len(differences) else float("nan"), float("nan")
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    return float(differences.mean()), float(stats.t.ppf(0.975, len(differences) - 1) * error)
+
+
+if __name__ == "__main__":
+    main()
