@@ -6,6 +6,7 @@ ROOT/rgb_frames/P01/P01_01/           frame_0000000001.jpg ..., a folder or a ta
 ROOT/flow_frames/P01/P01_01/          u/frame_0000000001.jpg ..., v/..., a folder or a tar
 ROOT/flow/P01/P01_01.mp4              flow computed by epicsub
 ROOT/prepared/rgb/P01/P01_01.index    and .h264: the parts with segments, small and fast to read; prepared/flow/ too
+ROOT/features/NAME/                   features of segments; a recipe reads them as data.features: features/NAME
 """
 
 from collections import Counter
