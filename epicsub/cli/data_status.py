@@ -53,13 +53,16 @@ def for_recipe(recipe: "Recipe", root: "DataRoot") -> list[str]:
     """What a run of the recipe would find."""
     from epicsub.data.status import needs_of
     from epicsub.errors import DataError
-    from epicsub.training.build import skipped_ids, source_segments, store_of, target_segments
+    from epicsub.training.build import reading_notes, skipped_ids, source_segments, store_of, target_segments
+    from epicsub.training.preflight import missing_files
 
     try:
         segments = [*source_segments(recipe, root), *(s for part in target_segments(recipe, root) for s in part)]
         lines = [f"{len(segments)} segments in {', '.join((*recipe.data.source, *recipe.data.target))}"]
         if recipe.data.skip:
             lines.append(f"{len(skipped_ids(recipe))} segments are named in {recipe.data.skip} and left out")
+        if recipe.data.features:
+            return [*lines, *reading_notes(recipe, root, segments), *missing_files(recipe, root, segments)]
         lines += needs_of(root, segments, recipe.data.modalities)
         return [*lines, store_of(recipe, root, segments).note]
     except DataError as error:

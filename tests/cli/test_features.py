@@ -110,6 +110,13 @@ def test_a_killed_extraction_goes_on_to_the_same_features(
     torch.testing.assert_close(parts.select(ids).in_memory, whole.select(ids).in_memory, rtol=1e-4, atol=1e-5)
 
 
+def test_status_says_whether_a_recipe_has_its_features(command, features, kitchens: Path) -> None:
+    there = command("data", "status", "recipes/tiny/features_mmir.yaml", "--data", kitchens)
+    assert there.status == 0, there.err
+    assert f"features of 92 segments are read from {features}" in there.out
+    assert "no rgb features" not in there.out
+
+
 @pytest.mark.parametrize("method", ["mmir", "source_only"])
 def test_train_validate_predict_submit_on_features(command, features, kitchens: Path, work: Path, method: str) -> None:
     short = [word for word in SHORT if method == "mmir" or "target_batch" not in word]
