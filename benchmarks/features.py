@@ -96,7 +96,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    root = make_features(arguments.kitchens, arguments.models or arguments.out / "models", arguments.out)
+    ends = {ARMS[arm].views for arm in arguments.arms}
+    root = make_features(arguments.kitchens, arguments.models or arguments.out / "models", arguments.out, ends)
     lists = scored_lists(root, arguments.kitchens / "answers" / "outliers.csv")
     found: dict[str, list[dict[str, float] | None]] = {arm: [] for arm in arguments.arms}
     for seed in range(arguments.seeds):
@@ -106,7 +107,7 @@ def main() -> None:
     report(found, share, arguments.json)
 
 
-def make_features(kitchens: Path, models: Path, out: Path) -> DataRoot:
+def make_features(kitchens: Path, models: Path, out: Path, ends: set[str]) -> DataRoot:
     """A data root of its own under `out`: the kitchens' lists, one more with the test list's labels, and features."""
     root = out / "root"
     tables = root / "annotations"
@@ -122,7 +123,7 @@ def make_features(kitchens: Path, models: Path, out: Path) -> DataRoot:
             words = ("train", str(TINY / "source_only.yaml"), f"seed={model}", "--out", str(trained))
             epicsub(*words, "--data", str(kitchens))
         for end, views in VIEWS.items():
-            if not any(arm.views == end for arm in ARMS.values()):
+            if end not in ends:
                 continue
             words = ("data", "features", str(trained), "-o", str(root / "features" / f"source_only_{model}{end}"))
             lists = [word for name in LISTS for word in ("--list", name)]
