@@ -29,7 +29,7 @@ def line_of(text: str, part: str) -> int:
 # each row: what is changed in the small recipe, the line that is named, what is said
 MODELS = (
     "i3d, frame_mean, frame_lstm, frame_transformer, frame_multiscale, slowfast, x3d, i3d_r50, r2plus1d, mvit_v2, "
-    "video_swin, timesformer, videomae, temporal_relations"
+    "video_swin, timesformer, videomae, feature_heads, temporal_relations"
 )
 METHODS = "source_only, supervised, mmd, adabn, mcd, adversarial, mm_sada, contrastive, ta3n, mmir"
 VALUES = [
