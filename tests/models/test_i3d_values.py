@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epicsub.models.i3d import I3D, InceptionModule, SameMaxPool3d
+from epicsub.models.i3d import I3D, InceptionModule, SameMaxPool3d, Unit3D
 
 
-# Name -> (channels, total stride in time, total stride in space), from the published table.
 @pytest.fixture(scope="module")
 def small() -> I3D:
     """A narrow I3D whose running statistics are those of noise, so that its logits depend on the input."""
