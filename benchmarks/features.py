@@ -191,9 +191,9 @@ def scores(model: torch.nn.Module, recipe: Recipe, root: DataRoot, lists: dict[s
 def agents_share(root: DataRoot, out: Path) -> dict[str, float]:
     """Milliseconds of an adapting step with and without agents, and the agents' share of it, in percent."""
     seconds: dict[str, list[float]] = {"adversarial only": [], "MMIR": []}
-    for _ in range(3):
+    for _ in range(2):
         for name, measured in seconds.items():
-            measured.append((timed_fit(name, 350, root, out) - timed_fit(name, 100, root, out)) / 250)
+            measured.append((timed_fit(name, 200, root, out) - timed_fit(name, 50, root, out)) / 150)
     plain, whole = (1000 * min(measured) for measured in seconds.values())
     return {"adversarial_step_ms": plain, "mmir_step_ms": whole, "agents_share": 100 * (whole - plain) / whole}
 
