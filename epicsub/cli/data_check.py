@@ -74,6 +74,9 @@ def show(found: "Checkup", deep: bool) -> None:
     for modality, ids in found.missing.items():
         if ids:
             typer.echo(f"no {modality} for {len(ids)} videos: {some(ids)}")
+    for modality, ids in found.stored_alone.items():
+        if ids:
+            typer.echo(f"{modality} of {len(ids)} videos is in the prepared store alone: {some(ids)}")
     for report in found.broken:
         for problem in report.problems:
             typer.echo(f"{report.path}: {problem}")

@@ -10,6 +10,7 @@ from typing import Any
 from epicsub.data.annotations import Segment, read_video_info
 from epicsub.data.checkup_files import INFO, FileReport, Look, look_at
 from epicsub.data.parallel import cores, in_processes
+from epicsub.data.prepared_file import read_index
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import LONGEST_OVERRUN
 from epicsub.progress import track
@@ -33,6 +34,7 @@ class Checkup:
     kitchens: dict[str, Coverage] = field(default_factory=dict)
     files: list[FileReport] = field(default_factory=list)
     missing: dict[str, list[str]] = field(default_factory=dict)  # modality -> ids of videos
+    stored_alone: dict[str, list[str]] = field(default_factory=dict)  # the same, whole in the prepared store
     unreadable: dict[str, str] = field(default_factory=dict)  # narration id -> why
     overrun: list[str] = field(default_factory=list)  # up to a second past the video's end: cut there
     short: list[str] = field(default_factory=list)
@@ -58,6 +60,7 @@ class Checkup:
             "lists": {name: asdict(coverage) for name, coverage in self.lists.items()},
             "kitchens": {name: asdict(coverage) for name, coverage in self.kitchens.items()},
             "missing_videos": self.missing,
+            "videos_in_prepared_store_alone": self.stored_alone,
             "unreadable_segments": self.unreadable,
             "overrunning_segments": self.overrun,
             "short_segments": self.short,
@@ -93,15 +96,22 @@ def check_data(
     every = {segment.narration_id: segment for segments in kept.values() for segment in segments}
     table = root.path / "annotations" / INFO
     infos = read_video_info(table) if table.is_file() else {}
-    video_ids = sorted({segment.video_id for segment in every.values()})
+    by_video: dict[str, list[Segment]] = {}
+    for segment in every.values():
+        by_video.setdefault(segment.video_id, []).append(segment)
+    video_ids = sorted(by_video)
     found = Checkup(left_out=sum(len(lists[name]) - len(kept[name]) for name in lists))
     found.unknown_videos = [video_id for video_id in video_ids if infos and video_id not in infos]
-    found.missing = {m: [v for v in video_ids if root.found(v, m) is None] for m in modalities}
+    here = {m: {v for v in video_ids if root.found(v, m) is not None} for m in modalities}
+    found.stored_alone = {
+        m: [v for v in video_ids if v not in here[m] and _stored(root, v, m, by_video[v])] for m in modalities
+    }
+    found.missing = {m: [v for v in video_ids if v not in here[m] and v not in found.stored_alone[m]] for m in here}
     looks = [
         Look(root.path, video_id, modality, deep, infos.get(video_id))
         for video_id in video_ids
         for modality in modalities
-        if video_id not in found.missing[modality]
+        if video_id in here[modality]
     ]
     found.files = sorted(_all(root, looks, deep, workers or cores()), key=lambda r: (r.video_id, r.modality))
     _segments(found, every.values(), clip_seconds)
@@ -111,6 +121,12 @@ def check_data(
         by_kitchen.setdefault(segment.participant_id, []).append(segment)
     found.kitchens = {name: _coverage(found, by_kitchen[name]) for name in sorted(by_kitchen)}
     return found
+
+
+def _stored(root: DataRoot, video_id: str, modality: str, segments: Iterable[Segment]) -> bool:
+    """Whether the prepared store holds all of the video's segments."""
+    index = read_index(root.prepared(video_id, modality))
+    return index is not None and all(index.covers(s.start, s.stop) for s in segments)
 
 
 def _all(root: DataRoot, looks: Sequence[Look], deep: bool, workers: int) -> Iterator[FileReport]:

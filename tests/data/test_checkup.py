@@ -10,6 +10,8 @@ import pytest
 from epicsub.data.annotations import Segment, VideoInfo
 from epicsub.data.checkup import check_data
 from epicsub.data.checkup_files import Look, look_at
+from epicsub.data.prepare import prepare
+from epicsub.data.prepare_plan import Settings, make_plan
 from epicsub.data.readers import DECODERS, open_reader, why_not
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
@@ -166,6 +168,17 @@ def test_lists_kitchens_and_segments(root):
     left = check_data(root, LISTED, ["rgb"], 0.5, workers=1, skip=["P02_01_0", "P01_02_1"])
     assert left.fine
     assert left.left_out == 2
+
+
+def test_what_only_the_store_has_is_there(root):
+    prepare(make_plan(root, LISTED["one.csv"], "rgb", Settings(40, 20, 0.1)), root, workers=1)
+    root.video("P01_01").unlink()
+    found = check_data(root, LISTED, ["rgb"], 0.5, workers=1)
+    assert found.stored_alone == {"rgb": ["P01_01"]}
+    assert found.missing == {"rgb": ["P02_01"]}
+    assert found.lists["one.csv"].read == 3
+    more = {"one.csv": [*LISTED["one.csv"], *segments("P01_01", (2.0, 3.0))][-1:]}
+    assert check_data(root, more, ["rgb"], 0.5, workers=1).missing == {"rgb": ["P01_01"]}
 
 
 def test_a_video_that_the_table_does_not_know(root):
