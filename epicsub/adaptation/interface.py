@@ -36,6 +36,10 @@ class AdaptationBatch:
     """A CPU generator; all random numbers of a method come from it."""
     model: nn.Module | None = None
     """The model that made both outputs, for methods that have a part in it, such as a second classifier."""
+    source_ids: Sequence[str] = ()
+    """Narration ids of the source clips. No method learns from them: an oracle on made-up data does."""
+    target_ids: Sequence[str] = ()
+    """As `source_ids`."""
 
 
 class AdaptationLosses(NamedTuple):

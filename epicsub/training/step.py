@@ -49,7 +49,7 @@ def train_step(
     adapted = None
     if state.adaptation is not None and "target" in batch:
         outputs = (output, state.model(batch["target"]["clips"]))
-        adapted = state.adaptation.losses(adaptation_batch(state, outputs, source, stage, step, generator))
+        adapted = state.adaptation.losses(adaptation_batch(state, outputs, batch, stage, step, generator))
     classification = classification_loss(output, source, adapted.classified_B if adapted else None)
     loss = classification
     if adapted is not None:
@@ -78,7 +78,7 @@ def classification_loss(output: TwoHeadOutput, source: dict, chosen_B: Tensor | 
 def adaptation_batch(
     state: State,
     outputs: tuple[TwoHeadOutput, TwoHeadOutput],
-    source: dict,
+    batch: dict,
     stage: Stage,
     step: tuple[int, int],
     generator: torch.Generator,
@@ -87,13 +87,15 @@ def adaptation_batch(
     return AdaptationBatch(
         source=outputs[0],
         target=outputs[1],
-        verb_B=source["verb"],
-        noun_B=source["noun"],
+        verb_B=batch["source"]["verb"],
+        noun_B=batch["source"]["noun"],
         progress=step[1] / stage.steps,
         stage=step[0],
         step=state.step,
         generator=generator,
         model=state.model.module,
+        source_ids=batch["source"]["narration_id"],
+        target_ids=batch["target"]["narration_id"],
     )
 
 

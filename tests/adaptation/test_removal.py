@@ -1,0 +1,118 @@
+"""The controls: who goes, how many, and that nothing else differs from adversarial-only."""
+
+import pytest
+import torch
+
+from epicsub.adaptation import Adversarial
+from epicsub.adaptation.discriminator import domain_loss
+from epicsub.adaptation.removal import Oracle, RuleRemoval, highest_of_sets, min_delta, random_removal, without
+from epicsub.errors import AdaptationError
+from tests.adaptation.batches import batch_of, features
+
+DIMS = {"rgb": 6, "flow": 4}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def made(rule, **settings) -> RuleRemoval:
+    torch.manual_seed(3)
+    return RuleRemoval(DIMS, rule, discriminator_hidden=5, **settings)
+
+
+def test_the_highest_of_every_set_go() -> None:
+    score = torch.randn(23, generator=generator(5))
+    order = torch.randperm(23, generator=generator(1)).tolist()
+    for removals in (1, 2):
+        expected = []
+        for start in range(0, 20, 5):
+            candidates = order[start : start + 5]
+            expected += sorted(candidates, key=lambda i: -score[i])[:removals]
+        assert highest_of_sets(score, 5, removals, generator(1)).tolist() == sorted(expected)
+
+
+def test_without_keeps_the_others_in_order() -> None:
+    x = torch.arange(10.0)[:, None]
+    assert without(x, torch.tensor([0, 4, 9])).flatten().tolist() == [1, 2, 3, 5, 6, 7, 8]
+
+
+def test_min_delta_takes_the_lowest_relevance_of_each_domain() -> None:
+    source, target = features(5, 1, DIMS), features(5, 2, DIMS)
+    method = made(min_delta)
+    removed = method.losses(batch_of(source, target)).removed
+    for modality, discriminator in method.discriminators.items():
+        # Delta is sigmoid(D) on the source and 1 - sigmoid(D) on the target: the most source-like of the source goes
+        # and the most target-like of the target
+        assert removed[f"{modality}_source"].tolist() == [int(discriminator(source[modality]).argmin())]
+        assert removed[f"{modality}_target"].tolist() == [int(discriminator(target[modality]).argmax())]
+
+
+def test_oracle_takes_planted_outliers_first() -> None:
+    source, target = features(20, 1, DIMS), features(10, 2, DIMS)
+    ids = {"source_ids": [f"s{i}" for i in range(20)], "target_ids": [f"t{i}" for i in range(10)]}
+    planted = {"source": {1, 2, 3, 7, 11, 19}, "target": {0}}
+    method = made(Oracle([f"s{i}" for i in planted["source"]] + ["t0", "another"]))
+    for seed in range(10):
+        removed = method.losses(batch_of(source, target, generator=generator(seed), **ids)).removed
+        for modality in DIMS:
+            assert 0 in removed[f"{modality}_target"].tolist()
+            assert len(removed[f"{modality}_target"]) == 2
+            gone = set(removed[f"{modality}_source"].tolist())
+            assert len(gone) == 4
+            # six planted in four sets of five: a set without one gives up any other
+            assert len(gone & planted["source"]) >= 2
+
+
+def test_oracle_without_ids_is_refused() -> None:
+    with pytest.raises(AdaptationError, match="needs the 5 narration ids of the source, got 0"):
+        made(Oracle(["s0"])).losses(batch_of(features(5, 1, DIMS), features(5, 2, DIMS)))
+
+
+def test_random_removal_takes_every_instance_as_often() -> None:
+    method, batch = made(random_removal), (features(10, 1, DIMS), features(10, 2, DIMS))
+    draw, counts = generator(0), torch.zeros(10)
+    for _ in range(500):
+        counts[method.losses(batch_of(*batch, generator=draw)).removed["rgb_source"]] += 1
+    assert counts.sum() == 1000
+    assert (counts - 100).abs().max() < 40  # four standard deviations
+
+
+def test_alignment_is_of_the_kept_alone() -> None:
+    source, target = features(10, 1, DIMS), features(10, 2, DIMS)
+    method = made(min_delta)
+    adapted = method.losses(batch_of(source, target))
+    expected = sum(
+        domain_loss(
+            discriminator,
+            without(source[m], adapted.removed[f"{m}_source"]),
+            without(target[m], adapted.removed[f"{m}_target"]),
+            0.1,
+        )
+        for m, discriminator in method.discriminators.items()
+    )
+    torch.testing.assert_close(adapted.alignment, expected)
+    adapted.alignment.backward()
+    for m in DIMS:
+        for domain, f in (("source", source), ("target", target)):
+            still = f[m].grad.abs().sum(1) == 0
+            assert still.nonzero().flatten().tolist() == adapted.removed[f"{m}_{domain}"].tolist()
+
+
+def test_starts_as_adversarial_only_does() -> None:
+    torch.manual_seed(3)
+    control = Adversarial(DIMS, discriminator_hidden=5)
+    method = made(random_removal)
+    for one, other in zip(control.parameters(), method.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("removals", [0, 5])
+def test_removals_must_fit_the_set(removals: int) -> None:
+    with pytest.raises(AdaptationError, match=f"removals {removals}"):
+        made(min_delta, removals=removals)
+
+
+def test_a_batch_smaller_than_a_set_is_refused() -> None:
+    with pytest.raises(AdaptationError, match="candidate set of 5; got 4"):
+        made(min_delta).losses(batch_of(features(4, 1, DIMS), features(5, 2, DIMS)))
