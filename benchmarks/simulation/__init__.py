@@ -1,0 +1,1 @@
+"""The feature simulation with planted outliers: generator, network, runs and statistics."""

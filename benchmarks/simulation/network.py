@@ -1,0 +1,27 @@
+"""The small two-stream network of the simulation. Shapes: B instances, d features in, D features out, V classes."""
+
+import torch
+from simulation.generator import CLASSES, DIM, MODALITIES
+from torch import Tensor, nn
+
+HIDDEN, FEATURES = 48, 32
+FEATURE_DIMS = dict.fromkeys(MODALITIES, FEATURES)
+
+
+class TwoStream(nn.Module):
+    """For each modality d-48-32 features and a linear head; the logits of the streams are summed (MMIR Eq 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.streams = nn.ModuleDict(
+            {m: nn.Sequential(nn.Linear(DIM, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, FEATURES)) for m in MODALITIES}
+        )
+        self.heads = nn.ModuleDict({m: nn.Linear(FEATURES, CLASSES) for m in MODALITIES})
+
+    def features(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        """(B, D) a modality."""
+        return {m: stream(x[m]) for m, stream in self.streams.items()}
+
+    def logits(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """(B, V) a modality."""
+        return {m: head(torch.relu(features[m])) for m, head in self.heads.items()}

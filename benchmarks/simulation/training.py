@@ -1,0 +1,183 @@
+"""One run of the simulation: the network, any method of epsicub.adaptation, 500 + 1,500 steps, what came out.
+
+Shapes: B instances of a batch, D features.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from simulation.agents import Look, look_at_agents
+from simulation.generator import Instances, Simulation
+from simulation.network import TwoStream
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from epicsub.adaptation import AdaptationBatch, AdaptationMethod
+from epicsub.models import TwoHeadOutput
+
+BATCH = 40
+STEPS = (500, 1500)  # of the stages
+LEARNING_RATES = (0.05, 0.01)
+AGENT_LEARNING_RATE = 0.01
+MOMENTUM, WEIGHT_DECAY, CLIP = 0.9, 1e-7, 2.0
+CHECKS, CHECK_EVERY = 9, 50
+
+
+@dataclass
+class Outcome:
+    """What a run gives."""
+
+    accuracy: float = math.nan
+    """Percent of test instances, mean over the last checks; nan for a diverged run."""
+    checks: list[float] = field(default_factory=list)
+    """The checks it is the mean of."""
+    diverged_at: int | None = None
+    """Step whose loss was not finite."""
+    removed: dict[str, float] = field(default_factory=dict)
+    """Share of planted instances among those taken out in the second half of stage 2, by modality and domain."""
+    agents: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By agent: see simulation.agents. Means over the last checks."""
+
+
+def train(data: Simulation, method: AdaptationMethod | None, seed: int, labelled: Instances | None = None) -> Outcome:
+    """Train and score on the test instances.
+
+    Args:
+        data: both kitchens.
+        method: None for source only.
+        seed: of the network and of the order of instances; the same for every arm.
+        labelled: what to learn from instead of the source: the upper bound.
+    """
+    labelled = labelled or data.source
+    draws = torch.Generator().manual_seed(seed + 1_000_000)
+    orders = [_order(len(part), sum(STEPS), draws) for part in (labelled, data.target)]
+    torch.manual_seed(seed)
+    net = TwoStream()
+    optimizers = _optimizers(net, method)
+    outcome, looks, planted = Outcome(), [], _Counter()
+    for step in range(sum(STEPS)):
+        stage = int(step >= STEPS[0])
+        rows = (orders[0][step], orders[1][step])
+        batches = [_take(labelled, rows[0])] + ([_take(data.target, rows[1])] if stage and method else [])
+        optimizers[0].param_groups[0]["lr"] = LEARNING_RATES[stage]
+        losses, removed = _losses(net, method, labelled.labels[rows[0]], batches, rows, step, seed)
+        if not all(bool(torch.isfinite(loss)) for loss in losses):
+            outcome.diverged_at = step
+            return outcome
+        _update(losses, optimizers, net, method)
+        if stage and method:
+            method.after_step(step)
+            if step >= STEPS[0] + STEPS[1] // 2:
+                planted.count(removed, {"source": labelled.planted[rows[0]], "target": data.target.planted[rows[1]]})
+        left = sum(STEPS) - step - 1
+        if left % CHECK_EVERY == 0 and left // CHECK_EVERY < CHECKS:
+            outcome.checks.append(accuracy(net, data.test))
+            looks.append(look_at_agents(method, net, data, seed + left))
+    outcome.accuracy = sum(outcome.checks) / len(outcome.checks)
+    outcome.removed, outcome.agents = planted.shares(), _mean(looks)
+    return outcome
+
+
+def accuracy(net: TwoStream, test: Instances) -> float:
+    """Top-1 in percent."""
+    with torch.no_grad():
+        logits = torch.stack(list(net.logits(net.features(test.features)).values())).sum(0)
+    return 100.0 * float((logits.argmax(1) == test.labels).float().mean())
+
+
+def _losses(
+    net: TwoStream,
+    method: AdaptationMethod | None,
+    labels_B: Tensor,
+    batches: list[dict[str, Tensor]],
+    rows: tuple[Tensor, Tensor],
+    step: int,
+    seed: int,
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """The loss of network and discriminators, that of the agents if there is one, and what was taken out."""
+    outputs = [_output(net, batch) for batch in batches]
+    if method is None or len(outputs) == 1:
+        return [F.cross_entropy(outputs[0].verb_logits_BV, labels_B, ignore_index=-1)], {}
+    adapted = method.losses(
+        AdaptationBatch(
+            source=outputs[0],
+            target=outputs[1],
+            verb_B=labels_B,
+            noun_B=torch.zeros_like(labels_B),
+            progress=(step - STEPS[0]) / STEPS[1],
+            stage=1,
+            step=step,
+            generator=torch.Generator().manual_seed(seed * 10_000 + step),
+            model=net,
+            source_ids=[f"source_{row}" for row in rows[0].tolist()],
+            target_ids=[f"target_{row}" for row in rows[1].tolist()],
+        )
+    )
+    chosen = slice(None) if adapted.classified_B is None else adapted.classified_B
+    loss = F.cross_entropy(outputs[0].verb_logits_BV[chosen], labels_B[chosen]) + adapted.alignment
+    return [loss] if adapted.agents is None else [loss, adapted.agents], adapted.removed
+
+
+def _output(net: TwoStream, x: dict[str, Tensor]) -> TwoHeadOutput:
+    """Classes stand as verbs; the one noun there is costs nothing and tells nothing."""
+    features = net.features(x)
+    logits_BV = torch.stack(list(net.logits(features).values())).sum(0)
+    return TwoHeadOutput(logits_BV, logits_BV.new_zeros(len(logits_BV), 1), features)
+
+
+def _optimizers(net: TwoStream, method: AdaptationMethod | None) -> list[torch.optim.Optimizer]:
+    parameters = [*net.parameters(), *(method.alignment_parameters() if method else ())]
+    made = [torch.optim.SGD(parameters, lr=0.0, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)]
+    agents = list(method.agent_parameters()) if method else []
+    return [*made, torch.optim.SGD(agents, lr=AGENT_LEARNING_RATE, momentum=MOMENTUM)] if agents else made
+
+
+def _update(
+    losses: list[Tensor], optimizers: list[torch.optim.Optimizer], net: nn.Module, method: AdaptationMethod | None
+) -> None:
+    """Step every optimiser that has a loss; clip the gradient of network and discriminators together."""
+    for loss, optimizer in zip(losses, optimizers, strict=False):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if optimizer is optimizers[0]:
+            nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], CLIP)
+        optimizer.step()
+
+
+def _order(count: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Rows of every step's batch (steps, B), each instance once before any again."""
+    passes = math.ceil(steps * BATCH / count)
+    rows = torch.cat([torch.randperm(count, generator=generator) for _ in range(passes)])
+    return rows[: steps * BATCH].view(steps, BATCH)
+
+
+def _take(part: Instances, rows: Tensor) -> dict[str, Tensor]:
+    return {modality: x[rows] for modality, x in part.features.items()}
+
+
+class _Counter:
+    """Planted instances among those taken out."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, list[int]] = {}
+
+    def count(self, removed: dict[str, Tensor], planted: dict[str, Tensor]) -> None:
+        for name, positions in removed.items():
+            counts = self.counts.setdefault(name, [0, 0])
+            counts[0] += int(planted[name.rpartition("_")[2]][positions].sum())
+            counts[1] += len(positions)
+
+    def shares(self) -> dict[str, float]:
+        return {name: hit / total for name, (hit, total) in self.counts.items()}
+
+
+def _mean(looks: list[dict[str, Look]]) -> dict[str, dict[str, float]]:
+    """Means over the checks, leaving out what a check could not tell (no reward was positive)."""
+    found: dict[str, dict[str, float]] = {}
+    for name in looks[0] if looks else ():
+        for figure in Look._fields:
+            values = [getattr(look[name], figure) for look in looks]
+            known = [value for value in values if not math.isnan(value)]
+            found.setdefault(name, {})[figure] = sum(known) / len(known) if known else math.nan
+    return found
