@@ -6,12 +6,12 @@ Shapes: n instances, B of a batch, D features, K candidate sets of N.
 from typing import NamedTuple
 
 import torch
-from simulation.generator import Simulation
-from simulation.network import TwoStream
 
 from epicsub.adaptation import MMIR, AdaptationMethod
 from epicsub.adaptation.discriminator import target_probabilities
 from epicsub.adaptation.mmir import candidate_sets, relevance, reward_of
+from simulation.generator import Simulation
+from simulation.network import TwoStream
 
 SETS = 200  # candidate sets an agent is shown at a check
 

@@ -1,13 +1,17 @@
-"""The arms of the study by name, each with the small sizes of the simulation."""
+"""The arms of the study by name, each with the small sizes of the simulation.
+
+Not here: AdaBN, since the network has no batch norm, and MCD, since it has one classifier. MMD's kernels are those that
+scale with the distances in a batch: MM-SADA's fixed widths are for features of 1,024 dimensions. MM-SADA's
+correspondence is in stage 2 alone, since stage 1 sees no target here.
+"""
 
 from collections.abc import Callable
 
-from simulation.generator import CLASSES, Simulation
-from simulation.network import FEATURE_DIMS
-
-from epicsub.adaptation import MMIR, AdaptationMethod, Adversarial
+from epicsub.adaptation import MMD, MMIR, MMSADA, AdaptationMethod, Adversarial, Contrastive
 from epicsub.adaptation.mmir_plus import MMIRPlus
 from epicsub.adaptation.removal import Oracle, RuleRemoval, min_delta, random_removal
+from simulation.generator import CLASSES, Simulation
+from simulation.network import FEATURE_DIMS
 
 DISCRIMINATOR_HIDDEN, Q_HIDDEN = 32, (64,)
 CONTROL = "adversarial"  # what every difference is to
@@ -28,4 +32,9 @@ ARMS: dict[str, Callable[[Simulation, float], AdaptationMethod | None]] = {
     "oracle": _oracle,
     "mmir": lambda data, lam: MMIR(FEATURE_DIMS, lam, DISCRIMINATOR_HIDDEN, q_hidden=Q_HIDDEN),
     "mmir_plus": lambda data, lam: MMIRPlus(FEATURE_DIMS, lam, DISCRIMINATOR_HIDDEN, classes=CLASSES),
+    "mmd": lambda data, lam: MMD(FEATURE_DIMS, "dan"),
+    "mm_sada": lambda data, lam: MMSADA(
+        FEATURE_DIMS, lam_max=lam, discriminator_hidden=DISCRIMINATOR_HIDDEN, correspondence_hidden=DISCRIMINATOR_HIDDEN
+    ),
+    "contrastive": lambda data, lam: Contrastive(FEATURE_DIMS, hidden=64, dim=32),
 }

@@ -1,8 +1,9 @@
 """The small two-stream network of the simulation. Shapes: B instances, d features in, D features out, V classes."""
 
 import torch
-from simulation.generator import CLASSES, DIM, MODALITIES
 from torch import Tensor, nn
+
+from simulation.generator import CLASSES, DIM, MODALITIES
 
 HIDDEN, FEATURES = 48, 32
 FEATURE_DIMS = dict.fromkeys(MODALITIES, FEATURES)

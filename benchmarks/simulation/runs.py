@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from epicsub.progress import track
 from simulation.arms import ARMS
 from simulation.generator import Setting, simulate
 from simulation.training import train
-
-from epicsub.progress import track
 
 Run = dict
 """{"setting": {...}, "arm": name, "seed": int, ...Outcome}."""

@@ -7,14 +7,14 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from simulation.agents import Look, look_at_agents
-from simulation.generator import Instances, Simulation
-from simulation.network import TwoStream
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.adaptation import AdaptationBatch, AdaptationMethod
 from epicsub.models import TwoHeadOutput
+from simulation.agents import Look, look_at_agents
+from simulation.generator import Instances, Simulation
+from simulation.network import TwoStream
 
 BATCH = 40
 STEPS = (500, 1500)  # of the stages

@@ -11,6 +11,8 @@ from epicsub.adaptation.mcd import MCD
 from epicsub.adaptation.mm_sada import MMSADA
 from epicsub.adaptation.mmd import MMD
 from epicsub.adaptation.mmir import MMIR
+from epicsub.adaptation.mmir_plus import MMIRPlus
+from epicsub.adaptation.removal import Oracle, RuleRemoval, min_delta, random_removal
 from epicsub.adaptation.ta3n import TA3N
 
 __all__ = [
@@ -26,4 +28,9 @@ __all__ = [
     "Adversarial",
     "Contrastive",
     "LaterUpdate",
+    "MMIRPlus",
+    "Oracle",
+    "RuleRemoval",
+    "min_delta",
+    "random_removal",
 ]

@@ -25,7 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from epicsub.adaptation.discriminator import discriminators, domain_accuracy, domain_loss, target_probabilities
-from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, check_features
+from epicsub.adaptation.interface import (
+    AdaptationBatch,
+    AdaptationLosses,
+    AdaptationMethod,
+    at_least_float32,
+    check_features,
+)
 from epicsub.adaptation.removal import without
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
@@ -33,6 +39,7 @@ from epicsub.vocab import NUM_VERBS
 
 MEMORY = 0.98  # a step's weight in the running sums a step later: about 50 steps are remembered
 SHRINKAGE = 0.05  # of the covariance to a multiple of the identity
+LEAST_VARIANCE = 1e-12  # where all features of a batch are the same
 SEEN = 1e-6  # weight under which a class counts as not seen
 
 
@@ -89,7 +96,7 @@ class ClassStatistics(nn.Module):
         seen_V = self.weights > SEEN
         means_CD = self.sums[seen_V] / self.weights[seen_V, None]
         covariance_DD = self.scatter / self.total
-        scale = covariance_DD.diagonal().mean().clamp(min=torch.finfo(torch.float32).tiny)
+        scale = covariance_DD.diagonal().mean().clamp(min=LEAST_VARIANCE)
         eye_DD = torch.eye(len(covariance_DD), device=covariance_DD.device)
         root_DD = torch.linalg.cholesky(covariance_DD + SHRINKAGE * scale * eye_DD)
         points = torch.cat([features_BD.detach().float(), means_CD]).T
@@ -143,7 +150,7 @@ class MMIRPlus(AdaptationMethod):
         logs: dict[str, float | Tensor] = {"reversal": lam}
         removed, alignment = {}, []
         for modality, discriminator in self.discriminators.items():
-            features = {"source": source[modality].float(), "target": target[modality].float()}
+            features = {"source": at_least_float32(source[modality]), "target": at_least_float32(target[modality])}
             p_s, p_t = (target_probabilities(discriminator, f_BD) for f_BD in features.values())
             logs[f"{modality}/discriminator_accuracy"] = domain_accuracy(p_s, p_t)
             kept = {domain: without(f_BD, gone[domain]) for domain, f_BD in features.items()}

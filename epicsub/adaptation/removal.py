@@ -18,7 +18,13 @@ import torch
 from torch import Tensor
 
 from epicsub.adaptation.discriminator import discriminators, domain_accuracy, domain_loss, target_probabilities
-from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, check_features
+from epicsub.adaptation.interface import (
+    AdaptationBatch,
+    AdaptationLosses,
+    AdaptationMethod,
+    at_least_float32,
+    check_features,
+)
 from epicsub.adaptation.mmir import candidate_sets, relevance
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
@@ -103,7 +109,7 @@ class RuleRemoval(AdaptationMethod):
         logs: dict[str, float | Tensor] = {"reversal": lam}
         removed, alignment = {}, []
         for modality, discriminator in self.discriminators.items():
-            features = {"source": source[modality].float(), "target": target[modality].float()}
+            features = {"source": at_least_float32(source[modality]), "target": at_least_float32(target[modality])}
             p = {domain: target_probabilities(discriminator, f_BD) for domain, f_BD in features.items()}
             logs[f"{modality}/discriminator_accuracy"] = domain_accuracy(p["source"], p["target"])
             kept = {}

@@ -8,6 +8,8 @@ from epicsub.recipe.yaml_tree import Problem, shown
 NO_TARGET = ("source_only", "supervised")
 TWO_MODALITIES = ("mm_sada", "contrastive")
 """Methods between modalities."""
+SETS = ("mmir", "random_removal", "min_delta", "oracle")
+"""Methods that deal a batch into candidate sets."""
 LEAST_ROLLED = 3
 """Clips of a domain: one that keeps its pair, and two that swap."""
 
@@ -92,7 +94,7 @@ def _agents(settings: Settings) -> Iterator[Problem]:
 
 
 def _removals(settings: Settings) -> Iterator[Problem]:
-    if settings["adaptation.method"] != "mmir":
+    if settings["adaptation.method"] not in SETS:
         return
     removals, candidates = settings["adaptation.removals"], settings["adaptation.candidates"]
     if removals >= candidates:
@@ -134,7 +136,7 @@ def _stage_correspondence(settings: Settings, stage: str) -> Iterator[Problem]:
 
 def _stage_candidates(settings: Settings, stage: str) -> Iterator[Problem]:
     """Candidate sets that leave a remainder would keep it unseen by the agents."""
-    if settings["adaptation.method"] != "mmir" or not settings[f"{stage}.target_batch"]:
+    if settings["adaptation.method"] not in SETS or not settings[f"{stage}.target_batch"]:
         return
     candidates = settings["adaptation.candidates"]
     for name in ("source_batch", "target_batch"):

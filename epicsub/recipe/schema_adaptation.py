@@ -175,6 +175,74 @@ class MMIRAdaptation(Section):
     """Weight of MM-SADA's correspondence loss; none [P], 1.0 in [C]'s main script."""
 
 
+class RandomRemovalAdaptation(Section):
+    """Control: as many instances out as MMIR takes, evenly at random [ours]."""
+
+    method: Literal["random_removal"]
+    """Adaptation method."""
+    lam_max: NotNegative = 0.2
+    """Final strength of the reversed gradient, as for adversarial."""
+    discriminator_hidden: Count = 128
+    """Hidden units of a discriminator [P]."""
+    loss_weight: NotNegative = 1.0
+    """Weight of the alignment loss beside the classification loss [P]."""
+    candidates: Annotated[int, Field(ge=2)] = 5
+    """Instances of a candidate set, as for mmir [P]."""
+    removals: Count = 1
+    """Instances taken out of each candidate set, as for mmir [P]."""
+
+
+class MinDeltaAdaptation(Section):
+    """Control: of each candidate set the instance of lowest relevance goes, by a plain rule without agents [ours]."""
+
+    method: Literal["min_delta"]
+    """Adaptation method."""
+    lam_max: NotNegative = 0.2
+    """Final strength of the reversed gradient, as for adversarial."""
+    discriminator_hidden: Count = 128
+    """Hidden units of a discriminator [P]."""
+    loss_weight: NotNegative = 1.0
+    """Weight of the alignment loss beside the classification loss [P]."""
+    candidates: Annotated[int, Field(ge=2)] = 5
+    """Instances of a candidate set, as for mmir [P]."""
+    removals: Count = 1
+    """Instances taken out of each candidate set, as for mmir [P]."""
+
+
+class OracleAdaptation(Section):
+    """Control on made-up data: planted outliers go first. The ceiling of any refinement of this shape [ours]."""
+
+    method: Literal["oracle"]
+    """Adaptation method."""
+    outliers: str
+    """CSV with a narration_id column that names the planted outliers of source and target lists."""
+    lam_max: NotNegative = 0.2
+    """Final strength of the reversed gradient, as for adversarial."""
+    discriminator_hidden: Count = 128
+    """Hidden units of a discriminator [P]."""
+    loss_weight: NotNegative = 1.0
+    """Weight of the alignment loss beside the classification loss [P]."""
+    candidates: Annotated[int, Field(ge=2)] = 5
+    """Instances of a candidate set, as for mmir [P]."""
+    removals: Count = 1
+    """Instances taken out of each candidate set, as for mmir [P]."""
+
+
+class MMIRPlusAdaptation(Section):
+    """Refinement by what the task says of an instance instead of the discriminator: ours, not the paper's."""
+
+    method: Literal["mmir_plus"]
+    """Adaptation method."""
+    lam_max: NotNegative = 0.2
+    """Final strength of the reversed gradient, as for adversarial."""
+    discriminator_hidden: Count = 128
+    """Hidden units of a discriminator [P]."""
+    loss_weight: NotNegative = 1.0
+    """Weight of the alignment loss beside the classification loss [P]."""
+    share: ShareBelowOne = 0.2
+    """Of each domain's clips of a step that the alignment leaves out; 0.2 is what MMIR takes out, 1 of 5."""
+
+
 Adaptation = Annotated[
     SourceOnly
     | Supervised
@@ -185,6 +253,10 @@ Adaptation = Annotated[
     | MMSADAAdaptation
     | ContrastiveAdaptation
     | TA3NAdaptation
-    | MMIRAdaptation,
+    | MMIRAdaptation
+    | RandomRemovalAdaptation
+    | MinDeltaAdaptation
+    | OracleAdaptation
+    | MMIRPlusAdaptation,
     Field(discriminator="method"),
 ]

@@ -9,8 +9,23 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.utils.data import DataLoader
 
-from epicsub.adaptation import MCD, MMD, MMIR, MMSADA, TA3N, AdaBN, AdaptationMethod, Adversarial, Contrastive
-from epicsub.data.annotations import Segment, read_skip_list
+from epicsub.adaptation import (
+    MCD,
+    MMD,
+    MMIR,
+    MMSADA,
+    TA3N,
+    AdaBN,
+    AdaptationMethod,
+    Adversarial,
+    Contrastive,
+    MMIRPlus,
+    Oracle,
+    RuleRemoval,
+    min_delta,
+    random_removal,
+)
+from epicsub.data.annotations import Segment, read_ids, read_skip_list
 from epicsub.data.batches import StepSampler
 from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
 from epicsub.data.domains import load_source, load_target
@@ -40,6 +55,12 @@ METHODS: dict[str, Callable[..., AdaptationMethod]] = {
     "contrastive": lambda model, **settings: Contrastive(model.feature_dims, **settings),
     "ta3n": lambda model, **settings: TA3N(model.feature_dims, model.frame_dims, **settings),
     "mmir": lambda model, **settings: MMIR(model.feature_dims, **settings),
+    "mmir_plus": lambda model, **settings: MMIRPlus(model.feature_dims, **settings),
+    "random_removal": lambda model, **settings: RuleRemoval(model.feature_dims, random_removal, **settings),
+    "min_delta": lambda model, **settings: RuleRemoval(model.feature_dims, min_delta, **settings),
+    "oracle": lambda model, outliers, **settings: RuleRemoval(
+        model.feature_dims, Oracle(read_ids(Path(outliers), "narration_id")), **settings
+    ),
 }
 """Model and the recipe's settings -> adaptation method, by `adaptation.method`. The methods not named adapt nothing."""
 LOOP_SETTINGS = {"method", "loss_weight", "agent_lr", "agent_momentum"}

@@ -8,6 +8,7 @@ import torch
 
 from epicsub.data.annotations import Segment
 from epicsub.data.features_store import made_by_digest
+from epicsub.data.annotations import Segment, read_ids
 from epicsub.data.readers import choose_decoder
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
@@ -29,6 +30,7 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path) -> Domains:
     problems += folder_problems(folder)
     problems += weight_problems(loaded)
     problems += model_problems(loaded)
+    problems += outlier_problems(loaded)
     try:
         choose_decoder(recipe.data.decoder)
     except DataError as error:
@@ -106,6 +108,17 @@ def folder_problems(folder: Path) -> list[str]:
         (folder / "writable").unlink(missing_ok=True)
     except OSError as error:
         return [f"{folder}: cannot be written ({error.strerror}); choose another folder with --out"]
+    return []
+
+
+def outlier_problems(loaded: LoadedRecipe) -> list[str]:
+    """The oracle's list of planted outliers, where it cannot be read."""
+    if loaded.recipe.adaptation.method != "oracle":
+        return []
+    try:
+        read_ids(Path(loaded.recipe.adaptation.outliers), "narration_id")
+    except DataError as error:
+        return [f"{loaded.where('adaptation.outliers')}  adaptation.outliers: {error}"]
     return []
 
 

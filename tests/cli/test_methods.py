@@ -15,6 +15,7 @@ STEPS = [
 ]  # fmt: skip
 TARGET = {
     "mmd": {1: 4}, "mcd": {1: 4}, "contrastive": {1: 4}, "mm_sada": {0: 4, 1: 4}, "adversarial": {1: 4},
+    "mmir_plus": {1: 5}, "random_removal": {1: 5}, "min_delta": {1: 5}, "oracle": {1: 5},
     "adabn": {}, "source_only": {}, "supervised": {},
 }  # fmt: skip
 """Target batch of each stage that adapts."""
@@ -24,10 +25,16 @@ LOGGED = {
     "contrastive": {"loss_alignment", "loss_modal", "loss_domain", "anchors"},
     "mm_sada": {"loss_alignment", "loss_correspondence", "correspondence_accuracy", "rgb/discriminator_accuracy"},
     "adversarial": {"loss_alignment", "rgb/discriminator_accuracy"},
+    "mmir_plus": {"loss_alignment", "rgb/discriminator_accuracy"},
+    "random_removal": {"loss_alignment", "rgb/discriminator_accuracy"},
+    "min_delta": {"loss_alignment", "rgb/discriminator_accuracy"},
+    "oracle": {"loss_alignment", "rgb/discriminator_accuracy"},
 }
 
 
 def train(command, kitchens: Path, method: str, out: str, *more: str) -> list[dict]:
+    if method == "oracle":
+        more = (*more, f"adaptation.outliers={kitchens / 'answers' / 'outliers.csv'}")
     batches = [f"train.stages.{stage}.target_batch={batch}" for stage, batch in TARGET[method].items()]
     done = command("train", f"recipes/tiny/{method}.yaml", *STEPS, *batches, *more, "--data", kitchens, "--out", out)
     assert done.status == 0, done.err
@@ -71,3 +78,11 @@ def test_adabn_ends_with_the_targets_statistics_and_the_source_only_weights(comm
     for name, value in control.items():
         same = torch.equal(value, adapted[name])
         assert same != name.endswith(("running_mean", "running_var")), name
+
+
+def test_an_oracle_without_its_list_is_refused_before_anything_starts(command, kitchens) -> None:
+    words = ("train", "recipes/tiny/oracle.yaml", "adaptation.outliers=nowhere.csv", "--data", kitchens, "--out", "o")
+    done = command(*words)
+    assert done.status == 2
+    assert "adaptation.outliers" in done.err
+    assert "nowhere.csv" in done.err

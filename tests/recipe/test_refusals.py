@@ -31,7 +31,10 @@ MODELS = (
     "i3d, frame_mean, frame_lstm, frame_transformer, frame_multiscale, slowfast, x3d, i3d_r50, r2plus1d, mvit_v2, "
     "video_swin, timesformer, videomae, feature_heads, temporal_relations"
 )
-METHODS = "source_only, supervised, mmd, adabn, mcd, adversarial, mm_sada, contrastive, ta3n, mmir"
+METHODS = (
+    "source_only, supervised, mmd, adabn, mcd, adversarial, mm_sada, contrastive, ta3n, mmir, random_removal, min_delta, "
+    "oracle, mmir_plus"
+)
 VALUES = [
     ("seed: 1", "seed: -1", "seed: is -1, must be at least 0"),
     ("seed: 1", "seed: 1.5", "seed: is 1.5, must be a whole number"),

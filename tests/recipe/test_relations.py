@@ -180,9 +180,8 @@ def test_key_of_another_method(small: Small, said: Said):
             "  method: mmir\n  candidates: 5\n  agents: [rgb_source, flow_target]\n": "  method: source_only\n  lam_max: 1\n",
         },
     )
-    text = (
-        "adaptation.lam_max: unknown key for method source_only, it belongs to mcd and adversarial and mm_sada and mmir"
-    )
+    text = "adaptation.lam_max: unknown key for method source_only, it belongs to "
+    text += "mcd and adversarial and mm_sada and mmir and random_removal and min_delta and oracle and mmir_plus"
     assert said(recipe) == [f"small.yaml:{line_of(recipe, 'lam_max')}  {text}", ONE]
 
 
