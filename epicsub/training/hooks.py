@@ -36,7 +36,7 @@ def later_updates(
     for number, update in enumerate(method.later_updates(state.model.module), 1):
         state.optimizer.zero_grad(set_to_none=True)
         outputs = (state.model(batch["source"]["clips"]), state.model(batch["target"]["clips"]))
-        seen = adaptation_batch(state, outputs, batch["source"], stage, step, generator)
+        seen = adaptation_batch(state, outputs, batch, stage, step, generator)
         loss = alignment_weight(recipe) * update.loss(seen)
         if update.classifies:
             loss = loss + class_weight(recipe, stage) * classification_loss(outputs[0], batch["source"], None)

@@ -6,9 +6,8 @@ from pathlib import Path
 import timm
 import torch
 
-from epicsub.data.annotations import Segment
-from epicsub.data.features_store import made_by_digest
 from epicsub.data.annotations import Segment, read_ids
+from epicsub.data.features_store import made_by_digest
 from epicsub.data.readers import choose_decoder
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
