@@ -121,11 +121,14 @@ def report_dose(runs: list[Run], plot: Path | None) -> dict[str, float]:
             difference = paired(arms.get(name, {}), arms.get(CONTROL, {}))
             curves.setdefault(name, []).append(difference)
             cells.append(f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}] n={difference.seeds}")
-            figures |= {f"dose_{round(100 * rho)}_{name}{end}": value for end, value in _ends(difference)}
+            if difference.seeds >= 2:  # one seed has no interval and is no figure
+                point = f"dose_{round(100 * rho)}_{name}"
+                figures |= {f"{point}{end}": value for end, value in _ends(difference)}
+                figures[f"{point}_seeds"] = float(difference.seeds)
         print(f"| {rho:.0%} | " + " | ".join(cells) + " |")
     if plot:
         draw(curves, plot)
-    return {name: value for name, value in figures.items() if not np.isnan(value)}
+    return figures
 
 
 def draw(curves: dict[str, list[Difference]], path: Path) -> None:
