@@ -81,6 +81,13 @@ def _relations_model(settings: Settings) -> Iterator[Problem]:
         yield Problem("model.attention", f"is {said}: write {'false' if method != 'ta3n' else 'true'}")
 
 
+def _last_is_adapted(settings: Settings) -> Iterator[Problem]:
+    strict = settings["adaptation.method"] == "adabn" and settings["adaptation.variant"] == "strict"
+    if strict and settings["train.select"] != "last":
+        text = "the last checkpoint alone has the target's statistics of adabn's variant strict: write last"
+        yield Problem("train.select", f"is {shown(settings['train.select'])}, but {text}")
+
+
 def _agents(settings: Settings) -> Iterator[Problem]:
     if settings["adaptation.method"] != "mmir" or settings["adaptation.agents"] is None:
         return
@@ -153,6 +160,7 @@ ADAPTATION_RELATIONS = (
     _modalities,
     _weights_of_stages,
     _relations_model,
+    _last_is_adapted,
     _agents,
     _removals,
     _replay,

@@ -1,6 +1,7 @@
 """What an adaptation method does beside the losses of a step: further updates, and a last pass over the target."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -53,6 +54,21 @@ def later_updates(
         state.optimizer.step()
         figures[f"loss_update_{number}"] = loss.detach()
     return figures
+
+
+@contextmanager
+def as_if_finished(
+    fabric: Fabric, recipe: Recipe, root: DataRoot, target: list[list[Segment]], state: State, total: int
+) -> Iterator[None]:
+    """Within, the model is what the method would make of it if training ended here; for evaluations on the way."""
+    method = state.adaptation
+    if method is None or not method.reads_target_after_training or state.step == total:
+        yield
+        return
+    kept = {name: value.clone() for name, value in state.model.state_dict().items()}
+    after_training(fabric, recipe, root, target, state)
+    yield
+    state.model.load_state_dict(kept)
 
 
 def after_training(fabric: Fabric, recipe: Recipe, root: DataRoot, target: list[list[Segment]], state: State) -> None:

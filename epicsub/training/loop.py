@@ -26,7 +26,7 @@ from epicsub.training.build import (
 )
 from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
 from epicsub.training.final_mean import FinalMean
-from epicsub.training.hooks import after_training, later_updates
+from epicsub.training.hooks import after_training, as_if_finished, later_updates
 from epicsub.training.logs import RunLog
 from epicsub.training.step import State, train_step
 
@@ -78,7 +78,8 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
         regular, final = due(train.evaluate_every, state.step, total), state.last.due(state.step, total)
         evaluated = evaluate is not None and (regular or final)
         if evaluated and evaluate is not None:
-            state.scores = evaluate(state.model)
+            with as_if_finished(fabric, recipe, domains.root, domains.target, state, total):
+                state.scores = evaluate(state.model)
             state.last.add(state.step, total, state.scores)
             if log:
                 log.write("validation", state.step, state.scores)

@@ -86,3 +86,19 @@ def test_an_oracle_without_its_list_is_refused_before_anything_starts(command, k
     assert done.status == 2
     assert "adaptation.outliers" in done.err
     assert "nowhere.csv" in done.err
+
+
+def test_adabn_is_evaluated_on_the_way_as_it_would_end_and_trains_on_as_it_was(command, kitchens) -> None:
+    words = ("train.evaluate_every=1", "evaluation.protocol=small.yaml", "train.stages.0.steps=1")
+    lines = train(command, kitchens, "adabn", "outputs/adabn_seen", *words, "train.stages.1.steps=2")
+    shorter = train(command, kitchens, "adabn", "outputs/adabn_short", *words, "train.stages.1.steps=1")
+    scores = [[line for line in run if line["kind"] == "validation"] for run in (lines, shorter)]
+    assert [line["step"] for line in scores[0]] == [1, 2, 3]
+    assert scores[0][:2] == scores[1]  # step 2, on the way in one run and the end of the other
+    plain = train(command, kitchens, "adabn", "outputs/adabn_plain", words[2], "train.stages.1.steps=2")
+    assert [line for line in lines if line["kind"] == "train"] == plain
+    one, other = (
+        torch.load(command.folder / "outputs" / name / "last.pth", weights_only=True)["model"]
+        for name in ("adabn_seen", "adabn_plain")
+    )
+    assert all(torch.equal(value, other[name]) for name, value in one.items())

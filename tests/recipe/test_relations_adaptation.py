@@ -38,6 +38,14 @@ BROKEN = [
         ["train.stages: no stage has a target_batch above 0, so adaptation.method adabn never runs"],
     ),
     (
+        method("adabn")
+        | {"      target_batch: 20\n": "", "every: null": "every: 5", "select: last": "select: all_verb_accuracy_at_1"},
+        [
+            "train.select: is 'all_verb_accuracy_at_1', but the last checkpoint alone has the target's statistics of "
+            "adabn's variant strict: write last",
+        ],
+    ),
+    (
         method("mm_sada"),
         [
             "adaptation.correspondence_weights: is 5.0 in a stage without target_batch, where it has no effect: give a "
