@@ -36,7 +36,8 @@ def train(command, kitchens: Path, method: str, out: str, *more: str) -> list[di
     if method == "oracle":
         more = (*more, f"adaptation.outliers={kitchens / 'answers' / 'outliers.csv'}")
     batches = [f"train.stages.{stage}.target_batch={batch}" for stage, batch in TARGET[method].items()]
-    done = command("train", f"recipes/tiny/{method}.yaml", *STEPS, *batches, *more, "--data", kitchens, "--out", out)
+    words = {word.partition("=")[0]: word for word in (*STEPS, *batches, *more)}.values()  # the last of a key counts
+    done = command("train", f"recipes/tiny/{method}.yaml", *words, "--data", kitchens, "--out", out)
     assert done.status == 0, done.err
     return [json.loads(line) for line in (command.folder / out / "metrics.jsonl").read_text().splitlines()]
 
