@@ -4,8 +4,9 @@ of the UDA challenge, on features of frames (models/temporal_relations.py).
 [O] the authors' code (cmhungsteve/TA3N, 2c65b5d) and the challenge's (jonmun/EPIC-KITCHENS-100_UDA_TA3N), both read and
 never run or copied; [D] our own choice. The papers' texts were not at hand: what is said of TA3N is what its code does.
 
-- Three levels of domain discriminators behind reversals of constant strength: relations 0.75, videos 0.75, frames 0.5
-  [O]. Cross-entropy over all frames (relations) of both domains [O]; levels and modalities are summed, unit weights.
+- Three levels of domain discriminators behind reversals: relations 0.75, videos 0.75, frames 0.5 [O], each times the
+  schedule of Ganin et al. in the challenge's script (`warmup`), constant in the authors'. Cross-entropy over all frames
+  (relations) of both domains [O]; levels and modalities are summed, unit weights.
 - Attention on relations is the model's (see there).
 - Attentive entropy [O]: mean over the clips of both domains of (1 + H(d)) * H(y), weight 0.003, half verbs and half
   nouns. d is the video's discriminator, and its entropy carries a gradient too [O]. Of several modalities H(d) is their
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 from epicsub.adaptation.correspondence import RELU
 from epicsub.adaptation.discriminator import DomainDiscriminator, domain_accuracy
 from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, check_features
-from epicsub.adaptation.reversal import reverse_gradient
+from epicsub.adaptation.reversal import reversal_strength, reverse_gradient
 from epicsub.errors import AdaptationError
 from epicsub.models.temporal_relations import Levels, TemporalRelations
 
@@ -56,6 +57,7 @@ class TA3N(AdaptationMethod):
         video_reversal: under the videos'.
         frame_reversal: under the frames'.
         entropy_weight: of the attentive entropy.
+        warmup: let the reversals rise from 0 over a stage, to these strengths.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class TA3N(AdaptationMethod):
         video_reversal: float = 0.75,
         frame_reversal: float = 0.5,
         entropy_weight: float = 0.003,
+        warmup: bool = True,
     ) -> None:
         super().__init__()
         self.feature_dims = dict(feature_dims)
         self.relation_reversal, self.video_reversal = relation_reversal, video_reversal
         self.frame_reversal, self.entropy_weight = frame_reversal, entropy_weight
+        self.warmup = warmup
         self.videos = nn.ModuleDict({m: DomainDiscriminator(dim, dim, RELU) for m, dim in feature_dims.items()})
         self.frames = nn.ModuleDict({m: DomainDiscriminator(dim, dim, RELU) for m, dim in frame_dims.items()})
 
@@ -88,23 +92,24 @@ class TA3N(AdaptationMethod):
         check_features(source.features, target.features, self.feature_dims)
         if not isinstance(model, TemporalRelations) or source.levels is None or target.levels is None:
             raise AdaptationError("TA3N aligns frames and relations: it needs the model temporal_relations")
+        risen = reversal_strength(batch.progress, 1.0) if self.warmup else 1.0
         losses: list[Tensor] = []
         entropies: list[Tensor] = []
-        logs: dict[str, float | Tensor] = {}
+        logs: dict[str, float | Tensor] = {"reversal": risen}
         for modality in self.feature_dims:
             levels = (source.levels[modality], target.levels[modality])
             video_logits = tuple(
-                self.videos[modality](reverse_gradient(output.features[modality], self.video_reversal))
+                self.videos[modality](reverse_gradient(output.features[modality], risen * self.video_reversal))
                 for output in (source, target)
             )
             frame_logits = tuple(
-                self.frames[modality](reverse_gradient(level.frames_BTS.flatten(0, 1), self.frame_reversal))
+                self.frames[modality](reverse_gradient(level.frames_BTS.flatten(0, 1), risen * self.frame_reversal))
                 for level in levels
             )
             parts = {
                 "video": binary_domain_loss(*video_logits),
                 "frame": binary_domain_loss(*frame_logits),
-                "relation": self._relation_loss(model, modality, *levels),
+                "relation": self._relation_loss(model, modality, *levels, risen * self.relation_reversal),
             }
             losses += parts.values()
             logs |= {f"{modality}/loss_{name}": loss.detach() for name, loss in parts.items()}
@@ -118,9 +123,10 @@ class TA3N(AdaptationMethod):
         logs["attentive_entropy"] = attentive.detach()
         return AdaptationLosses(torch.stack(losses).sum() + self.entropy_weight * attentive, None, logs, {})
 
-    def _relation_loss(self, model: TemporalRelations, modality: str, source: Levels, target: Levels) -> Tensor:
+    @staticmethod
+    def _relation_loss(model: TemporalRelations, modality: str, source: Levels, target: Levels, lam: float) -> Tensor:
         logits = [
-            model.stream(modality).domains(reverse_gradient(level.relations_BRH, self.relation_reversal)).flatten(0, 1)
+            model.stream(modality).domains(reverse_gradient(level.relations_BRH, lam)).flatten(0, 1)
             for level in (source, target)
         ]
         labels = [torch.full((len(part),), domain, device=part.device) for domain, part in enumerate(logits)]

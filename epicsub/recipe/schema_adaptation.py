@@ -111,6 +111,8 @@ class TA3NAdaptation(Section):
     """Strength of the reversed gradient below frames."""
     entropy_weight: NotNegative = 0.003
     """Weight of the attentive entropy."""
+    warmup: bool = True
+    """Let the reversals rise from 0 over a stage, as the challenge's script does; false keeps them constant."""
     loss_weight: NotNegative = 1.0
     """Weight of all beside the classification loss."""
 

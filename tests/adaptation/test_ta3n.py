@@ -74,6 +74,19 @@ def test_losses_of_three_levels() -> None:
     assert losses.alignment.item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize(("warmup", "progress", "share"), [(True, 0.0, 0.0), (True, 0.1, 0.46212), (False, 0.0, 1.0)])
+def test_the_reversals_rise_where_they_are_asked_to(warmup: bool, progress: float, share: float) -> None:
+    net, gradients = model(), []
+    for rising in (warmup, False):
+        torch.manual_seed(1)
+        method = TA3N(net.feature_dims, net.frame_dims, entropy_weight=0.0, warmup=rising).double()
+        source, target = net(clips(1)), net(clips(2))
+        batch = batch_of(source.features, target.features, progress, source=source, target=target, model=net)
+        weight = net.stream("rgb").frame.weight
+        gradients.append(torch.autograd.grad(method.losses(batch).alignment, weight)[0])
+    torch.testing.assert_close(gradients[0], share * gradients[1], rtol=1e-4, atol=1e-12)
+
+
 @pytest.mark.parametrize("level", ["relation", "video", "frame"])
 def test_each_level_is_reversed_by_its_own_strength(level: str) -> None:
     """With the other levels silenced, the gradient to the network scales with the level's strength, and turns."""
