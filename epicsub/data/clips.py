@@ -20,6 +20,9 @@ from epicsub.data.transforms import TrainTransform, view_crops
 from epicsub.data.views import Views
 from epicsub.errors import DataError
 
+NO_LABEL = -1
+"""Noun of a clip whose list has verbs alone: no class, so that a loss over it fails."""
+
 
 class TrainClips(Dataset[dict[str, Any]]):
     """Training clips, indexed by `Draw`. Items of the target domain have no `verb` and no `noun`."""
@@ -71,7 +74,8 @@ class TrainClips(Dataset[dict[str, Any]]):
         clips = self.transform(self.clip_source.read(segment, times), generator)
         item: dict[str, Any] = {"domain": draw.domain, "narration_id": segment.narration_id, "clips": clips}
         if draw.domain == SOURCE:
-            item |= {"verb": segment.verb_class, "noun": segment.noun_class}
+            noun = NO_LABEL if segment.noun_class is None else segment.noun_class
+            item |= {"verb": segment.verb_class, "noun": noun}
         return item
 
     def name_of(self, draw: Draw) -> str:
@@ -161,7 +165,7 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Items of `TrainClips` -> {"source": {...}, "target": {...}}, either left out when it has none.
 
     "clips" {modality: (B, C, T, S, S) in channels_last_3d memory}, "narration_id" list; the source also "verb" and
-    "noun" (B,) int64. The target has no labels to give.
+    "noun" (B,) int64, NO_LABEL where there are verbs alone. The target has no labels to give.
     """
     batch: dict[str, dict[str, Any]] = {}
     for name, domain in (("source", SOURCE), ("target", 1 - SOURCE)):

@@ -12,20 +12,37 @@ SOURCE, TARGET = 0, 1  # the domain labels
 IDS_SHOWN = 5
 
 
-def load_source(root: DataRoot, lists: Sequence[str], skip: Collection[str] = ()) -> list[Segment]:
+def load_source(
+    root: DataRoot,
+    lists: Sequence[str],
+    skip: Collection[str] = (),
+    verbs: Collection[int] | None = None,
+    nouns: bool = True,
+) -> list[Segment]:
     """All segments of labelled `lists` (names under annotations/), in their order, without those in `skip`.
 
+    Args:
+        verbs: the only verb classes there may be; None: any.
+        nouns: whether nouns are wanted; without them `noun_class` is None, also where a list has it.
+
     Raises:
-        DataError: a list is missing, wrong or unlabelled, a narration id is in two of them, or nothing is left.
+        DataError: a list is missing, wrong or unlabelled, or has other verbs, a narration id is in two of them, or
+            nothing is left.
     """
     found = [_kept(root, name, skip) for name in lists]
-    problems = [
-        f"{root.annotations(name)}: has no verb_class and noun_class; a source list needs labels"
-        for name, segments in zip(lists, found, strict=True)
-        if segments[0].verb_class is None or segments[0].noun_class is None
-    ]
+    problems = []
+    for name, segments in zip(lists, found, strict=True):
+        path = root.annotations(name)
+        if segments[0].verb_class is None:
+            problems.append(f"{path}: has no verb_class and noun_class; a source list needs labels")
+        elif segments[0].noun_class is None and nouns:
+            problems.append(f"{path}: noun_class is empty throughout; train verbs alone with classes.nouns=false")
+        elif verbs is not None and (others := [s.narration_id for s in segments if s.verb_class not in verbs]):
+            known = ", ".join(map(str, sorted(verbs)))
+            problems.append(f"{path}: verb_class is none of classes.verbs ({known}) for {len(others)}: {_some(others)}")
     _refuse(problems + _shared(lists, found))
-    return [segment for segments in found for segment in segments]
+    every = [segment for segments in found for segment in segments]
+    return every if nouns else [replace(segment, noun_class=None) for segment in every]
 
 
 def load_target(root: DataRoot, lists: Sequence[str], skip: Collection[str] = ()) -> list[list[Segment]]:
@@ -46,7 +63,8 @@ def check_domains(source: Sequence[Segment], target: Sequence[Sequence[Segment]]
         DataError: one of these does not hold.
     """
     problems = _shared(["the source lists", *(f"target list {i + 1}" for i in range(len(target)))], [source, *target])
-    bare = [segment.narration_id for segment in source if segment.verb_class is None or segment.noun_class is None]
+    nouns = any(segment.noun_class is not None for segment in source)  # a list of verbs alone has none at all
+    bare = [s.narration_id for s in source if s.verb_class is None or (nouns and s.noun_class is None)]
     if bare:
         problems.append(f"{len(bare)} source segments have no labels: {_some(bare)}")
     labelled = [

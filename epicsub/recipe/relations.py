@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from epicsub.recipe.relations_adaptation import ADAPTATION_RELATIONS, ADAPTATION_STAGE_RELATIONS
+from epicsub.recipe.relations_classes import CLASSES_RELATIONS
 from epicsub.recipe.relations_data import DATA_RELATIONS
 from epicsub.recipe.relations_features import FEATURE_RELATIONS, GIVEN_RELATIONS
 from epicsub.recipe.relations_model import MODEL_RELATIONS
@@ -11,7 +12,14 @@ from epicsub.recipe.relations_train import TRAIN_RELATIONS, TRAIN_STAGE_RELATION
 from epicsub.recipe.settings import NotUsableError, Settings
 from epicsub.recipe.yaml_tree import Problem
 
-RELATIONS = (*DATA_RELATIONS, *FEATURE_RELATIONS, *MODEL_RELATIONS, *ADAPTATION_RELATIONS, *TRAIN_RELATIONS)
+RELATIONS = (
+    *DATA_RELATIONS,
+    *FEATURE_RELATIONS,
+    *CLASSES_RELATIONS,
+    *MODEL_RELATIONS,
+    *ADAPTATION_RELATIONS,
+    *TRAIN_RELATIONS,
+)
 STAGE_RELATIONS = (*ADAPTATION_STAGE_RELATIONS, *TRAIN_STAGE_RELATIONS)
 
 

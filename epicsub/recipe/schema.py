@@ -8,6 +8,7 @@ A `Recipe` made here has the right keys, types and ranges. Whether its settings 
 
 from epicsub.recipe.base import Count, Level, Name, Section, Text, ViewSpec, WholeNumber
 from epicsub.recipe.schema_adaptation import Adaptation
+from epicsub.recipe.schema_classes import Classes
 from epicsub.recipe.schema_data import Data
 from epicsub.recipe.schema_model import Model
 from epicsub.recipe.schema_train import Train
@@ -48,6 +49,8 @@ class Recipe(Section):
     """The organisers' supervision levels of the trained model."""
     data: Data
     """Which clips, and how they are cut from the videos."""
+    classes: Classes = Classes()
+    """What there is to tell apart; the default is EPIC-KITCHENS-100."""
     model: Model
     """The network."""
     adaptation: Adaptation

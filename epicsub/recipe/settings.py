@@ -23,9 +23,10 @@ class Settings:
         parent: Any = self._values
         for part in location[:-1]:
             parent = part_of(parent, part)
-        if parent is None:
+        section = field_at(location[:-1], self._values)
+        if parent is None and (section is None or section.default is None):
             raise NotUsableError(key)
-        if location[-1] in parent or isinstance(location[-1], int):
+        if isinstance(location[-1], int) or (isinstance(parent, dict) and location[-1] in parent):
             return part_of(parent, location[-1])
         field = field_at(location, self._values)
         if field is None or field.is_required():

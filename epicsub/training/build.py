@@ -39,6 +39,7 @@ from epicsub.data.transforms import TrainTransform
 from epicsub.data.views import Views
 from epicsub.errors import DataError
 from epicsub.models import CLIP_SETTINGS, TwoClassifiers, build_model
+from epicsub.models.limited import limit_classes
 from epicsub.recipe import Recipe
 
 OPEN_READERS = 16  # videos kept open by one worker
@@ -75,7 +76,9 @@ def model_of(recipe: Recipe, weights: bool) -> nn.Module:
     model = build_model(modalities=modalities, load_weights=weights, **settings.model_dump(), **clip)
     if recipe.adaptation.method == "mcd":
         inside = settings.name in ("frame_lstm", "frame_transformer")  # whose dropout is not before the heads
-        return TwoClassifiers(model, 0.0 if inside else settings.dropout)
+        model = TwoClassifiers(model, 0.0 if inside else settings.dropout)
+    if recipe.classes.verbs is not None or not recipe.classes.nouns:
+        limit_classes(model, recipe.classes.verbs, recipe.classes.nouns)
     return model
 
 
@@ -110,7 +113,8 @@ def skipped_ids(recipe: Recipe) -> set[str]:
 
 def source_segments(recipe: Recipe, root: DataRoot) -> list[Segment]:
     """Labelled training segments."""
-    return load_source(root, recipe.data.source, skipped_ids(recipe))
+    classes = recipe.classes
+    return load_source(root, recipe.data.source, skipped_ids(recipe), classes.verbs, classes.nouns)
 
 
 def target_segments(recipe: Recipe, root: DataRoot) -> list[list[Segment]]:

@@ -40,7 +40,8 @@ def later_updates(
         seen = adaptation_batch(state, outputs, batch, stage, step, generator)
         loss = alignment_weight(recipe) * update.loss(seen)
         if update.classifies:
-            loss = loss + class_weight(recipe, stage) * classification_loss(outputs[0], batch["source"], None)
+            classification = classification_loss(outputs[0], batch["source"], None, recipe.classes.nouns)
+            loss = loss + class_weight(recipe, stage) * classification
         refuse_non_finite(loss, None, batch, state.step + 1)
         fabric.backward(loss)
         average_gradients(fabric, method.alignment_parameters())

@@ -50,7 +50,8 @@ def train_step(
     if state.adaptation is not None and "target" in batch:
         outputs = (output, state.model(batch["target"]["clips"]))
         adapted = state.adaptation.losses(adaptation_batch(state, outputs, batch, stage, step, generator))
-    classification = classification_loss(output, source, adapted.classified_B if adapted else None)
+    chosen_B = adapted.classified_B if adapted else None
+    classification = classification_loss(output, source, chosen_B, recipe.classes.nouns)
     loss = classification
     if adapted is not None:
         loss = class_weight(recipe, stage) * classification + alignment_weight(recipe) * adapted.alignment
@@ -64,15 +65,16 @@ def train_step(
     state.optimizer.step()
     if adapted is not None and state.adaptation is not None:
         step_agents(fabric, state, adapted)
-    return figures_of(output, source, classification, adapted, learning_rate)
+    return figures_of(output, source, classification, adapted, learning_rate, recipe.classes.nouns)
 
 
-def classification_loss(output: TwoHeadOutput, source: dict, chosen_B: Tensor | None) -> Tensor:
+def classification_loss(output: TwoHeadOutput, source: dict, chosen_B: Tensor | None, nouns: bool = True) -> Tensor:
     """L_cls of Eq 1, for verbs and nouns and for every classifier, over the chosen source clips (None: all)."""
     chosen = slice(None) if chosen_B is None else chosen_B
-    verb = F.cross_entropy(output.verb_logits_BV[chosen], source["verb"][chosen])
-    loss = verb + F.cross_entropy(output.noun_logits_BN[chosen], source["noun"][chosen])
-    return loss if output.second is None else loss + classification_loss(output.second, source, chosen_B)
+    loss = F.cross_entropy(output.verb_logits_BV[chosen], source["verb"][chosen])
+    if nouns:
+        loss = loss + F.cross_entropy(output.noun_logits_BN[chosen], source["noun"][chosen])
+    return loss if output.second is None else loss + classification_loss(output.second, source, chosen_B, nouns)
 
 
 def adaptation_batch(
@@ -146,18 +148,24 @@ def refuse_non_finite(loss: Tensor, adapted: AdaptationLosses | None, batch: dic
 
 
 def figures_of(
-    output: Any, source: dict, classification: Tensor, adapted: AdaptationLosses | None, learning_rate: float
+    output: Any,
+    source: dict,
+    classification: Tensor,
+    adapted: AdaptationLosses | None,
+    learning_rate: float,
+    nouns: bool = True,
 ) -> dict[str, Tensor | float]:
-    """Figures of one batch for the log; accuracies in percent, over the source batch."""
+    """Figures of one batch for the log; accuracies in percent, over the source batch, of nouns where it has some."""
     with torch.no_grad():
         verb = multiclass_accuracy(output.verb_logits_BV, source["verb"], NUM_VERBS, average="micro") * 100
-        noun = multiclass_accuracy(output.noun_logits_BN, source["noun"], NUM_NOUNS, average="micro") * 100
     figures: dict[str, Tensor | float] = {
         "learning_rate": learning_rate,
         "loss_classification": classification.detach(),
         "verb_accuracy": verb,
-        "noun_accuracy": noun,
     }
+    if nouns:
+        noun = multiclass_accuracy(output.noun_logits_BN.detach(), source["noun"], NUM_NOUNS, average="micro") * 100
+        figures["noun_accuracy"] = noun
     if adapted is not None:
         figures["loss_alignment"] = adapted.alignment.detach()
         if adapted.agents is not None:

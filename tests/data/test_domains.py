@@ -90,3 +90,26 @@ def test_check_domains(root):
         "1 source segments have no labels: bare",
         "1 target segments carry labels: P03_01_0; read them with load_target",
     ]
+
+
+def test_a_list_of_verbs_alone(root):
+    path = root.annotations("train.csv")
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    noun = lines[0].index("noun_class")
+    for line in lines[1:]:
+        line[noun] = ""
+    path.write_text("".join(",".join(line) + "\n" for line in lines))
+    with pytest.raises(DataError, match=r"noun_class is empty throughout; train verbs alone with classes\.nouns=false"):
+        load_source(root, ["train.csv"])
+    segments = load_source(root, ["train.csv", "more.csv"], nouns=False)  # the second list has nouns: they are left
+    assert [s.verb_class for s in segments[:4]] == [0, 1, 2, 3]
+    assert {s.noun_class for s in segments} == {None}
+    check_domains(segments, load_target(root, ["validation.csv"]))
+    with pytest.raises(DataError, match=r"verb_class is none of classes\.verbs \(0, 1, 2\) for 7: P01_01_3, "):
+        load_source(root, ["train.csv"], verbs=(2, 1, 0), nouns=False)
+
+
+def test_a_source_where_some_segments_have_nouns(root):
+    segments = load_source(root, ["train.csv"])
+    with pytest.raises(DataError, match="1 source segments have no labels: P01_01_0"):
+        check_domains([replace(segments[0], noun_class=None), *segments[1:]], load_target(root, ["validation.csv"]))

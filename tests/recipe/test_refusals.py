@@ -151,7 +151,7 @@ UNKNOWN = [
     (
         "seed: 1",
         "seed: 1\n1: 3",
-        "1: unknown key, the keys of a recipe are name, description, seed, supervision, data, model, adaptation, train, evaluation",
+        "1: unknown key, the keys of a recipe are name, description, seed, supervision, data, classes, model, adaptation, train, evaluation",
     ),
 ]
 

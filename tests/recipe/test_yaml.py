@@ -103,7 +103,7 @@ def test_syntax_error_is_told_in_the_form_of_all(said: Said):
 
 @pytest.mark.parametrize(("text", "shown"), [("", "is empty"), ("# only this\n", "is empty"), ("- 1\n", "is [1]")])
 def test_a_recipe_is_a_section(said: Said, text: str, shown: str):
-    keys = "name, description, seed, supervision, data, model, adaptation, train, evaluation"
+    keys = "name, description, seed, supervision, data, classes, model, adaptation, train, evaluation"
     assert said(text) == [f"small.yaml:1  recipe: {shown}, must be a section with the keys {keys}", ONE]
 
 
