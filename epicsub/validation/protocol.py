@@ -62,6 +62,8 @@ class Protocol(BaseModel):
     name: str = Field(min_length=1)
     training_list: str
     """the labelled list whose class frequencies `--fill prior` takes and scores by frequency refer to"""
+    target_list: str | None = None
+    """the list whose clips adaptation may see, never its labels; null: none is set apart for that"""
     validation: SegmentList
     """the labelled list that is scored"""
     test: SegmentList
@@ -84,6 +86,10 @@ class Protocol(BaseModel):
     """the same in words, with the reason"""
     held_out: HeldOut | None = None
     converted: Converted | None = None
+    published: dict[str, float] = {}
+    """top-1 that others report under this protocol, in percent, by method"""
+    published_remark: str | None = None
+    """what these figures are, for whoever reads them beside ours"""
 
     def may_select(self, segment_list: str) -> bool:
         """Whether a checkpoint or a setting may be chosen by the labels of a list."""

@@ -9,9 +9,11 @@ import pytest
 
 from epicsub.recipe import LoadedRecipe, Recipe, list_recipes, load_recipe, recipe_from_dict
 from epicsub.recipe.base import Section
+from epicsub.validation import load_protocol
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 PATHS = sorted(RECIPES.rglob("*.yaml"))
+PAIRS = ("d1_d2", "d1_d3", "d2_d1", "d2_d3", "d3_d1", "d3_d2")
 METHODS = ("adabn", "contrastive", "mcd", "mm_sada", "mmd")
 CONTROLS = [
     ("mmir_i3d.yaml", "mmir_i3d_adversarial.yaml"),
@@ -44,10 +46,12 @@ def test_all_recipes_are_there():
         "mcd_i3d.yaml",
         "mm_sada_i3d.yaml",
         "mmd_i3d.yaml",
+        *(f"mmir_{pair}.yaml" for pair in PAIRS),
         "mmir_i3d.yaml",
         "mmir_i3d_adversarial.yaml",
         "mmir_i3d_source_only.yaml",
         "mmir_plus_i3d.yaml",
+        "mmir_uda.yaml",
         "mvit_v2.yaml",
         "r2plus1d.yaml",
         "resnet_bilstm.yaml",
@@ -155,6 +159,33 @@ def test_flagship_holds_the_papers_numbers():
     assert (method.candidates, method.removals, method.epsilon, method.gamma) == (5, 1, 0.5, 0.9)
     assert (method.tau_source, method.tau_target, method.discriminator_hidden) == (0.5, 0.5, 128)
     assert recipe.data.stride == pytest.approx(1 / 30, abs=1e-8)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_pairs_of_table_1_are_the_flagship_on_other_lists(pair: str):
+    """Whoever has the videos reproduces a row with this file alone."""
+    flagship, recipe = (load_recipe(RECIPES / f"mmir_{name}.yaml").recipe for name in ("i3d", pair))
+    assert differing(flagship.model_dump(), recipe.model_dump()) == {
+        "name", "description", "supervision.data", "data.source.0", "data.target", "classes.verbs", "classes.nouns",
+        "train.evaluate_every", "train.mean_of_last", "evaluation.protocol",
+    }  # fmt: skip
+    source, target = pair.upper().split("_")
+    assert (recipe.data.source, recipe.data.target) == (
+        (f"mmsada/{source}_train.csv",),
+        (f"mmsada/{target}_train.csv",),
+    )
+    assert (recipe.train.mean_of_last, recipe.train.mean_every, recipe.train.select) == (9, 50, "last")
+    protocol = load_protocol(RECIPES.parent / recipe.evaluation.protocol)
+    assert protocol.validation.list == f"mmsada/{target}_test.csv"
+    assert (protocol.training_list, protocol.target_list) == (*recipe.data.source, *recipe.data.target)
+    assert (recipe.classes.verbs, recipe.classes.nouns) == (protocol.verbs, "noun" in protocol.tasks)
+
+
+def test_the_challenge_recipe_trains_on_its_lists_and_is_scored_on_other_kitchens():
+    recipe = load_recipe(RECIPES / "mmir_uda.yaml").recipe
+    protocol = load_protocol(RECIPES.parent / recipe.evaluation.protocol)
+    assert (protocol.training_list, protocol.target_list) == (*recipe.data.source, *recipe.data.target)
+    assert protocol.challenge == "domain_adaptation"
 
 
 def test_frame_model_trains_thirty_epochs():
