@@ -12,16 +12,13 @@ from torch.utils.data import Dataset, Sampler
 
 from epicsub.data.annotations import Segment
 from epicsub.data.batches import Draw
-from epicsub.data.domains import SOURCE, check_domains
+from epicsub.data.domains import SOURCE, check_domains, noun_of
 from epicsub.data.loader import LOOK_EVERY, ClipLoader, CollateTold, Told, set_up_worker, workers_of_machine
 from epicsub.data.sampling import clip_times
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform, view_crops
 from epicsub.data.views import Views
 from epicsub.errors import DataError
-
-NO_LABEL = -1
-"""Noun of a clip whose list has verbs alone: no class, so that a loss over it fails."""
 
 
 class TrainClips(Dataset[dict[str, Any]]):
@@ -74,8 +71,7 @@ class TrainClips(Dataset[dict[str, Any]]):
         clips = self.transform(self.clip_source.read(segment, times), generator)
         item: dict[str, Any] = {"domain": draw.domain, "narration_id": segment.narration_id, "clips": clips}
         if draw.domain == SOURCE:
-            noun = NO_LABEL if segment.noun_class is None else segment.noun_class
-            item |= {"verb": segment.verb_class, "noun": noun}
+            item |= {"verb": segment.verb_class, "noun": noun_of(segment)}
         return item
 
     def name_of(self, draw: Draw) -> str:

@@ -10,6 +10,8 @@ from epicsub.errors import DataError
 
 SOURCE, TARGET = 0, 1  # the domain labels
 IDS_SHOWN = 5
+NO_LABEL = -1
+"""Noun of a source clip whose list has verbs alone: no class, so that a loss over it fails."""
 
 
 def load_source(
@@ -73,6 +75,11 @@ def check_domains(source: Sequence[Segment], target: Sequence[Sequence[Segment]]
     if labelled:
         problems.append(f"{len(labelled)} target segments carry labels: {_some(labelled)}; read them with load_target")
     _refuse(problems)
+
+
+def noun_of(segment: Segment) -> int:
+    """The noun that a batch holds for a source segment: NO_LABEL where its list has verbs alone."""
+    return NO_LABEL if segment.noun_class is None else segment.noun_class
 
 
 def _unlabelled(segment: Segment) -> Segment:

@@ -10,7 +10,7 @@ import torch
 
 from epicsub.data.annotations import Segment
 from epicsub.data.batches import StepSampler
-from epicsub.data.domains import SOURCE, check_domains
+from epicsub.data.domains import SOURCE, check_domains, noun_of
 from epicsub.data.features import FeatureTable, Selected
 
 IN_MEMORY = 2 * 1024**3  # bytes of a data set that are copied out of the mapped files, which takes a select by a third
@@ -42,7 +42,7 @@ class FeatureBatches:
         self._begins = [sum(map(len, target[:number])) for number in range(len(target))]
         self._labels = {
             "verb": torch.tensor([segment.verb_class for segment in source]),
-            "noun": torch.tensor([segment.noun_class for segment in source]),
+            "noun": torch.tensor([noun_of(segment) for segment in source]),
         }
 
     def __len__(self) -> int:
