@@ -3,7 +3,20 @@
 import typer
 
 from epicsub import __version__
-from epicsub.cli import adopt, check, data, demo, doctor, predict, recipes, submissions, submit, train, validate
+from epicsub.cli import (
+    adopt,
+    check,
+    data,
+    demo,
+    doctor,
+    ensemble,
+    predict,
+    recipes,
+    submissions,
+    submit,
+    train,
+    validate,
+)
 
 app = typer.Typer(
     name="epicsub",
@@ -31,6 +44,7 @@ app.command("adopt")(adopt.adopt)
 app.command("validate")(validate.validate)
 app.command("predict")(predict.predict)
 app.command("submit")(submit.submit)
+app.add_typer(ensemble.app, name="ensemble")
 app.command("check")(check.check)
 app.command("submissions")(submissions.submissions)
 app.add_typer(data.app, name="data")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from epicsub.cli.ensemble import RuleOption, labelled_members, learned_on
 from epicsub.cli.options import DEFAULT_PROTOCOL, CountOption, DataOption, DeviceOption, ProtocolOption, TtaOption
 
 if TYPE_CHECKING:
@@ -18,7 +19,20 @@ LevelOption = Annotated[int | None, typer.Option(min=0, max=5, help="Supervision
 
 def submit(
     members: Annotated[list[str], typer.Argument(help="Checkpoints, runs, or files of test predictions.")],
-    ensemble: Annotated[bool, typer.Option("--ensemble", help="Average several members.")] = False,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Join several members.")] = False,
+    rule: RuleOption = "mean",
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="By member: 0.5,0.3,0.2, or VERBS/NOUNS; or learned on validation: search, greedy or likelihood."
+        ),
+    ] = "equal",
+    temperature: Annotated[
+        bool, typer.Option("--temperature", help="Learn each member's temperature on the validation list.")
+    ] = False,
+    cooccurrence: Annotated[
+        str, typer.Option(help="Re-rank by training's verb-noun pairs: off, a strength to 1, or auto: where it helps.")
+    ] = "off",
     tta: TtaOption = None,
     name: Annotated[str, typer.Option(help="Folder under submissions/.")] = "submission",
     fill: Annotated[
@@ -38,12 +52,18 @@ def submit(
     from epicsub.data.views import parse_views
     from epicsub.errors import SubmissionError
     from epicsub.inference.targets import predictions_of, resolve_targets
-    from epicsub.submission import average, check_submission, combine_levels, fill_prior, write_submission
+    from epicsub.submission import check_submission, combine_levels, fill_prior, write_submission
+    from epicsub.submission.ensemble import aligned
+    from epicsub.submission.ensemble_choice import choose, parse_wish, told
+    from epicsub.submission.ensemble_pairs import read_ratio
+    from epicsub.submission.ensemble_rules import records
     from epicsub.validation import load_protocol
 
     if len(members) > 1 and not ensemble:
         raise SubmissionError(f"{len(members)} members given: add --ensemble to average them")
     targets = resolve_targets(members)
+    names = [target.name for target in targets]
+    wish = parse_wish(rule, weights, temperature, cooccurrence, names)
     root = data_root(data)
     path = protocol or recipe_protocol(targets)
     rules = load_protocol(path)
@@ -59,16 +79,27 @@ def submit(
     views = parse_views(tta) if tta else None
     chosen = device_of(device)
     ids = [segment.narration_id for segment in segments]
+    labelled = labelled_members(targets, rules, root, views, chosen) if wish.learns else None
+    log_ratio_VM = read_ratio(root.path / "annotations" / rules.training_list) if wish.cooccurrence else None
+    choice = choose(wish, len(targets), labelled, log_ratio_VM)
+    chosen_on = learned_on(labelled, rules) if labelled else None
+    for line in told(choice, names):
+        typer.echo(line)
+    if chosen_on and not chosen_on["list_is_for_selection"]:
+        typer.echo(
+            f"chosen by labels of {chosen_on['list']}, which {path} has for reports: say so beside its score there"
+        )
     predicted = {target.name: predictions_of(target, segments, root, views, chosen) for target in targets}
     filled: dict[str, list[str]] = {}
     if fill == "prior":
         predicted, filled = fill_prior(predicted, ids, root.path / "annotations", rules.training_list)
-    blend = average(predicted, ids)
+    blend = choice.apply(aligned(predicted, ids), log_ratio_VM)
     manifest: dict[str, Any] = {
         "protocol": str(path),
         "filled_with_prior": filled,
         "views": tta or "each recipe's own",
-        "members": [member_record(target, tta) for target in targets],
+        "members": [member_record(target, tta) | records(choice.blend, names)[target.name] for target in targets],
+        "ensemble": choice.story(chosen_on),
     }
     folder = Path("submissions") / name
     written = write_submission(folder, blend, ids, expected, levels, manifest, rules.challenge)
@@ -112,7 +143,9 @@ def member_record(target: "Target", tta: str | None) -> dict[str, Any]:
     from epicsub.submission import recorded_scores
     from epicsub.training.checkpoint import load_checkpoint
 
-    record: dict[str, Any] = {"name": target.name, "kind": target.kind, "sha256": sha256(target.path), "weight": 1.0}
+    record: dict[str, Any] = {"name": target.name, "kind": target.kind, "sha256": sha256(target.path)}
+    if target.also:
+        record["also"] = {str(path): sha256(path) for path in target.also}
     if target.kind == "checkpoint":
         checkpoint = load_checkpoint(target.path)
         record |= {

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
 from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views, parse_views
-from epicsub.errors import EpicsubError, InferenceError
+from epicsub.errors import EpicsubError, InferenceError, PredictionsError
 from epicsub.inference.cache import Made, cache_file, find, keep, key_of
 from epicsub.inference.predict import predict
 from epicsub.inference.stopping import Place, predict_until_decided
@@ -34,13 +35,16 @@ class Target:
     name: str
     path: Path
     kind: Literal["checkpoint", "predictions"]
+    also: tuple[Path, ...] = ()
+    """further files of predictions, of other segments"""
 
 
 def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
     """Find what a word of the command line means.
 
     Args:
-        text: a `.pth` file, a run's folder, a run's name under `outputs`, or a file of predictions.
+        text: a `.pth` file, a run's folder, a run's name under `outputs`, a file of predictions, or several of the
+            latter with commas between, which hold different segments.
         outputs: folder of runs.
 
     Raises:
@@ -58,6 +62,9 @@ def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
             raise InferenceError(
                 f"{path}: neither a checkpoint (.pth) nor predictions ({', '.join(PREDICTION_SUFFIXES)})"
             )
+    if "," in text and all(Path(part).suffix.lower() in PREDICTION_SUFFIXES for part in text.split(",")):
+        parts = [resolve_target(part, outputs) for part in text.split(",")]
+        return replace(parts[-1], also=tuple(part.path for part in parts[:-1]))
     runs = sorted(folder.name for folder in outputs.glob("*") if (folder / "last.pth").is_file())
     raise InferenceError(
         f"{text}: no such file, and no run of that name in {outputs}/ "
@@ -134,8 +141,23 @@ def predictions_of(
         stop: leave out views that cannot change the order of a segment's so many best classes; 0 takes all.
     """
     if target.kind == "predictions":
-        return load_predictions(target.path)
+        return joined([load_predictions(path) for path in (target.path, *target.also)], target.name)
     return predict_checkpoint(target, segments, root, views, device, stop).predictions
+
+
+def joined(parts: Sequence[Predictions], name: str) -> Predictions:
+    """Predictions of different segments as one.
+
+    Raises:
+        InferenceError: segments that several parts have.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    columns = zip(*((part.narration_ids, part.verb_logprobs, part.noun_logprobs) for part in parts), strict=True)
+    try:
+        return Predictions(*(np.concatenate(column) for column in columns))
+    except PredictionsError as error:
+        raise InferenceError(f"{name}: its files do not fit together: {error}") from error
 
 
 def predict_checkpoint(

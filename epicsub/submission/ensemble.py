@@ -11,6 +11,7 @@ import numpy as np
 
 from epicsub.errors import PredictionsError, SubmissionError
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, load_predictions, name_some
+from epicsub.submission.ensemble_rules import Blend, Head, floored
 from epicsub.validation.tables import read_classes
 from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
@@ -56,6 +57,21 @@ def average(
         narration_ids = list(
             dict.fromkeys(name for member in members.values() for name in member.narration_ids.tolist())
         )
+    head = Head(tuple(shares[name] for name in members), (1.0,) * len(members))
+    return Blend("mean", head, head).apply(aligned(members, narration_ids))
+
+
+FILL_HINT = "predict the whole list with these members, or say --fill prior to put the training class prior there"
+
+
+def aligned(
+    members: Mapping[str, Predictions], narration_ids: Sequence[str], hint: str = FILL_HINT
+) -> list[Predictions]:
+    """The members' predictions of these segments, in this order; `hint` ends the message where some are missing.
+
+    Raises:
+        SubmissionError: members that lack segments: all of them, by name.
+    """
     lacking = {name: missing_of(member, narration_ids) for name, member in members.items()}
     problems = [
         f"{name} has no predictions for {len(missing)} of {len(narration_ids)} segments: {name_some(missing)}"
@@ -63,15 +79,8 @@ def average(
         if missing
     ]
     if problems:
-        hint = "predict the whole list with these members, or say --fill prior to put the training class prior there"
         raise SubmissionError("\n".join([*problems, hint]))
-    verb_NV = np.zeros((len(narration_ids), NUM_VERBS))
-    noun_NM = np.zeros((len(narration_ids), NUM_NOUNS))
-    for name, member in members.items():
-        chosen = member.select(narration_ids)
-        verb_NV += shares[name] * np.exp(chosen.verb_logprobs.astype(np.float64))
-        noun_NM += shares[name] * np.exp(chosen.noun_logprobs.astype(np.float64))
-    return Predictions(np.array(narration_ids, dtype=np.str_), _floored_log(verb_NV), _floored_log(noun_NM))
+    return [member.select(narration_ids) for member in members.values()]
 
 
 def fill_prior(
@@ -126,16 +135,11 @@ def _shares(members: Mapping[str, Predictions], weights: Mapping[str, float] | N
     return {name: weight / total for name, weight in weights.items()}
 
 
-def _floored_log(probabilities: np.ndarray) -> np.ndarray:
-    logs: np.ndarray = np.log(np.maximum(probabilities, PROBABILITY_FLOOR)).astype(np.float32)
-    return logs
-
-
 def _log_frequencies(classes: Sequence[int], number: int) -> np.ndarray:
     counts = np.bincount(classes, minlength=number)
     if len(counts) > number:
         raise SubmissionError(f"the training list has a class {len(counts) - 1}, {number} classes expected")
-    return _floored_log(counts / counts.sum())
+    return floored(np.log(np.maximum(counts / counts.sum(), PROBABILITY_FLOOR)))
 
 
 def _with_rows(member: Predictions, names: list[str], verb_V: np.ndarray, noun_M: np.ndarray) -> Predictions:
