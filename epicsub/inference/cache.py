@@ -35,7 +35,17 @@ from epicsub.recipe import Recipe
 FOLDER = "predictions"
 _ARRAYS = ("narration_ids", "verb_logprobs", "noun_logprobs")
 _CODE = ("data", "models", "inference", "training/build.py", "predictions.py")
-_LIBRARIES = ("torch", "torchvision", "timm", "av", "torchcodec", "decord", "opencv-python-headless")
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorchvideo",
+    "transformers",
+    "av",
+    "torchcodec",
+    "decord",
+    "opencv-python-headless",
+)
 # settings of `data` that prediction ignores; what is read instead of `store` is in the videos
 _NOT_CLIPS = {"root", "store", "source", "target", "skip", "augment", "workers"}
 
