@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epicsub.data.batches import StepSampler
+from epicsub.data.batches import StepSampler, balanced_weights
 
 
 def sampler(**changes):
@@ -100,3 +100,56 @@ def test_batch_larger_than_a_list():
 def test_impossible_settings(wrong):
     with pytest.raises(ValueError, match=r"source|target"):
         sampler(**wrong)
+
+
+def weighted(weights: list[float], **more: int) -> StepSampler:
+    settings = {"source_batch": 5, "target_batch": 0, "seed": 3, "first_step": 0, "last_step": 400} | more
+    return StepSampler(source_size=len(weights), target_sizes=[], source_weights=weights, **settings)
+
+
+def test_class_balanced_draws_each_class_equally_often_in_every_epoch() -> None:
+    classes = ["a"] * 80 + ["b"] * 15 + ["c"] * 5
+    sampler = weighted(balanced_weights(classes, "class"), source_batch=10)
+    drawn = [draw.segment_index for step in range(10) for draw in sampler.draws(step)]  # one epoch of 100
+    counts = Counter(classes[index] for index in drawn)
+    assert all(abs(counts[name] - 100 / 3) < 1.01 for name in "abc"), counts
+    once = Counter(drawn)
+    assert {once[index] for index in range(95, 100)} <= {6, 7}  # 33.3 draws over 5 segments
+    assert {once[index] for index in range(80)} == {0, 1}
+
+
+def test_square_root_draws_by_the_root_of_the_class_size() -> None:
+    classes = ["a"] * 81 + ["b"] * 16 + ["c"] * 4
+    sampler = weighted(balanced_weights(classes, "square_root"), source_batch=101)
+    counts = Counter(classes[draw.segment_index] for draw in sampler.draws(0))
+    for name, root in {"a": 9, "b": 4, "c": 2}.items():
+        assert abs(counts[name] - 101 * root / 15) < 1.01
+
+
+def test_weighted_epochs_differ_reach_every_segment_and_depend_on_seed_and_step_alone() -> None:
+    weights = balanced_weights([0] * 9 + [1], "class")
+    sampler = weighted(weights)
+    epochs = [[d.segment_index for step in (e, e + 1) for d in sampler.draws(step)] for e in range(0, 400, 2)]
+    assert len({tuple(epoch) for epoch in epochs}) > 150
+    assert {index for epoch in epochs for index in epoch} == set(range(10))
+    later = weighted(weights, first_step=7)
+    assert next(iter(later)) == sampler.draws(7)
+
+
+def test_repeats_take_the_same_segments_with_other_seeds() -> None:
+    settings = {"target_sizes": [], "target_batch": 0, "seed": 1, "first_step": 0, "last_step": 10}
+    plain = StepSampler(source_size=12, source_batch=4, **settings)
+    twice = StepSampler(source_size=12, source_batch=8, repeats=2, **settings)
+    for step in range(6):
+        draws = twice.draws(step)
+        segments = [draw.segment_index for draw in draws]
+        assert segments[:4] == segments[4:] == [draw.segment_index for draw in plain.draws(step)]
+        assert len({draw.seed for draw in draws}) == 8
+    with pytest.raises(ValueError, match="multiple"):
+        StepSampler(source_size=12, source_batch=9, repeats=2, **settings)
+
+
+def test_weights_that_fit_no_list_are_refused() -> None:
+    for weights in ([1.0], [1.0, -1.0]):
+        with pytest.raises(ValueError, match="weights"):
+            StepSampler(2, [], 1, 0, 0, 0, 1, source_weights=weights)
