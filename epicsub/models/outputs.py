@@ -16,3 +16,5 @@ class TwoHeadOutput(NamedTuple):
     """In training, what a model's second classifier says of the same features; its own `features` are empty."""
     levels: dict[str, Any] | None = None
     """Features below the pooled ones, per modality, of a model that has such (`temporal_relations.Levels`)."""
+    action_logits_BA: Tensor | None = None  # noqa: N815
+    """In training, scores of joint actions, where a model has that third head (action_head.py)."""
