@@ -20,6 +20,11 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: outputs/ and the recipe's name.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on where a killed run of the same settings stopped.")] = True,
     data: DataOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what the run takes, after a few steps; no file.")
+    ] = False,
+    find_lr: Annotated[bool, typer.Option("--find-lr", help="Try learning rates from low to high; no file.")] = False,
+    find_batch: Annotated[bool, typer.Option("--find-batch", help="Try larger and larger batches; no file.")] = False,
 ) -> None:
     """Train a recipe; a killed run goes on when run again."""
     from epicsub.recipe import load_recipe
@@ -34,8 +39,12 @@ def train(
     from epicsub.training.lock import run_lock
     from epicsub.training.loop import fit, total_steps
     from epicsub.training.preflight import prepare, resumable
+    from epicsub.training.schedules import scaled_rate_notes
 
-    domains = prepare(loaded, root, folder)
+    trials = [
+        name for name, wanted in (("dry_run", dry_run), ("find_rate", find_lr), ("find_batch", find_batch)) if wanted
+    ]
+    domains = prepare(loaded, root, folder, writes=not trials)
     evaluate = evaluator(loaded, root)
     targets = ", ".join(map(str, map(len, domains.target))) or "no"
     say(f"{loaded.recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments")
@@ -46,6 +55,15 @@ def train(
         say(upper_bound_note(loaded.recipe.data.source))
     if loaded.recipe.data.skip:
         say(f"{len(skipped_ids(loaded.recipe))} segments are named in {loaded.recipe.data.skip} and left out")
+    for note in scaled_rate_notes(loaded.recipe):
+        say(note)
+    if trials:
+        from epicsub.training import find
+
+        for name in trials:
+            for line in getattr(find, name)(loaded.recipe, domains):
+                say(line)
+        return
     with run_lock(folder):
         checkpoint = resumable(loaded.recipe, domains, folder) if resume else None
         if checkpoint:
@@ -66,22 +84,28 @@ def evaluator(loaded: "LoadedRecipe", root: "DataRoot") -> "Evaluate | None":
     if recipe.train.evaluate_every is None and recipe.train.mean_of_last is None:
         return None
 
+    import torch
     from torch import nn
 
     from epicsub.data.annotations import read_segments
     from epicsub.data.views import parse_views
     from epicsub.inference.predict import predict
     from epicsub.training.build import skipped_ids, view_loader
-    from epicsub.validation import evaluate, load_protocol
+    from epicsub.training.selection import Evaluated
+    from epicsub.validation import load_protocol, read_reference
 
     protocol = load_protocol(Path(recipe.evaluation.protocol))
     skipped = skipped_ids(recipe)
     segments = [s for s in read_segments(root.annotations(protocol.validation.list)) if s.narration_id not in skipped]
     loader = view_loader(recipe, root, segments, parse_views(recipe.evaluation.views))
 
-    def scores_of(model: nn.Module) -> dict[str, float]:
+    select = recipe.train.select
+
+    def scores_of(model: nn.Module) -> Evaluated:
         device = next(model.parameters()).device
         predictions = predict(model, loader, len(loader), device, "validation")
-        return evaluate(predictions, protocol, root.path / "annotations").scores
+        reference = read_reference(protocol, root.path / "annotations")
+        hits_S = None if select == "last" else torch.from_numpy(reference.counted_hits(predictions, select))
+        return Evaluated(scores=reference.evaluate(predictions).scores, hits_S=hits_S)
 
     return scores_of

@@ -18,6 +18,7 @@ from epicsub.errors import EpicsubError, InferenceError, PredictionsError
 from epicsub.inference.cache import Made, cache_file, find, keep, key_of
 from epicsub.inference.predict import predict
 from epicsub.inference.stopping import Place, predict_until_decided
+from epicsub.models.action_head import PAIRS_NAME
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
 from epicsub.training.build import ViewLoader, model_of, reading_notes, store_of, view_loader
@@ -118,7 +119,7 @@ def load_trained(path: Path, device: torch.device) -> Trained:
     """
     checkpoint = load_checkpoint(path)
     recipe = recipe_from_dict(checkpoint.recipe, str(path))
-    model = model_of(recipe, weights=False)
+    model = model_of(recipe, weights=False, actions=checkpoint.model.get(PAIRS_NAME))
     missing, unexpected = model.load_state_dict(checkpoint.model, strict=False)
     if missing or unexpected:
         raise InferenceError(

@@ -7,6 +7,7 @@ from epicsub.recipe.relations_adaptation import ADAPTATION_RELATIONS, ADAPTATION
 from epicsub.recipe.relations_classes import CLASSES_RELATIONS
 from epicsub.recipe.relations_data import DATA_RELATIONS
 from epicsub.recipe.relations_features import FEATURE_RELATIONS, GIVEN_RELATIONS
+from epicsub.recipe.relations_losses import LOSS_RELATIONS, LOSS_STAGE_RELATIONS
 from epicsub.recipe.relations_model import MODEL_RELATIONS
 from epicsub.recipe.relations_train import TRAIN_RELATIONS, TRAIN_STAGE_RELATIONS
 from epicsub.recipe.settings import NotUsableError, Settings
@@ -19,8 +20,9 @@ RELATIONS = (
     *MODEL_RELATIONS,
     *ADAPTATION_RELATIONS,
     *TRAIN_RELATIONS,
+    *LOSS_RELATIONS,
 )
-STAGE_RELATIONS = (*ADAPTATION_STAGE_RELATIONS, *TRAIN_STAGE_RELATIONS)
+STAGE_RELATIONS = (*ADAPTATION_STAGE_RELATIONS, *TRAIN_STAGE_RELATIONS, *LOSS_STAGE_RELATIONS)
 
 
 def broken_relations(values: dict[str, Any], bad: set[str]) -> list[Problem]:

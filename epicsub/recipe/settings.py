@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from epicsub.recipe.keys import Location, field_at, part_of
 
 
@@ -21,12 +23,14 @@ class Settings:
             raise NotUsableError(key)
         location: Location = tuple(int(part) if part.isdigit() else part for part in key.split("."))
         parent: Any = self._values
-        for part in location[:-1]:
+        for depth, part in enumerate(location[:-1], 1):
             parent = part_of(parent, part)
-        section = field_at(location[:-1], self._values)
-        if parent is None and (section is None or section.default is None):
-            raise NotUsableError(key)
-        if isinstance(location[-1], int) or (isinstance(parent, dict) and location[-1] in parent):
+            if parent is None:
+                field = field_at(location[:depth], self._values)
+                if field is None or not isinstance(field.default, BaseModel):
+                    raise NotUsableError(key)
+                parent = {}  # a section that is left out has its defaults
+        if location[-1] in parent or isinstance(location[-1], int):
             return part_of(parent, location[-1])
         field = field_at(location, self._values)
         if field is None or field.is_required():

@@ -3,6 +3,7 @@ takes plain arguments."""
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,10 +38,12 @@ from epicsub.data.sources import ClipSource
 from epicsub.data.store import Choice, choose_store
 from epicsub.data.transforms import TrainTransform
 from epicsub.data.views import Views
-from epicsub.errors import DataError
+from epicsub.errors import DataError, TrainingError
 from epicsub.models import CLIP_SETTINGS, TwoClassifiers, build_model
+from epicsub.models.action_head import add_action_head
 from epicsub.models.limited import limit_classes
 from epicsub.recipe import Recipe
+from epicsub.training.methods import source_weights
 
 OPEN_READERS = 16  # videos kept open by one worker
 Loader = DataLoader | FeatureBatches
@@ -68,9 +71,15 @@ LOOP_SETTINGS = {"method", "loss_weight", "agent_lr", "agent_momentum"}
 """What the training loop reads of `adaptation`, and no method."""
 
 
-def model_of(recipe: Recipe, weights: bool) -> nn.Module:
-    """The recipe's model. `weights=False` leaves out the published weights: a checkpoint's follow."""
-    settings = recipe.model
+def model_of(recipe: Recipe, weights: bool, actions: torch.Tensor | None = None) -> nn.Module:
+    """The recipe's model.
+
+    Args:
+        recipe: the resolved recipe.
+        weights: False leaves out the published weights: a checkpoint's follow.
+        actions: verb and noun of each action (A, 2), for recipes with a third head (train.losses.action).
+    """
+    settings, third = recipe.model, recipe.train.losses.action
     modalities = tuple(recipe.data.modalities)
     clip = {name: getattr(recipe.data, name) for name in CLIP_SETTINGS.get(settings.name, ())}
     model = build_model(modalities=modalities, load_weights=weights, **settings.model_dump(), **clip)
@@ -79,6 +88,10 @@ def model_of(recipe: Recipe, weights: bool) -> nn.Module:
         model = TwoClassifiers(model, 0.0 if inside else settings.dropout)
     if recipe.classes.verbs is not None or not recipe.classes.nouns:
         limit_classes(model, recipe.classes.verbs, recipe.classes.nouns)
+    if third is not None:
+        if actions is None:
+            raise TrainingError("the recipe has a third head (train.losses.action), and no table of actions is given")
+        add_action_head(model, actions, third.fold, third.dropout)
     return model
 
 
@@ -90,8 +103,11 @@ def adaptation_of(recipe: Recipe, model: nn.Module) -> AdaptationMethod | None:
     return METHODS[method](model, **recipe.adaptation.model_dump(exclude=LOOP_SETTINGS))
 
 
-def optimizer_of(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> Optimizer:
-    """The optimiser of model and domain discriminators. The stage's schedule sets the learning rate at each step."""
+def optimizer_of(recipe: Recipe, parameters: Sequence[nn.Parameter] | Sequence[dict[str, Any]]) -> Optimizer:
+    """The optimiser of model and domain discriminators, or of groups of them with factors of the learning rate.
+
+    The stage's schedule sets the learning rate at each step.
+    """
     settings = recipe.train.optimizer
     if settings.name == "sgd":
         return SGD(parameters, lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay)
@@ -182,6 +198,8 @@ def training_loader(
         last_step=settings.steps,
         rank=rank,
         ranks=ranks,
+        source_weights=source_weights(recipe, source),
+        repeats=recipe.train.sampling.repeats,
     )
     if recipe.data.features:
         return FeatureBatches(source, target, features_of(recipe, root), sampler)

@@ -37,13 +37,15 @@ class Checkpoint:
     """Mean scores of the run's last evaluations, their steps and protocol; empty where the recipe asks for none."""
     training: dict[str, Any] = field(default_factory=dict)
     """State of optimisers and adaptation, for resuming."""
+    stopped: bool = False
+    """Whether the run ended before its last step, since its score no longer rose (train.patience)."""
     seed: int = 0
     version: str = __version__
     commit: str = "unknown"
 
     @property
     def finished(self) -> bool:
-        return self.step == self.steps
+        return self.stopped or self.step == self.steps
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

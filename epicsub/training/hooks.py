@@ -18,7 +18,6 @@ from epicsub.training.step import (
     alignment_weight,
     average_gradients,
     class_weight,
-    classification_loss,
     refuse_non_finite,
 )
 
@@ -40,8 +39,7 @@ def later_updates(
         seen = adaptation_batch(state, outputs, batch, stage, step, generator)
         loss = alignment_weight(recipe) * update.loss(seen)
         if update.classifies:
-            classification = classification_loss(outputs[0], batch["source"], None, recipe.classes.nouns)
-            loss = loss + class_weight(recipe, stage) * classification
+            loss = loss + class_weight(recipe, stage) * state.criterion(outputs[0], batch["source"])
         refuse_non_finite(loss, None, batch, state.step + 1)
         fabric.backward(loss)
         average_gradients(fabric, method.alignment_parameters())
@@ -66,10 +64,10 @@ def as_if_finished(
     if method is None or not method.reads_target_after_training or state.step == total:
         yield
         return
-    kept = {name: value.clone() for name, value in state.model.state_dict().items()}
+    kept = {name: value.clone() for name, value in state.in_use.state_dict().items()}
     after_training(fabric, recipe, root, target, state)
     yield
-    state.model.load_state_dict(kept)
+    state.in_use.load_state_dict(kept)
 
 
 def after_training(fabric: Fabric, recipe: Recipe, root: DataRoot, target: list[list[Segment]], state: State) -> None:
@@ -84,4 +82,4 @@ def after_training(fabric: Fabric, recipe: Recipe, root: DataRoot, target: list[
         for _, views in track(loader, "target clips without labels", len(loader)):
             yield {name: fabric.to_device(clip.flatten(0, 1)) for name, clip in views.items()}
 
-    method.after_training(state.model, clips())
+    method.after_training(state.in_use, clips())

@@ -7,6 +7,7 @@ and resumed ends where the uninterrupted one does.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot
 from epicsub.progress import track
 from epicsub.recipe import Recipe, Stage
+from epicsub.training.averaging import refresh_batch_norms
 from epicsub.training.build import (
     adaptation_of,
     agent_optimizer_of,
@@ -25,12 +27,16 @@ from epicsub.training.build import (
     training_loader,
 )
 from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
+from epicsub.training.distill import Teacher, reading
 from epicsub.training.final_mean import FinalMean
 from epicsub.training.hooks import after_training, as_if_finished, later_updates
+from epicsub.training.layers import checkpoint_layers, freeze
 from epicsub.training.logs import RunLog
+from epicsub.training.methods import action_table, average_of, criterion_of, parts_of, trained_parameters
+from epicsub.training.selection import Evaluated, Selection
 from epicsub.training.step import State, train_step
 
-Evaluate = Callable[[nn.Module], dict[str, float]]
+Evaluate = Callable[[nn.Module], Evaluated]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +47,8 @@ class Domains:
     source: list[Segment]
     target: list[list[Segment]]
     lists: dict[str, str]
-    """SHA-256 of each annotation list, by file name; of features, of what made them."""
+    """SHA-256 of each annotation list and of the teacher, by file name; of features, of what made them."""
+    teacher: Teacher | None = None
 
 
 def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | None, resumed: Checkpoint | None) -> Path:
@@ -61,62 +68,79 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
     train = recipe.train
     fabric = Fabric(accelerator=train.accelerator, devices=train.devices, precision=train.precision)
     fabric.launch()
-    state = set_up(recipe, fabric, resumed)
+    state = set_up(recipe, domains, fabric, resumed)
     log = RunLog(folder, state.step) if fabric.is_global_zero else None
     total = total_steps(recipe)
-    steps = steps_from(recipe, domains, state.step, fabric)
+    steps = steps_from(recipe, domains, state, fabric)
     for step, stage, clips in track(steps, recipe.name, total, state.step) if log else steps:
         state.model.train()
+        freeze(state.model.module, parts_of(recipe), state.step)
         batch = fabric.to_device(clips)
         figures = train_step(fabric, recipe, stage, state, batch, step)
         figures |= later_updates(fabric, recipe, stage, state, batch, step)
         state.step += 1
+        if state.average:
+            state.average.update(state.model.module, state.step)
+        regular, final = due(train.evaluate_every, state.step, total), state.last.due(state.step, total)
+        evaluated = evaluate is not None and (regular or final)
+        if evaluated or state.step == total:
+            finish_average(recipe, domains, state, step[0], fabric)
         if state.step == total:
             after_training(fabric, recipe, domains.root, domains.target, state)
         if log and (state.step % train.log_every == 0 or state.step == total):
             log.write("train", state.step, {name: float(value) for name, value in figures.items()}, stage=step[0] + 1)
-        regular, final = due(train.evaluate_every, state.step, total), state.last.due(state.step, total)
-        evaluated = evaluate is not None and (regular or final)
+        higher = False
         if evaluated and evaluate is not None:
             with as_if_finished(fabric, recipe, domains.root, domains.target, state, total):
-                state.scores = evaluate(state.model)
-            state.last.add(state.step, total, state.scores)
-            if log:
-                log.write("validation", state.step, state.scores)
-                if state.last.mean():
-                    log.write("validation_mean", state.step, state.last.mean(), steps=sorted(state.last.seen))
+                higher = score(recipe, state, evaluate, log)
+        state.stopped = evaluated and state.selection.tired(train.patience) and state.step < total
         if log and (evaluated or due(train.checkpoint_every, state.step, total)):
-            keep(recipe, domains, state, folder, evaluated)
+            keep(recipe, domains, state, folder, higher)
         fabric.barrier()
+        if state.stopped:
+            break
     if log:
         log.close()
     return folder / chosen_file(recipe)
 
 
-def set_up(recipe: Recipe, fabric: Fabric, resumed: Checkpoint | None) -> State:
+def set_up(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Checkpoint | None) -> State:
     """Build model, adaptation and optimisers, on the device, with the weights of the checkpoint if there is one."""
     torch.manual_seed(recipe.seed)
-    model = model_of(recipe, weights=resumed is None)
+    model = model_of(recipe, resumed is None, action_table(recipe, domains.source))
     torch.manual_seed(recipe.seed + 1)  # the same discriminators whatever the model drew
     adaptation = adaptation_of(recipe, model)
     aligned = list(adaptation.alignment_parameters()) if adaptation else []
-    optimizer = optimizer_of(recipe, [*model.parameters(), *aligned])
+    optimizer = optimizer_of(recipe, trained_parameters(recipe, model, aligned))
     agent_optimizer = agent_optimizer_of(recipe, list(adaptation.agent_parameters()) if adaptation else [])
     state = State(
         model=model,
         adaptation=adaptation,
+        criterion=criterion_of(recipe, domains.source).to(fabric.device),
         optimizer=optimizer,
         agent_optimizer=agent_optimizer,
+        teacher=domains.teacher,
         scores={},
         last=FinalMean(count=recipe.train.mean_of_last, every=recipe.train.mean_every),
     )
     if resumed:
-        model.load_state_dict(resumed.model)
+        model.load_state_dict(resumed.training.get("model", resumed.model))
         if adaptation:
             adaptation.load_state_dict(resumed.training["adaptation"])
             adaptation.to(fabric.device)
-        state.step, state.scores, state.best = resumed.step, resumed.scores, resumed.training["best"]
-        state.last.seen = resumed.training.get("last_scores", {})
+        state.step, state.scores, state.stopped = resumed.step, resumed.scores, resumed.stopped
+        kept = resumed.training
+        state.selection = Selection(best=kept["best"], hits_S=kept.get("best_hits"), waited=kept.get("waited", 0))
+        state.last.seen = kept.get("last_scores", {})
+    freeze(model, parts_of(recipe), state.step)
+    fabric.to_device(model)
+    state.average = average_of(recipe, model)  # before what changes how the model computes: it is copied
+    if recipe.train.activation_checkpointing:
+        checkpoint_layers(model)
+    if recipe.train.compile:
+        model.compile()
+    if state.teacher:
+        state.teacher.to(fabric.device)
     state.model, state.optimizer = fabric.setup(model, optimizer)
     if adaptation:
         adaptation.to(fabric.device)
@@ -124,30 +148,61 @@ def set_up(recipe: Recipe, fabric: Fabric, resumed: Checkpoint | None) -> State:
         optimizer.load_state_dict(resumed.training["optimizer"])
         if agent_optimizer:
             agent_optimizer.load_state_dict(resumed.training["agent_optimizer"])
+        if state.average:
+            state.average.load_state_dict(resumed.training["average"])
     return state
 
 
 def steps_from(
-    recipe: Recipe, domains: Domains, done: int, fabric: Fabric
+    recipe: Recipe, domains: Domains, state: State, fabric: Fabric
 ) -> Iterator[tuple[tuple[int, int], Stage, dict]]:
     """Yield ((stage index, step within it), stage, this process's share of the batch) for every step still to do."""
-    ranks = (fabric.global_rank, fabric.world_size)
+    if state.stopped:
+        return
+    done, ranks, read = state.step, (fabric.global_rank, fabric.world_size), reading(recipe, domains.teacher)
     for index, stage in enumerate(recipe.train.stages):
         first = min(done, stage.steps)
         done -= first
         if first == stage.steps:
             continue
-        loader = training_loader(recipe, domains.root, domains.source, domains.target, index, first, *ranks)
+        loader = training_loader(read, domains.root, domains.source, domains.target, index, first, *ranks)
         for step, batch in enumerate(loader, start=first):
             yield (index, step), stage, batch
 
 
-def keep(recipe: Recipe, domains: Domains, state: State, folder: Path, evaluated: bool) -> None:
+def finish_average(recipe: Recipe, domains: Domains, state: State, stage: int, fabric: Fabric) -> None:
+    """Make the batch norms of averaged weights anew over the stage's first batches, the same in every process."""
+    settings = recipe.train.average
+    if settings is None or not settings.bn_batches or state.average is None or state.average.model is None:
+        return
+    loader = training_loader(recipe, domains.root, domains.source, domains.target, stage, 0)
+    batches = islice(loader, settings.bn_batches)
+    refresh_batch_norms(state.average.model, (fabric.to_device(batch["source"]["clips"]) for batch in batches))
+
+
+def score(recipe: Recipe, state: State, evaluate: Evaluate, log: RunLog | None) -> bool:
+    """Evaluate; whether it is the best so far, by the recipe's score and margin."""
+    evaluated, train = evaluate(state.in_use), recipe.train
+    state.scores = evaluated.scores
+    state.last.add(state.step, total_steps(recipe), state.scores)
+    if log:
+        log.write("validation", state.step, state.scores)
+        if state.last.mean():
+            log.write("validation_mean", state.step, state.last.mean(), steps=sorted(state.last.seen))
+    if train.select == "last":
+        return False
+    figures = state.selection.judge(state.scores[train.select], evaluated.hits_S, train.margin)
+    if log and (train.margin or train.patience):
+        log.write("selection", state.step, figures)
+    return bool(figures["higher"])
+
+
+def keep(recipe: Recipe, domains: Domains, state: State, folder: Path, higher: bool) -> None:
     """Write `last.pth`, and `best.pth` when the recipe's score is higher than before."""
-    improved = evaluated and recipe.train.select != "last" and state.scores[recipe.train.select] > state.best
-    if improved:
-        state.best = state.scores[recipe.train.select]
-    training = {"optimizer": state.optimizer.state_dict(), "best": state.best, "last_scores": state.last.seen}
+    training = {"optimizer": state.optimizer.state_dict(), "best": state.selection.best, "last_scores": state.last.seen}
+    training |= {"best_hits": state.selection.hits_S, "waited": state.selection.waited}
+    if state.average:
+        training |= {"model": state.model.state_dict(), "average": state.average.state_dict()}
     if state.adaptation is not None:
         training["adaptation"] = state.adaptation.state_dict()
     if state.agent_optimizer is not None:
@@ -160,12 +215,13 @@ def keep(recipe: Recipe, domains: Domains, state: State, folder: Path, evaluated
         lists=domains.lists,
         scores=state.scores,
         mean_of_last=state.last.told(recipe.evaluation.protocol),
-        model=state.model.state_dict(),
+        model=state.in_use.state_dict(),
         training=training,
+        stopped=state.stopped,
         commit=source_commit(),
     )
     save_checkpoint(folder / "last.pth", checkpoint)
-    if improved:
+    if higher:
         save_checkpoint(folder / "best.pth", checkpoint)
 
 

@@ -1,6 +1,7 @@
 """What must hold before a run starts, beyond the recipe itself: files, weights, an output folder that can be written.
 All problems at once, before anything slow."""
 
+import os
 from pathlib import Path
 
 import timm
@@ -16,17 +17,20 @@ from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel, recipe_from_dict
 from epicsub.training.build import features_of, model_of, source_segments, store_of, target_segments
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
+from epicsub.training.distill import load_teacher, reading
 from epicsub.training.loop import Domains
 
 
-def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path) -> Domains:
+def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = True) -> Domains:
     """Read the lists and check everything that a run needs from the disk.
+
+    `writes` is False for what writes nothing: then not even the folder is made to see whether it can be.
 
     Raises:
         TrainingError: naming all problems at once.
     """
     recipe, problems = loaded.recipe, []
-    problems += folder_problems(folder)
+    problems += folder_problems(folder) if writes else place_problems(folder)
     problems += weight_problems(loaded)
     problems += model_problems(loaded)
     problems += outlier_problems(loaded)
@@ -40,7 +44,14 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path) -> Domains:
         target = target_segments(recipe, root)
     except EpicsubError as error:
         problems.append(str(error))
-    problems += missing_files(recipe, root, [*source, *(segment for part in target for segment in part)])
+    teacher = None
+    try:
+        teacher = load_teacher(recipe, source)
+    except EpicsubError as error:
+        problems.append(f"{loaded.where('train.distillation.teacher')}  {error}")
+    problems += missing_files(
+        reading(recipe, teacher), root, [*source, *(segment for part in target for segment in part)]
+    )
     problems += feature_problems(loaded, root)
     if source:
         problems += batch_problems(loaded, len(source), [len(part) for part in target])
@@ -50,7 +61,9 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path) -> Domains:
     lists = {name: sha256(root.annotations(name)) for name in names}
     for place in dict.fromkeys((recipe.data.features or {}).values()):
         lists[place] = made_by_digest(root.path / place)
-    return Domains(root=root, source=source, target=target, lists=lists)
+    if teacher:
+        lists[str(teacher.path)] = sha256(teacher.path)
+    return Domains(root=root, source=source, target=target, lists=lists, teacher=teacher)
 
 
 def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment]) -> list[str]:
@@ -121,6 +134,14 @@ def outlier_problems(loaded: LoadedRecipe) -> list[str]:
     return []
 
 
+def place_problems(folder: Path) -> list[str]:
+    """Whether the run's folder could be written, without writing."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return []
+    return [f"{folder}: {there} cannot be written; choose another folder with --out"]
+
+
 def weight_problems(loaded: LoadedRecipe) -> list[str]:
     """Published weights that the recipe names and nobody has."""
     wanted = getattr(loaded.recipe.model, "weights", {})
@@ -140,9 +161,11 @@ def weight_problems(loaded: LoadedRecipe) -> list[str]:
 
 def model_problems(loaded: LoadedRecipe) -> list[str]:
     """Whether the network can be built for these clips; without memory or weights, so a second at the most."""
+    train = loaded.recipe.train
+    heads = train.model_copy(update={"losses": train.losses.model_copy(update={"action": None})})  # needs the lists
     try:
         with torch.device("meta"):
-            model_of(loaded.recipe, weights=False)
+            model_of(loaded.recipe.model_copy(update={"train": heads}), weights=False)
     except ModelError as error:
         return [f"{loaded.where('model')}  model: {error}"]
     return []

@@ -1,22 +1,26 @@
 """One optimiser step: losses, backward pass, update, and the figures that are logged."""
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from epicsub.adaptation import AdaptationBatch, AdaptationLosses, AdaptationMethod
 from epicsub.errors import TrainingError
 from epicsub.models import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
+from epicsub.training.averaging import WeightAverage
 from epicsub.training.build import seed_everything_for
+from epicsub.training.distill import Teacher
 from epicsub.training.final_mean import FinalMean
+from epicsub.training.losses import Criterion
+from epicsub.training.mixing import draw_mix, mix_batch
+from epicsub.training.schedules import rate_scale, scheduled_rate
+from epicsub.training.selection import Selection
 from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 
@@ -26,12 +30,23 @@ class State:
 
     model: Any
     adaptation: AdaptationMethod | None
+    criterion: Criterion
     optimizer: Any
     agent_optimizer: Any
+    average: WeightAverage | None = None
+    teacher: Teacher | None = None
     step: int = 0
     scores: dict[str, float]
-    best: float = -math.inf
     last: FinalMean
+    selection: Selection = field(default_factory=Selection)
+    stopped: bool = False
+    """Whether the run ended before its last step, for want of better scores."""
+
+    @property
+    def in_use(self) -> nn.Module:
+        """The model that is evaluated and kept: with averaged weights, where there are any yet."""
+        averaged = self.average.model if self.average else None
+        return averaged if averaged is not None else self.model
 
 
 def train_step(
@@ -39,25 +54,22 @@ def train_step(
 ) -> dict[str, Tensor | float]:
     """One optimiser step of Eq 11 (no target in the batch) or Eq 12; returns the figures to log."""
     generator = seed_everything_for(recipe.seed, state.step, fabric.global_rank)
-    learning_rate = scheduled_rate(stage, step[1])
+    learning_rate = scheduled_rate(stage, step[1]) * rate_scale(recipe, stage)
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get("rate_factor", 1.0)
     state.optimizer.zero_grad(set_to_none=True)
 
-    source = batch["source"]
-    output = state.model(source["clips"])
-    adapted = None
+    source, adapted = taught_and_mixed(recipe, state, batch["source"], generator), None
     if state.adaptation is not None and "target" in batch:
+        output = state.model(source["clips"])
         outputs = (output, state.model(batch["target"]["clips"]))
         adapted = state.adaptation.losses(adaptation_batch(state, outputs, batch, stage, step, generator))
-    chosen_B = adapted.classified_B if adapted else None
-    classification = classification_loss(output, source, chosen_B, recipe.classes.nouns)
-    loss = classification
-    if adapted is not None:
+        classification = state.criterion(output, source, adapted.classified_B)
         loss = class_weight(recipe, stage) * classification + alignment_weight(recipe) * adapted.alignment
-    refuse_non_finite(loss, adapted, batch, state.step + 1)
-
-    fabric.backward(loss)
+        refuse_non_finite(loss, adapted, batch, state.step + 1)
+        fabric.backward(loss)
+    else:
+        output, classification = classify(fabric, state, source, recipe.train.accumulate)
     if state.adaptation is not None:
         average_gradients(fabric, state.adaptation.alignment_parameters())
     if recipe.train.clip_grad is not None:
@@ -68,13 +80,50 @@ def train_step(
     return figures_of(output, source, classification, adapted, learning_rate, recipe.classes.nouns)
 
 
-def classification_loss(output: TwoHeadOutput, source: dict, chosen_B: Tensor | None, nouns: bool = True) -> Tensor:
-    """L_cls of Eq 1, for verbs and nouns and for every classifier, over the chosen source clips (None: all)."""
-    chosen = slice(None) if chosen_B is None else chosen_B
-    loss = F.cross_entropy(output.verb_logits_BV[chosen], source["verb"][chosen])
-    if nouns:
-        loss = loss + F.cross_entropy(output.noun_logits_BN[chosen], source["noun"][chosen])
-    return loss if output.second is None else loss + classification_loss(output.second, source, chosen_B, nouns)
+def taught_and_mixed(recipe: Recipe, state: State, source: dict, generator: torch.Generator) -> dict[str, Any]:
+    """The source batch with its clips mixed and the teacher's soft labels, as the recipe says."""
+    mixing = recipe.train.mixing
+    mix = draw_mix(mixing.mixup, mixing.cutmix, mixing.probability, generator) if mixing else None
+    made = mix_batch(source, mix) if mix else source
+    return made | state.teacher.soft_labels(made) if state.teacher else made
+
+
+def classify(fabric: Fabric, state: State, source: dict, parts: int) -> tuple[TwoHeadOutput, Tensor]:
+    """Gradients of the classification loss, in so many parts of the batch, one after the other.
+
+    The parts are equally large and every loss is a mean over clips, so their mean is the loss of the batch at once,
+    but for what sees several clips together: batch norm has the statistics of a part.
+
+    Returns:
+        Logits of all clips, without their graph, and the loss.
+    """
+    outputs, losses = [], []
+    for number, part in enumerate(parts_of_batch(source, parts), 1):
+        with fabric.no_backward_sync(state.model, enabled=number < parts):
+            output = state.model(part["clips"])
+            loss = state.criterion(output, part) / parts
+            refuse_non_finite(loss, None, {"source": part}, state.step + 1)
+            fabric.backward(loss)
+        outputs.append((output.verb_logits_BV.detach(), output.noun_logits_BN.detach()))
+        losses.append(loss.detach())
+    verb, noun = (torch.cat(logits) for logits in zip(*outputs, strict=True))
+    return TwoHeadOutput(verb, noun, {}), torch.stack(losses).sum()
+
+
+def parts_of_batch(source: dict, parts: int) -> list[dict[str, Any]]:
+    """A batch cut along its clips; every value that has one entry a clip is cut."""
+    if parts == 1:
+        return [source]
+    size = len(source["verb"]) // parts
+    return [
+        {
+            name: {modality: clip[first : first + size] for modality, clip in value.items()}
+            if isinstance(value, dict)
+            else value[first : first + size]
+            for name, value in source.items()
+        }
+        for first in range(0, size * parts, size)
+    ]
 
 
 def adaptation_batch(
@@ -172,13 +221,3 @@ def figures_of(
             figures["loss_agents"] = adapted.agents.detach()
         figures.update(adapted.logs)
     return figures
-
-
-def scheduled_rate(stage: Stage, step: int) -> float:
-    """Learning rate of a step: linear warm-up, then constant or a cosine that reaches 0 after the last step."""
-    if step < stage.warmup_steps:
-        return stage.learning_rate * (step + 1) / stage.warmup_steps
-    if stage.schedule == "constant":
-        return stage.learning_rate
-    share = (step - stage.warmup_steps) / (stage.steps - stage.warmup_steps)
-    return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * share))

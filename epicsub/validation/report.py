@@ -85,6 +85,20 @@ class Reference:
         joined = join(predictions, self.labels, self.tasks, self.verbs)
         return joined, hits_of(predictions, joined, self.tasks, self.verbs)
 
+    def counted_hits(self, predictions: Predictions, score: str) -> np.ndarray:
+        """Whether each segment that one score counts is a hit, (S,) bool, in the order of `predictions`.
+
+        Args:
+            predictions: for all or a part of the list.
+            score: name of one of the organisers' scores, such as tail_action_accuracy_at_1.
+        """
+        group, task, *_, k = score.split("_")
+        joined, hits = self.hits(predictions)
+        rows = self.subsets(joined)
+        chosen = {"tail": rows.get(f"tail_{task}"), "unseen": rows.get("unseen")}.get(group)
+        hits_N = hits[task, int(k)]
+        return hits_N if chosen is None else hits_N[chosen]
+
     def subsets(self, joined: pd.DataFrame) -> dict[str, np.ndarray]:
         """Which rows the tail and unseen scores count."""
         return subsets(joined, self.tail_verbs, self.tail_nouns, self.unseen)

@@ -169,8 +169,12 @@ def test_two_runs_in_one_folder(command, kitchens, work) -> None:
 
 
 def test_published_weights_that_cannot_be_found(command, kitchens, monkeypatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def unreachable(*words: object, **more: object) -> None:
+        raise LocalEntryNotFoundError("cannot reach the hub")
+
+    monkeypatch.setattr("epicsub.models.weights.hf_hub_download", unreachable)
     words = ("train", "recipes/tiny/resnet_bilstm.yaml", "model.weights=timm", "model.backbone=resnet26.bt_in1k")
-    refused(
-        command(*words, "--data", kitchens, "--out", "outputs/x8"), "model.weights: weights resnet26.bt_in1k", "1 pro"
-    )
+    done = command(*words, "--data", kitchens, "--out", "outputs/x8")
+    refused(done, "model.weights: weights resnet26.bt_in1k: not found", "cannot reach the hub", "nothing was started")

@@ -141,8 +141,8 @@ UNKNOWN = [
     ),
     (
         "name: sgd",
-        "name: sgd\n    beta: 3",
-        "train.optimizer.beta: unknown key, the keys of train.optimizer are name, momentum, weight_decay",
+        "name: sgd\n    dampening: 3",
+        "train.optimizer.dampening: unknown key, the keys of train.optimizer are name, momentum, weight_decay",
     ),
     ("    rgb: null", "    rbg: null", "model.weights.rbg: unknown key, did you mean model.weights.rgb?"),
     ("name: i3d", "naame: i3d", "model.naame: unknown key, did you mean model.name?"),

@@ -13,7 +13,7 @@ from epicsub.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from epicsub.training.logs import RunLog, read_metrics
 from epicsub.training.loop import due
 from epicsub.training.preflight import differences
-from epicsub.training.step import scheduled_rate
+from epicsub.training.schedules import scheduled_rate
 
 
 def test_cosine_with_warm_up_passes_through_its_landmarks() -> None:

@@ -1,0 +1,122 @@
+"""A teacher's soft labels: from a checkpoint that sees the same clips, or from kept predictions (arXiv 1503.02531).
+
+Shapes: B clips, V verbs, N nouns.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from epicsub.data.annotations import Segment
+from epicsub.errors import EpicsubError, TrainingError
+from epicsub.models.action_head import PAIRS_NAME
+from epicsub.predictions import Predictions, load_predictions
+from epicsub.recipe import Recipe, recipe_from_dict
+from epicsub.training.build import model_of
+from epicsub.training.checkpoint import load_checkpoint
+
+CLIP_KEYS = ("features", "frames", "sampling", "stride", "short_side", "size")
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What knows the soft labels. One of the two is there."""
+
+    path: Path
+    modalities: tuple[str, ...]
+    """What the checkpoint reads beside the student's; none for predictions."""
+    model: nn.Module | None = None
+    """In evaluation mode, without gradients."""
+    verb_SV: Tensor | None = None  # noqa: N815
+    """Log-probabilities of S training segments."""
+    noun_SN: Tensor | None = None  # noqa: N815
+    rows: Mapping[str, int] | None = None
+    """Row of each narration id."""
+
+    def to(self, device: torch.device) -> None:
+        """Move the checkpoint's model; predictions stay where they are, and rows go over as they are needed."""
+        if self.model is not None:
+            self.model.to(device)
+
+    @torch.no_grad()
+    def soft_labels(self, source: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Logits of a batch's clips: {"verb_teacher": (B, V), "noun_teacher": (B, N)}.
+
+        Of mixed clips a checkpoint judges the mixture, so both labels of a clip have its word; kept predictions give
+        each label its own.
+        """
+        if self.model is not None:
+            output = self.model(source["clips"])
+            soft = {"verb_teacher": output.verb_logits_BV.float(), "noun_teacher": output.noun_logits_BN.float()}
+            return soft | ({f"{name}_mixed": value for name, value in soft.items()} if "share_B" in source else {})
+        assert self.rows is not None
+        assert self.verb_SV is not None
+        assert self.noun_SN is not None
+        rows = torch.tensor([self.rows[name] for name in source["narration_id"]])
+        device = source["verb"].device
+        soft = {"verb_teacher": self.verb_SV[rows].to(device), "noun_teacher": self.noun_SN[rows].to(device)}
+        mixed = {f"{name}_mixed": value.roll(1, 0) for name, value in soft.items()} if "share_B" in source else {}
+        return soft | mixed
+
+
+def load_teacher(recipe: Recipe, source: Sequence[Segment]) -> Teacher | None:
+    """The recipe's teacher, checked against the student's clips and segments; None where it has none.
+
+    Raises:
+        TrainingError: no such file, clips cut in another way, or segments without a prediction.
+    """
+    if recipe.train.distillation is None:
+        return None
+    path = Path(recipe.train.distillation.teacher)
+    if path.suffix.lower() != ".pth":
+        try:
+            return cached_teacher(path, load_predictions(path), source)
+        except EpicsubError as error:
+            raise TrainingError(f"train.distillation.teacher: {error}") from error
+    checkpoint = load_checkpoint(path)
+    teacher = recipe_from_dict(checkpoint.recipe, str(path))
+    other = [
+        f"{key}: {getattr(teacher.data, key)} in the teacher, {getattr(recipe.data, key)} here"
+        for key in CLIP_KEYS
+        if getattr(teacher.data, key) != getattr(recipe.data, key)
+    ]
+    if other:
+        raise TrainingError(
+            f"train.distillation.teacher: {path} learnt from clips cut in another way, and sees the student's here "
+            f"({'; '.join(other)}). Make its predictions of the training list, with `epicsub predict` and a protocol "
+            "that names the list, and give that file"
+        )
+    model = model_of(teacher, weights=False, actions=checkpoint.model.get(PAIRS_NAME))
+    model.load_state_dict(checkpoint.model)
+    model.eval().requires_grad_(False)
+    return Teacher(path, tuple(teacher.data.modalities), model)
+
+
+def cached_teacher(path: Path, predictions: Predictions, source: Sequence[Segment]) -> Teacher:
+    """A teacher of kept predictions, joined on narration id.
+
+    Raises:
+        PredictionsError: training segments without a prediction; the first ten are named.
+    """
+    ids = [segment.narration_id for segment in source]
+    chosen = predictions.select(ids)
+    return Teacher(
+        path,
+        (),
+        verb_SV=torch.from_numpy(chosen.verb_logprobs),
+        noun_SN=torch.from_numpy(chosen.noun_logprobs),
+        rows={name: row for row, name in enumerate(ids)},
+    )
+
+
+def reading(recipe: Recipe, teacher: Teacher | None) -> Recipe:
+    """The recipe by which training clips are read: with the modalities that a teacher reads beside the student's."""
+    more = [name for name in teacher.modalities if name not in recipe.data.modalities] if teacher else []
+    if not more:
+        return recipe
+    data = recipe.data.model_copy(update={"modalities": (*recipe.data.modalities, *more)})
+    return recipe.model_copy(update={"data": data})

@@ -1,0 +1,298 @@
+"""Before a run: what it will take (`--dry-run`), which learning rate (`--find-lr`) and how large a batch
+(`--find-batch`). All train a model that is thrown away, and write nothing."""
+
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from epicsub.errors import TrainingError
+from epicsub.recipe import Recipe, Stage
+from epicsub.training.build import training_loader
+from epicsub.training.distill import reading
+from epicsub.training.hooks import later_updates
+from epicsub.training.layers import batch_norms
+from epicsub.training.loop import Domains, set_up
+from epicsub.training.step import State, train_step
+
+GIGA = 1024**3
+TIMED_STEPS = 3
+LONG_STEP = 10.0  # seconds: a first step that takes longer is the measurement
+LOWEST_RATE, HIGHEST_RATE, RATE_STEPS = 1e-6, 1.0, 100
+SMOOTHING = 0.9  # of the losses in the range test
+DIVERGED = 4.0  # times the lowest smoothed loss
+MEMORY_SHARE = 0.8  # of a CPU machine's memory: there is no failed allocation to wait for
+
+
+@dataclass
+class Trial:
+    """A model on its device, to be thrown away."""
+
+    recipe: Recipe
+    domains: Domains
+    fabric: Fabric
+    state: State
+
+    def step(self, stage: Stage, number: int, batch: dict, index: int = 0) -> dict[str, Any]:
+        """One optimiser step as in training; returns its figures."""
+        self.state.model.train()
+        batch = self.fabric.to_device(batch)
+        figures: dict[str, Any] = train_step(self.fabric, self.recipe, stage, self.state, batch, (index, number))
+        figures |= later_updates(self.fabric, self.recipe, stage, self.state, batch, (index, number))
+        self.state.step += 1
+        return figures
+
+    def batches(self, index: int, steps: int) -> Iterator[dict]:
+        """The first batches of a stage, as training reads them."""
+        read = reading(self.recipe, self.domains.teacher)
+        loader = training_loader(read, self.domains.root, self.domains.source, self.domains.target, index, 0)
+        return islice(loader, steps)
+
+
+def start_trial(recipe: Recipe, domains: Domains) -> Trial:
+    """Build the recipe's model on one device, with one device's share of each batch."""
+    recipe = on_one_device(recipe)
+    fabric = Fabric(accelerator=recipe.train.accelerator, devices=1, precision=recipe.train.precision)
+    fabric.launch()
+    return Trial(recipe, domains, fabric, set_up(recipe, domains, fabric, None))
+
+
+def on_one_device(recipe: Recipe) -> Recipe:
+    """The recipe as one of its devices sees it."""
+    devices = recipe.train.devices
+    shares = {"source_batch": lambda stage: stage.source_batch // devices,
+              "target_batch": lambda stage: stage.target_batch // devices}  # fmt: skip
+    stages = [
+        stage.model_copy(update={name: share(stage) for name, share in shares.items()}) for stage in recipe.train.stages
+    ]
+    return with_stages(recipe, stages, devices=1)
+
+
+def with_stages(recipe: Recipe, stages: list[Stage], **more: Any) -> Recipe:
+    """The recipe with other stages, and other settings of `train`."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"stages": tuple(stages), **more})})
+
+
+def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
+    """Train a few steps of each stage on real clips and say what the whole run takes.
+
+    Yields:
+        Lines: shapes, parameters, memory, and for each stage its steps, clips and hours on this machine.
+    """
+    trial = start_trial(recipe, domains)
+    yield from parameter_lines(trial)
+    hours = 0.0
+    for index, stage in enumerate(trial.recipe.train.stages):
+        seconds, waited, shapes, steps = timed_steps(trial, index, stage)
+        if index == 0:
+            yield f"clips a step: {shapes}"
+        whole = stage.steps * seconds / 3600
+        hours += whole
+        clips = stage.steps * recipe.train.stages[index].source_batch
+        yield (
+            f"stage {index + 1}: {stage.steps} steps, {clips} labelled clips, {clips / len(domains.source):.1f} times "
+            f"each segment; {seconds:.2f} s a step from {steps} steps ({100 * waited:.0f} % of it waiting for clips), "
+            f"{shown_hours(whole)}"
+        )
+    yield memory_line(trial.fabric.device)
+    yield f"in all {shown_hours(hours)} on this machine, without evaluations; nothing was written"
+
+
+def parameter_lines(trial: Trial) -> Iterator[str]:
+    """Parameters, and the bytes that they, their gradients and the optimiser take."""
+    model = trial.state.model
+    count = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    of_optimiser = {"sgd": 1, "adam": 2, "adamw": 2}[trial.recipe.train.optimizer.name]
+    held = 4 * (count + trained * (1 + of_optimiser) + (count if trial.state.average else 0))
+    yield f"device: {trial.fabric.device}, precision {trial.recipe.train.precision}"
+    yield f"parameters: {count / 1e6:.2f} million, {trained / 1e6:.2f} million trained from the first step"
+    yield f"weights, gradients and optimiser: {held / GIGA:.2f} GiB"
+    if trial.recipe.train.accumulate > 1 and any(True for _ in batch_norms(model)):
+        yield (
+            f"train.accumulate {trial.recipe.train.accumulate}: batch norms see a part of a step's clips at a time, "
+            "so this equals the whole batch in all but their statistics"
+        )
+
+
+def timed_steps(trial: Trial, index: int, stage: Stage) -> tuple[float, float, str, int]:
+    """Seconds a step, share of them spent waiting for clips, the clips' shapes, and how many steps were timed.
+
+    The first step is left out of the mean (it opens videos and tunes kernels) unless it is so long that it is all.
+    """
+    seconds, waits, shapes = [], [], ""
+    batches = trial.batches(index, min(1 + TIMED_STEPS, stage.steps))
+    for number in range(stage.steps):
+        began = time.perf_counter()
+        batch = next(batches, None)
+        if batch is None:
+            break
+        waited = time.perf_counter() - began
+        shapes = ", ".join(f"{name} {tuple(clip.shape)}" for name, clip in batch["source"]["clips"].items())
+        trial.step(stage, number, batch, index)
+        if trial.fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+        waits.append(waited)
+        if seconds[0] > LONG_STEP:
+            break
+    first = 1 if len(seconds) > 1 else 0
+    total = sum(seconds[first:])
+    return total / len(seconds[first:]), sum(waits[first:]) / total, shapes, len(seconds[first:])
+
+
+def memory_line(device: torch.device) -> str:
+    """The most memory that was in use."""
+    if device.type == "cuda":
+        whole = torch.cuda.mem_get_info(device)[1]
+        return f"memory: {torch.cuda.max_memory_allocated(device) / GIGA:.2f} GiB of the device's {whole / GIGA:.1f}"
+    return f"memory: {peak_memory() / GIGA:.2f} GiB in this process of the machine's {machine_memory() / GIGA:.1f}"
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def machine_memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def shown_hours(hours: float) -> str:
+    """Hours, or minutes where they are few."""
+    return f"{hours:.1f} hours" if hours >= 2 else f"{60 * hours:.1f} minutes"
+
+
+def find_rate(recipe: Recipe, domains: Domains) -> Iterator[str]:
+    """The learning-rate range test (arXiv 1506.01186): the rate rises at each step until the loss does too.
+
+    Yields:
+        Lines: some rates with their smoothed loss, then the rate at which it falls fastest.
+    """
+    stages = [recipe.train.stages[0].model_copy(update={"steps": RATE_STEPS}), *recipe.train.stages[1:]]
+    trial = start_trial(with_stages(recipe, stages), domains)
+    rates, losses = [], []
+    for number, batch in enumerate(trial.batches(0, RATE_STEPS)):
+        rate = LOWEST_RATE * (HIGHEST_RATE / LOWEST_RATE) ** (number / (RATE_STEPS - 1))
+        flat = trial.recipe.train.stages[0].model_copy(
+            update={"learning_rate": rate, "schedule": "constant", "warmup_steps": 0}
+        )
+        try:
+            losses.append(float(trial.step(flat, number, batch)["loss_classification"]))
+        except TrainingError:  # a loss that is not finite
+            break
+        rates.append(rate)
+        smooth = smoothed(losses)
+        if smooth[-1] > DIVERGED * min(smooth):
+            break
+    smooth = smoothed(losses)
+    yield "learning rate   loss (smoothed)"
+    for row in range(0, len(rates), max(len(rates) // 20, 1)):
+        yield f"{rates[row]:13.2e}   {smooth[row]:.4f}"
+    chosen = steepest(rates, smooth)
+    end = "the loss grew" if len(rates) < RATE_STEPS else "the highest rate was reached"
+    yield f"{end} at {rates[-1]:.1e}; the loss falls fastest at {chosen:.1e}"
+    yield f"try train.stages.0.learning_rate={chosen:.1e}"
+    yield "one batch a rate is a noisy test: take the order of magnitude, not the digits; nothing was written"
+
+
+def smoothed(losses: list[float]) -> list[float]:
+    """Exponential moving average with the start's bias taken out."""
+    average, made = 0.0, []
+    for number, loss in enumerate(losses, 1):
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
+        made.append(average / (1 - SMOOTHING**number))
+    return made
+
+
+def steepest(rates: list[float], losses: list[float]) -> float:
+    """The rate at which the loss falls most over a tenth of the test, among those before its minimum."""
+    window = max(len(rates) // 10, 1)
+    lowest = max(losses.index(min(losses)), window)
+    falls = [losses[row] - losses[row + window] for row in range(lowest - window + 1)]
+    place = falls.index(max(falls))
+    return math.sqrt(rates[place] * rates[place + window])
+
+
+def find_batch(recipe: Recipe, domains: Domains) -> Iterator[str]:
+    """Double the batch until the device's memory is full, with one step each on clips of the recipe's shape.
+
+    Yields:
+        A line for each size, then the largest that went through.
+    """
+    trial = start_trial(recipe, domains)
+    index = max(range(len(recipe.train.stages)), key=lambda i: recipe.train.stages[i].target_batch)
+    stage = trial.recipe.train.stages[index].model_copy(update={"learning_rate": 1e-12})
+    real = next(trial.batches(index, 1))
+    unit = batch_unit(trial.recipe)
+    largest, size, before = 0, unit, float(peak_memory())
+    while size <= max(len(domains.source), unit):
+        took = measured(trial, stage, index, sized(real, size, stage.target_batch / stage.source_batch))
+        if took is None:
+            yield f"{size:6d} labelled clips a step: out of memory"
+            break
+        used = used_memory(trial.fabric.device)
+        largest = size
+        yield f"{size:6d} labelled clips a step: {took:.2f} s, {size / took:.1f} clips/s, {used / GIGA:.2f} GiB"
+        on_cpu = trial.fabric.device.type == "cpu"
+        if on_cpu and (took > LONG_STEP or used + 2 * (used - before) > MEMORY_SHARE * machine_memory()):
+            yield "twice as many would take long, or more memory than is free: stopped here"
+            break
+        before, size = used, 2 * size
+    meant = recipe.train.rate_batch or recipe.train.stages[index].source_batch
+    yield f"largest on this device: {largest}; the recipe takes {stage.source_batch} a device"
+    yield f"with another batch, train.rate_batch={meant} keeps the learning rates' meaning; nothing was written"
+
+
+def batch_unit(recipe: Recipe) -> int:
+    """Smallest batch of which every larger one is a multiple."""
+    sets = getattr(recipe.adaptation, "candidates", 1)
+    return math.lcm(2, recipe.train.accumulate, recipe.train.sampling.repeats, sets)
+
+
+def sized(real: dict, size: int, target_share: float) -> dict:
+    """A batch of another size: the real clips, over and over."""
+    wanted = {"source": size, "target": round(size * target_share)}
+    return {domain: repeated(part, wanted[domain]) for domain, part in real.items()}
+
+
+def repeated(part: dict, size: int) -> dict:
+    """The entries of one domain of a batch, over and over."""
+    count = len(part["narration_id"])
+    rows = [row % count for row in range(size)]
+    cut: dict[type, Callable[[Any], Any]] = {
+        dict: lambda value: {name: clip[rows] for name, clip in value.items()},
+        list: lambda value: [value[row] for row in rows],
+        torch.Tensor: lambda value: value[rows],
+    }
+    return {name: cut[type(value)](value) for name, value in part.items()}
+
+
+def measured(trial: Trial, stage: Stage, index: int, batch: dict) -> float | None:
+    """Seconds of a step; None where the device's memory did not suffice."""
+    if trial.fabric.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    began = time.perf_counter()
+    try:
+        trial.step(stage, 0, batch, index)
+        if trial.fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+    except torch.OutOfMemoryError:
+        return None
+    return time.perf_counter() - began
+
+
+def used_memory(device: torch.device) -> float:
+    """Peak bytes of the device; on a CPU of this process."""
+    return float(torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory())

@@ -1,0 +1,173 @@
+"""Parts of a model: learning rates of their own, freezing, and layers that are computed twice.
+
+A layer is found in the names of the parameters: after a stream's name and `CARRIERS`, up to the first number
+(`backbone.layer1.0`, `network.blocks.3`), or else one word (`trunk.Mixed_3b`). Layers come in the order in which the
+model holds them. What follows the backbone (temporal part, heads) counts as the last layer.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from epicsub.errors import TrainingError
+
+CARRIERS = ("trunk", "backbone", "network")
+LAST = ("temporal", "verb_head", "noun_head", "action_head", "second", "head", "heads", "fusion")
+
+
+class Part(NamedTuple):
+    """A part of a model by the common beginning of its parameters' names."""
+
+    name: str
+    rate: float
+    """Factor of the learning rate."""
+    frozen_steps: int | None
+    """Steps from the run's start in which it stands still; None for all."""
+
+
+def layer_of(name: str) -> str:
+    """The layer that a parameter or a module is of, with its stream."""
+    words = name.split(".")
+    place = 1 if words[0] == "first" else 0  # inside `TwoClassifiers`
+    place += 2 if words[place : place + 1] == ["streams"] else 0
+    while place < len(words) - 1 and words[place] in CARRIERS:
+        place += 1
+    if place >= len(words) or words[place] in LAST:
+        return "last"
+    numbers = [number for number, word in enumerate(words) if number >= place and word.isdigit()]
+    return ".".join(words[: (numbers[0] if numbers else place) + 1])
+
+
+def layer_depths(model: nn.Module) -> dict[str, int]:
+    """Number of each layer from the input, by `layer_of`; streams are counted side by side, "last" is the highest."""
+    depths: dict[str, int] = {}
+    reached: dict[str, int] = {}
+    for name, _ in model.named_parameters():
+        layer = layer_of(name)
+        if layer != "last" and layer not in depths:
+            words = layer.split(".")
+            stream = words[words.index("streams") + 1] if "streams" in words else ""
+            depths[layer] = reached.get(stream, 0)
+            reached[stream] = depths[layer] + 1
+    return depths | {"last": max(depths.values(), default=-1) + 1}
+
+
+def part_of(name: str, parts: Sequence[Part]) -> Part | None:
+    """The part that a parameter belongs to: of several, the longest name."""
+    fitting = [part for part in parts if name == part.name or name.startswith(f"{part.name}.")]
+    return max(fitting, key=lambda part: len(part.name), default=None)
+
+
+def parameter_groups(model: nn.Module, parts: Sequence[Part], layer_decay: float) -> list[dict[str, Any]]:
+    """Optimiser groups {"params", "rate_factor"}: the part's factor times layer_decay for each layer above.
+
+    Raises:
+        TrainingError: parts that the model does not have, all at once.
+    """
+    refuse_unknown(model, parts)
+    depths = layer_depths(model)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        part = part_of(name, parts)
+        above = depths["last"] - depths[layer_of(name)]
+        factor = (part.rate if part else 1.0) * layer_decay**above
+        groups.setdefault(factor, []).append(parameter)
+    return [{"params": parameters, "rate_factor": factor} for factor, parameters in groups.items()]
+
+
+def refuse_unknown(model: nn.Module, parts: Sequence[Part]) -> None:
+    """Stop at parts that no parameter's name begins with.
+
+    Raises:
+        TrainingError: naming them, and what there is.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    unknown = [part.name for part in parts if not any(part_of(name, [part]) for name in names)]
+    if unknown:
+        there = list(dict.fromkeys(".".join(name.split(".")[:depth]) for depth in (1, 2, 3) for name in names))
+        there = [name for name in there if name not in names]
+        raise TrainingError(
+            f"train.parts: the model has no {', '.join(unknown)}; it has {', '.join(there[:30])}"
+            + (", ..." if len(there) > 30 else "")
+        )
+
+
+def freeze(model: nn.Module, parts: Sequence[Part], step: int) -> None:
+    """Freeze and unfreeze parts as they are at a step of the run (from 0).
+
+    Frozen parameters get no gradient, and the running statistics of frozen batch norms stand still. Call it after
+    `model.train()`, which wakes those up.
+    """
+    if not any(part.frozen_steps != 0 for part in parts):
+        return
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not _frozen(name, parts, step))
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and _frozen(name, parts, step):
+            module.eval()
+
+
+def _frozen(name: str, parts: Sequence[Part], step: int) -> bool:
+    part = part_of(name, parts)
+    return part is not None and (part.frozen_steps is None or step < part.frozen_steps)
+
+
+def checkpoint_layers(model: nn.Module) -> list[str]:
+    """Let every layer before the last forget its activations and compute them again for the gradient.
+
+    The numbers are those of plain training, to the bit: dropout draws the same masks (torch keeps the random state),
+    and batch norms take part in the running statistics the first time only.
+
+    Returns:
+        Names of the layers.
+    """
+    layers = set(layer_depths(model)) - {"last"}
+    layers -= {layer for layer in layers if any(other.startswith(f"{layer}.") for other in layers)}
+    wrapped = []
+    for name, module in model.named_modules():
+        if name in layers and any(True for _ in module.parameters()):
+            _checkpoint_module(module)
+            wrapped.append(name)
+    return wrapped
+
+
+def _checkpoint_module(module: nn.Module) -> None:
+    plain = module.forward
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+
+    def forward(*inputs: Any, **more: Any) -> Any:
+        if not module.training or not torch.is_grad_enabled():
+            return plain(*inputs, **more)
+        return checkpoint(plain, *inputs, use_reentrant=False, context_fn=lambda: (_Quiet([]), _Quiet(norms)), **more)
+
+    module.forward = forward
+
+
+class _Quiet:
+    """While open, batch norms' running statistics stand still: with momentum 0 they are multiplied by one."""
+
+    def __init__(self, norms: Sequence[_BatchNorm]) -> None:
+        self.norms = [norm for norm in norms if norm.track_running_stats]
+        self.before: list[tuple[float | None, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        for norm in self.norms:
+            counted = norm.num_batches_tracked
+            self.before.append((norm.momentum, None if counted is None else counted.clone()))
+            norm.momentum = 0.0
+
+    def __exit__(self, *raised: object) -> None:
+        for norm, (momentum, counted) in zip(self.norms, self.before, strict=True):
+            norm.momentum = momentum
+            if counted is not None and norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.copy_(counted)
+        self.before.clear()
+
+
+def batch_norms(model: nn.Module) -> Iterator[nn.Module]:
+    """The model's batch norms, which see a part of a step at a time where its gradient is accumulated."""
+    return (module for module in model.modules() if isinstance(module, _BatchNorm))

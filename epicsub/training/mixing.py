@@ -1,0 +1,80 @@
+"""MixUp (arXiv 1710.09412) and CutMix (arXiv 1905.04899) for clips of several modalities and two heads.
+
+torchvision's transforms take one picture tensor and one label; here all modalities of a clip share the draw, and every
+label is mixed. Partners, the Beta draw and the box are torchvision's: the batch moved on by one, one share a batch, a
+box with a side of sqrt(1 - share) around a uniform centre, cut at the border.
+
+Shapes: B clips, C channels, T frames, H, W pixels.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Mix(NamedTuple):
+    """One draw: `share` of each clip stays; CutMix replaces the box, given as shares of the picture's sides."""
+
+    share: float
+    box: tuple[float, float, float, float] | None
+    """Top, bottom, left, right, 0 to 1; None is MixUp."""
+
+
+def draw_mix(mixup: float, cutmix: float, probability: float, generator: torch.Generator) -> Mix | None:
+    """Draw what happens to a batch; None leaves it as it is.
+
+    Args:
+        mixup: alpha of MixUp, 0 for never.
+        cutmix: alpha of CutMix, 0 for never; with both, each comes half the time.
+        probability: that a batch is mixed at all.
+        generator: a CPU generator.
+    """
+    seed = int(torch.randint(2**62, (), generator=generator))
+    random = np.random.default_rng(seed)
+    mixed, first = random.random() < probability, random.random() < 0.5
+    if not mixed:
+        return None
+    if not cutmix or (mixup and first):
+        return Mix(float(random.beta(mixup, mixup)), None)
+    share = float(random.beta(cutmix, cutmix))
+    middle_y, middle_x = random.random(2)
+    half = 0.5 * np.sqrt(1 - share)
+    box = (middle_y - half, middle_y + half, middle_x - half, middle_x + half)
+    return Mix(share, tuple(float(np.clip(side, 0, 1)) for side in box))  # type: ignore[arg-type]
+
+
+def mix_batch(source: Mapping[str, Any], mix: Mix) -> dict[str, Any]:
+    """The batch mixed: clips, `share_B` of the own label, and the partner's labels and soft labels as NAME_mixed.
+
+    Args:
+        source: "clips" {modality: (B, C, T, H, W)}, labels (B,), a teacher's logits (B, K); the rest is kept.
+        mix: what was drawn.
+    """
+    share = mix.share
+    clips = {}
+    for modality, clip_BCTHW in source["clips"].items():
+        partner_BCTHW = clip_BCTHW.roll(1, 0)
+        if mix.box is None:
+            clips[modality] = share * clip_BCTHW.float() + (1 - share) * partner_BCTHW.float()
+        else:
+            top, bottom, left, right = pixels_of(mix.box, clip_BCTHW.shape[-2], clip_BCTHW.shape[-1])
+            clips[modality] = clip_BCTHW.clone()
+            clips[modality][..., top:bottom, left:right] = partner_BCTHW[..., top:bottom, left:right]
+    if mix.box is not None:
+        height, width = next(iter(clips.values())).shape[-2:]
+        top, bottom, left, right = pixels_of(mix.box, height, width)
+        share = 1 - (bottom - top) * (right - left) / (height * width)  # of what was really replaced
+    labels = {name: value for name, value in source.items() if isinstance(value, Tensor)}
+    some = next(iter(labels.values()))
+    mixed: dict[str, Any] = {**source, "clips": clips}
+    mixed["share_B"] = torch.full((len(some),), share, device=some.device)
+    return mixed | {f"{name}_mixed": value.roll(1, 0) for name, value in labels.items()}
+
+
+def pixels_of(box: tuple[float, float, float, float], height: int, width: int) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right in whole pixels."""
+    top, bottom, left, right = box
+    return int(top * height), int(bottom * height), int(left * width), int(right * width)

@@ -1,0 +1,30 @@
+"""The arithmetic of the range test and of made-up batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from epicsub.training.find import repeated, shown_hours, smoothed, steepest
+
+
+def test_smoothing_has_no_bias_at_the_start() -> None:
+    assert smoothed([2.0, 2.0, 2.0]) == pytest.approx([2.0, 2.0, 2.0])
+    assert smoothed([0.0, 1.0]) == pytest.approx([0.0, 0.1 / 0.19])
+
+
+@pytest.mark.parametrize("place", [1e-4, 1e-2])
+def test_the_steepest_rate_is_found_before_the_minimum(place: float) -> None:
+    rates = np.geomspace(1e-6, 1, 100)
+    losses = 3 - 2 / (1 + (place / rates) ** 2) + np.where(rates > 30 * place, 50 * (rates - 30 * place), 0)
+    assert steepest(rates.tolist(), losses.tolist()) == pytest.approx(place, rel=0.5)
+
+
+def test_a_batch_is_repeated_with_all_that_belongs_to_its_clips() -> None:
+    part = {"clips": {"rgb": torch.arange(3.0)[:, None]}, "narration_id": ["a", "b", "c"], "verb": torch.arange(3)}
+    made = repeated(part, 5)
+    assert made["narration_id"] == ["a", "b", "c", "a", "b"]
+    assert made["verb"].tolist() == made["clips"]["rgb"][:, 0].tolist() == [0, 1, 2, 0, 1]
+
+
+def test_hours() -> None:
+    assert (shown_hours(30.04), shown_hours(0.5)) == ("30.0 hours", "30.0 minutes")

@@ -1,0 +1,113 @@
+"""One step: gradients in parts equal those of the whole batch, learning rates follow batch and parts."""
+
+import copy
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from epicsub.models import TwoHeadOutput
+from epicsub.recipe import load_recipe
+from epicsub.training.final_mean import FinalMean
+from epicsub.training.losses import Criterion, HeadLoss
+from epicsub.training.mixing import Mix, mix_batch
+from epicsub.training.schedules import rate_scale, scaled_rate_notes
+from epicsub.training.step import State, classify, parts_of_batch
+
+
+class Small(nn.Module):
+    """Two heads on the mean over a clip, with a layer norm, which sees one clip at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 16), nn.LayerNorm(16), nn.GELU())
+        self.verb, self.noun = nn.Linear(16, 97), nn.Linear(16, 300)
+
+    def forward(self, clips: dict[str, torch.Tensor]) -> TwoHeadOutput:
+        features = self.body(clips["rgb"].float().mean((2, 3, 4)) / 255)
+        return TwoHeadOutput(self.verb(features), self.noun(features), {"rgb": features})
+
+
+def batch(size: int) -> dict:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "clips": {"rgb": torch.randint(256, (size, 3, 2, 8, 8), generator=generator, dtype=torch.uint8)},
+        "narration_id": [f"P01_01_{row}" for row in range(size)],
+        "verb": torch.randint(97, (size,), generator=generator),
+        "noun": torch.randint(300, (size,), generator=generator),
+    }
+
+
+def gradients(parts: int, source: dict, head: dict) -> tuple[dict[str, torch.Tensor], float, torch.Tensor]:
+    torch.manual_seed(0)
+    model = Small()
+    fabric = Fabric(accelerator="cpu", devices=1)
+    heads = {"verb": HeadLoss(torch.arange(97), **head), "noun": HeadLoss(torch.arange(300), **head)}
+    wrapped, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    criterion = Criterion(heads, {"verb": 1.0, "noun": 1.0})
+    state = State(
+        model=wrapped,
+        adaptation=None,
+        criterion=criterion,
+        optimizer=optimizer,
+        agent_optimizer=None,
+        scores={},
+        last=FinalMean(count=None, every=1),
+    )
+    output, loss = classify(fabric, state, source, parts)
+    found = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    return found, float(loss), output.verb_logits_BV
+
+
+@pytest.mark.parametrize("head", [{}, {"name": "focal", "weights": "square_root"}, {"name": "logit_adjusted"}])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_parts_add_up_to_the_whole_batch(head: dict, mixed: bool) -> None:
+    source = mix_batch(batch(12), Mix(0.3, None)) if mixed else batch(12)
+    whole, loss, logits = gradients(1, source, head)
+    for parts in (2, 3, 12):
+        found, other_loss, other_logits = gradients(parts, source, head)
+        assert other_loss == pytest.approx(loss, rel=1e-6)
+        torch.testing.assert_close(other_logits, logits, atol=1e-6, rtol=1e-6)
+        for name, gradient in whole.items():
+            torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-6)
+
+
+def test_parts_hold_every_entry_of_a_clip() -> None:
+    source = mix_batch(batch(6), Mix(0.5, None))
+    parts = parts_of_batch(source, 3)
+    assert [part["narration_id"] for part in parts] == [
+        ["P01_01_0", "P01_01_1"],
+        ["P01_01_2", "P01_01_3"],
+        ["P01_01_4", "P01_01_5"],
+    ]
+    for name in ("verb", "noun", "verb_mixed", "noun_mixed", "share_B"):
+        assert torch.equal(torch.cat([part[name] for part in parts]), source[name])
+    assert torch.equal(torch.cat([part["clips"]["rgb"] for part in parts]), source["clips"]["rgb"])
+
+
+def test_rates_scale_with_the_batch_and_say_so(repository) -> None:
+    path = repository / "recipes" / "tiny" / "source_only.yaml"
+    plain = load_recipe(path).recipe
+    assert scaled_rate_notes(plain) == []
+    assert rate_scale(plain, plain.train.stages[0]) == 1.0
+    scaled = load_recipe(path, ["train.rate_batch=64", "train.stages.0.learning_rate=0.01"]).recipe
+    assert rate_scale(scaled, scaled.train.stages[0]) == 16 / 64
+    assert scaled_rate_notes(scaled)[0] == (
+        "stage 1: learning rate 0.01 is meant for 64 clips a step, this one takes 16: 0.0025"
+    )
+
+
+def test_state_uses_the_last_weights_until_there_is_an_average() -> None:
+    from epicsub.training.averaging import WeightAverage
+
+    model = Small()
+    state = State(
+        model=model, adaptation=None, criterion=Criterion({}, {}), optimizer=None, agent_optimizer=None, scores={},
+        last=FinalMean(count=None, every=1),
+        average=WeightAverage(copy.deepcopy(model), "swa", start=1),
+    )  # fmt: skip
+    assert state.in_use is model
+    assert state.average is not None
+    state.average.update(model, 2)
+    assert state.in_use is state.average.averaged.module
