@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ORDER = [
-    "errors", "vocab", "files", "progress", "unpickle", "predictions",
+    "errors", "vocab", "files", "words", "progress", "unpickle", "predictions",
     "recipe", "data", "models", "adaptation", "training", "inference", "validation", "submission", "cli",
 ]  # fmt: skip
 PACKAGE = Path(__file__).parent.parent / "epicsub"

@@ -45,6 +45,7 @@ def extract_from(
     from epicsub.inference.features import extract, made_by, segments_of
     from epicsub.inference.targets import load_trained, resolve_target
     from epicsub.training.preflight import missing_files
+    from epicsub.words import all_told
 
     target = resolve_target(source)
     if target.kind != "checkpoint":
@@ -59,7 +60,7 @@ def extract_from(
     todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]
     missing = missing_files(trained.recipe, root, todo)
     if missing:
-        raise InferenceError("\n".join(missing) + f"\n({len(missing)} problems, nothing was made)")
+        raise InferenceError(all_told(missing, "nothing was made"))
     count = extract(trained, root, segments, views, store, chosen, shard)
     dims: dict[str, int] = trained.model.feature_dims  # type: ignore[assignment]  # every model has it
     sizes = ", ".join(f"{name} {dim}" for name, dim in dims.items())

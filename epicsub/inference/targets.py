@@ -25,6 +25,7 @@ from epicsub.training.build import ViewLoader, model_of, reading_notes, store_of
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import chosen_file
 from epicsub.training.preflight import missing_files
+from epicsub.words import all_told
 
 PREDICTION_SUFFIXES = (".npz", ".pt", ".pkl")
 
@@ -178,7 +179,7 @@ def predict_checkpoint(
         return replace(made, predictions=made.predictions.select([segment.narration_id for segment in segments]))
     missing = missing_files(recipe, root, segments)
     if missing:
-        raise InferenceError("\n".join(missing) + f"\n({len(missing)} problems, nothing was predicted)")
+        raise InferenceError(all_told(missing, "nothing was predicted"))
     for note in reading_notes(recipe, root, segments):
         print(note, file=sys.stderr)
     made = _predict(target, segments, root, chosen, device, stop)

@@ -9,7 +9,8 @@ import numpy as np
 
 from epicsub.predictions import PROBABILITY_FLOOR, SUM_TOLERANCE, Predictions, name_some
 from epicsub.submission.ranking import Changed, changed_by_the_scorer, log_softmax
-from epicsub.submission.reopened import KINDS, Reopened, counted
+from epicsub.submission.reopened import KINDS, Reopened
+from epicsub.words import counted
 
 
 def check_rows(found: Reopened, own: Predictions | None, filled: Collection[str]) -> None:

@@ -30,8 +30,3 @@ class Reopened:
     def all_problems(self) -> list[str]:
         """Problems of the file, then those of segments with the segments named."""
         return self.problems + [f"{what}: {name_some(names)}" for what, names in self.named.items()]
-
-
-def counted(number: int, one: str, many: str) -> str:
-    """`1 segment is`, `3 segments are`."""
-    return f"1 {one}" if number == 1 else f"{number} {many}"

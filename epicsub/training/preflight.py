@@ -19,6 +19,7 @@ from epicsub.training.build import features_of, model_of, source_segments, store
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.distill import load_teacher, reading
 from epicsub.training.loop import Domains
+from epicsub.words import all_told
 
 
 def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = True) -> Domains:
@@ -56,7 +57,7 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
     if source:
         problems += batch_problems(loaded, len(source), [len(part) for part in target])
     if problems:
-        raise TrainingError("\n".join(problems) + f"\n({len(problems)} problems, nothing was started)")
+        raise TrainingError(all_told(problems, "nothing was started"))
     names = [*recipe.data.source, *recipe.data.target]
     lists = {name: sha256(root.annotations(name)) for name in names}
     for place in dict.fromkeys((recipe.data.features or {}).values()):
@@ -81,9 +82,11 @@ def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment]) -> li
         return [str(error)]
     lines = root.missing(segments, [name for name in recipe.data.modalities if name not in prepared])
     if any(": no flow for" in line for line in lines):
-        lines.append(f"flow is made by `epicsub data flow --data {root.path}`")
+        lines[-1] += f"\nflow is made by `epicsub data flow --data {root.path}`"
     if any(": no rgb for" in line for line in lines):
-        lines.append("fetch the videos, or leave them out: `epicsub data check --write-skip FILE`, then data.skip=FILE")
+        lines[-1] += (
+            "\nfetch the videos, or leave them out: `epicsub data check --write-skip FILE`, then data.skip=FILE"
+        )
     return lines
 
 
