@@ -29,6 +29,10 @@ class TrainingError(EpicsubError):
     """A run that cannot start, go on or be resumed."""
 
 
+class NotFiniteError(TrainingError):
+    """A run whose loss has become infinite or no number: it diverged."""
+
+
 class InferenceError(EpicsubError):
     """A checkpoint or a view specification that cannot be turned into predictions."""
 

@@ -5,6 +5,7 @@ import typer
 from epicsub import __version__
 from epicsub.cli import (
     adopt,
+    bench,
     check,
     data,
     demo,
@@ -48,6 +49,7 @@ app.add_typer(ensemble.app, name="ensemble")
 app.command("check")(check.check)
 app.command("submissions")(submissions.submissions)
 app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
 app.command("recipes")(recipes.recipes)
 app.command("show")(recipes.show)
 app.command("doctor")(doctor.doctor)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from epicsub.adaptation import AdaptationBatch, AdaptationLosses, AdaptationMethod
-from epicsub.errors import TrainingError
+from epicsub.errors import NotFiniteError
 from epicsub.models import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.averaging import WeightAverage
@@ -41,6 +41,8 @@ class State:
     selection: Selection = field(default_factory=Selection)
     stopped: bool = False
     """Whether the run ended before its last step, for want of better scores."""
+    removed: dict[str, Tensor] = field(default_factory=dict)
+    """Positions in the last step's batch that each agent took out."""
 
     @property
     def in_use(self) -> nn.Module:
@@ -75,6 +77,7 @@ def train_step(
     if recipe.train.clip_grad is not None:
         fabric.clip_gradients(state.model, state.optimizer, max_norm=recipe.train.clip_grad)
     state.optimizer.step()
+    state.removed = adapted.removed if adapted else {}
     if adapted is not None and state.adaptation is not None:
         step_agents(fabric, state, adapted)
     return figures_of(output, source, classification, adapted, learning_rate, recipe.classes.nouns)
@@ -189,7 +192,7 @@ def refuse_non_finite(loss: Tensor, adapted: AdaptationLosses | None, batch: dic
     for name, value in values.items():
         if not torch.isfinite(value):
             ids = {domain: ", ".join(part["narration_id"]) for domain, part in batch.items()}
-            raise TrainingError(
+            raise NotFiniteError(
                 f"step {step}: {name} is {value.item()}; stopped before the update, the last checkpoint is whole.\n"
                 + "\n".join(f"  {domain} batch: {listed}" for domain, listed in ids.items())
                 + "\nTry a lower train.stages.N.learning_rate, train.clip_grad, or precision 32-true"

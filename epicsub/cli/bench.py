@@ -1,0 +1,187 @@
+"""epicsub bench: tables of many runs, and what the agents of one run did."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from epicsub.cli.options import DataOption, DeviceOption
+
+if TYPE_CHECKING:
+    from epicsub.studies.domains import Run
+
+app = typer.Typer(help="Tables of many runs, and what the agents of one run did.", no_args_is_help=True)
+WIDTH = 160
+"""columns of the table where no terminal says how many there are"""
+
+
+@app.command("domains")
+def domains(
+    recipes: Annotated[list[Path], typer.Argument(help="A recipe for each method.")],
+    protocol: Annotated[Path, typer.Option(help="Pairs of kitchens: a file with parts, or one part of it.")],
+    seeds: Annotated[str, typer.Option(help="Seeds of every method and pair, e.g. 1,2,3.")] = "1",
+    out: Annotated[Path, typer.Option(help="Where the runs go, a folder each.")] = Path("outputs/domains"),
+    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for every recipe, repeatable.")] = None,
+    score: Annotated[
+        str | None, typer.Option(help="Default: top-1 of actions, or of verbs where there is less.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file.")] = None,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train every method on every pair and seed, and print the table. Run again, it goes on where it stopped."""
+    from epicsub.errors import ValidationError
+    from epicsub.studies.domains import finished, pairs_of, plan, published, summary
+
+    if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
+        raise ValidationError(f"--seeds {seeds}: whole numbers with commas between them are expected, e.g. 1,2,3")
+    rules = [part for _, part in pairs_of(protocol).values()]
+    chosen = score or f"all_{'action' if 'action' in rules[0].tasks else rules[0].tasks[0]}_accuracy_at_1"
+    runs = plan(recipes, protocol, [int(seed) for seed in seeds.split(",")], settings or [], out)
+    told = [finished(run) for run in runs]
+    left = sum(one is None for one in told)
+    typer.echo(f"{len(runs)} runs, {len(runs) - left} of them done ({out})")
+    check_all([run for run, one in zip(runs, told, strict=True) if one is None], data)
+    done = [one or train_one(run, data, device) for run, one in zip(runs, told, strict=True)]
+    table, ours = published(rules), summary(runs, done, chosen)
+    show(chosen, list(pairs_of(protocol)), ours, table, rules[0].published_remark)
+    if json_file:
+        from epicsub.files import write_text
+
+        content = {"protocol": str(protocol), "score": chosen, "methods": ours, "published": table}
+        write_text(json_file, json.dumps(content, indent=2) + "\n")
+        typer.echo(f"wrote {json_file}")
+
+
+def check_all(runs: "list[Run]", data: Path | None) -> None:
+    """Refuse, before anything slow, what any of the runs would refuse."""
+    from epicsub.cli.options import data_root
+    from epicsub.errors import EpicsubError, TrainingError
+    from epicsub.training.preflight import prepare
+
+    problems = []
+    for run in runs:
+        try:
+            prepare(run.loaded, data_root(data, run.loaded.recipe.data.root), run.folder)
+        except EpicsubError as error:
+            problems.append(str(error))
+    if problems:
+        raise TrainingError("\n".join(dict.fromkeys(problems)))
+
+
+def train_one(run: "Run", data: Path | None, device: str) -> dict[str, Any]:
+    """Train a run, or its rest, score it, and keep what it reached. One whose loss is not finite counts as failed."""
+    from epicsub.cli.options import data_root, device_of
+    from epicsub.cli.train import train
+    from epicsub.data.annotations import read_segments
+    from epicsub.errors import NotFiniteError
+    from epicsub.inference.targets import predictions_of, resolve_target
+    from epicsub.studies.domains import finished, keep
+    from epicsub.training.build import skipped_ids
+    from epicsub.training.checkpoint import load_checkpoint
+    from epicsub.validation import evaluate, load_protocol
+
+    recipe = run.loaded.recipe
+    root = data_root(data, recipe.data.root)
+    typer.echo(f"{run.method} {run.pair} seed {run.seed}")
+    try:
+        train(run.recipe, list(run.overrides), run.folder, True, data)
+    except NotFiniteError as error:
+        typer.echo(f"failed: {error}")
+        keep(run, {}, {}, str(error))
+    else:
+        rules, skipped = load_protocol(Path(recipe.evaluation.protocol)), skipped_ids(recipe)
+        listed = read_segments(root.annotations(rules.validation.list))
+        target = resolve_target(str(run.folder))
+        segments = [segment for segment in listed if segment.narration_id not in skipped]
+        predicted = predictions_of(target, segments, root, None, device_of(device))
+        scores = evaluate(predicted, rules, root.path / "annotations").scores
+        keep(run, scores, load_checkpoint(target.path).mean_of_last)
+    told = finished(run)
+    assert told is not None
+    return told
+
+
+def show(
+    score: str, pairs: list[str], ours: dict[str, Any], published: dict[str, list[float]], remark: str | None
+) -> None:
+    """Print the table: a row a method, a column a pair, ours first."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else max(WIDTH, Console().width))
+    table = Table(box=box.SIMPLE_HEAD, title=f"{score}, percent; mean ± standard deviation", title_justify="left")
+    table.add_column("method")
+    for pair in [*pairs, "mean"]:
+        table.add_column(pair.replace("-", " → "), justify="right")
+    for method, found in ours.items():
+        table.add_row(method, *(cell(found[pair]) for pair in [*pairs, "mean"]))
+    table.add_section()
+    for method, row in published.items():
+        table.add_row(f"published: {method}", *(f"{figure:.1f}" for figure in row))
+    console.print(table)
+    if published and remark:
+        console.print(remark, markup=False, highlight=False)
+    if any(found["mean"]["failed"] for found in ours.values()):
+        console.print("Failed runs have a loss that is not finite; the means are of the others.", highlight=False)
+
+
+def cell(found: dict[str, Any]) -> str:
+    """A mean and its deviation over seeds, and how many of them failed."""
+    failed = f" ({len(found['failed'])} of {len(found['seeds'])} failed)" if found["failed"] else ""
+    if found["mean"] is None:
+        return failed.strip(" ()")
+    deviation = "" if found["deviation"] is None else f" ± {found['deviation']:.1f}"
+    return f"{found['mean']:.1f}{deviation}{failed}"
+
+
+@app.command("agents")
+def agents(
+    run: Annotated[str, typer.Argument(help="A run with agents: its folder, or its name under outputs/.")],
+    out: Annotated[Path | None, typer.Option(help="Where the files go. Default: agents/ in the run's folder.")] = None,
+    clips: Annotated[int, typer.Option(min=1, help="Clips of each agent on the contact sheet.")] = 6,
+    segments: Annotated[int, typer.Option(min=5, help="Segments of each domain for t-SNE.")] = 200,
+    before: Annotated[
+        str | None, typer.Option(help="Run or checkpoint before adaptation. Default: the run's weights at its start.")
+    ] = None,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Write what each agent removed and how often, rewards and Q-values, the most removed clips, and features."""
+    from epicsub.cli.options import data_root, device_of
+    from epicsub.data.stills import middle_frames
+    from epicsub.inference.targets import resolve_target
+    from epicsub.recipe import recipe_from_dict
+    from epicsub.studies import pictures
+    from epicsub.studies.agents import counts_of, most_removed, read_removals, write_counts
+    from epicsub.studies.features import features_before_and_after
+    from epicsub.training.build import source_segments, target_segments
+    from epicsub.training.checkpoint import load_checkpoint
+    from epicsub.training.logs import read_metrics
+    from epicsub.training.removals import FILE
+
+    target = resolve_target(run)
+    folder = target.path.parent
+    counts = counts_of(read_removals(folder / FILE))
+    recipe = recipe_from_dict(load_checkpoint(target.path).recipe, str(target.path))
+    root = data_root(data, recipe.data.root)
+    domains = {
+        "source": source_segments(recipe, root),
+        "target": [segment for part in target_segments(recipe, root) for segment in part],
+    }
+    place = out or folder / "agents"
+    write_counts(counts, place / "removed.csv")
+    if not pictures.curves(read_metrics(folder / "metrics.jsonl"), place / "curves.png"):
+        typer.echo("no curves: what removes here has no rewards to learn from")
+    rows = most_removed(counts, clips)
+    shown = {count.narration_id for row in rows.values() for count in row}
+    frames = middle_frames(root, [s for part in domains.values() for s in part if s.narration_id in shown])
+    pictures.contact_sheet(rows, frames, place / "most_removed.png")
+    earlier = resolve_target(before).path if before else None
+    found = features_before_and_after(target.path, earlier, domains, segments, root, device_of(device))
+    pictures.embeddings(found, place / "features.png")
+    for path in sorted(place.glob("*.csv")) + sorted(place.glob("*.png")):
+        typer.echo(f"wrote {path}")
