@@ -33,6 +33,7 @@ from epicsub.training.hooks import after_training, as_if_finished, later_updates
 from epicsub.training.layers import checkpoint_layers, freeze
 from epicsub.training.logs import RunLog
 from epicsub.training.methods import action_table, average_of, criterion_of, parts_of, trained_parameters
+from epicsub.training.removals import RemovalLog
 from epicsub.training.selection import Evaluated, Selection
 from epicsub.training.step import State, train_step
 
@@ -70,6 +71,7 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
     fabric.launch()
     state = set_up(recipe, domains, fabric, resumed)
     log = RunLog(folder, state.step) if fabric.is_global_zero else None
+    removals = RemovalLog(folder, state.step) if log else None
     total = total_steps(recipe)
     steps = steps_from(recipe, domains, state, fabric)
     for step, stage, clips in track(steps, recipe.name, total, state.step) if log else steps:
@@ -79,6 +81,8 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
         figures = train_step(fabric, recipe, stage, state, batch, step)
         figures |= later_updates(fabric, recipe, stage, state, batch, step)
         state.step += 1
+        if removals:
+            removals.note(state.step, batch, state.removed)
         if state.average:
             state.average.update(state.model.module, state.step)
         regular, final = due(train.evaluate_every, state.step, total), state.last.due(state.step, total)
@@ -94,7 +98,10 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
             with as_if_finished(fabric, recipe, domains.root, domains.target, state, total):
                 higher = score(recipe, state, evaluate, log)
         state.stopped = evaluated and state.selection.tired(train.patience) and state.step < total
-        if log and (evaluated or due(train.checkpoint_every, state.step, total)):
+        kept = evaluated or due(train.checkpoint_every, state.step, total)
+        if removals and (kept or state.step % train.log_every == 0):
+            removals.flush()  # before the checkpoint, so that a resumed run lacks no step
+        if log and kept:
             keep(recipe, domains, state, folder, higher)
         fabric.barrier()
         if state.stopped:

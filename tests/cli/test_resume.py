@@ -45,6 +45,7 @@ def test_killed_and_resumed_equals_uninterrupted(command, kitchens, run, work, s
     assert done.status == 0, done.err
     assert "going on at step" in done.out
     assert lines(killed) == lines(run)
+    assert (killed / "removed.jsonl").read_text() == (run / "removed.jsonl").read_text()
     ends = [torch.load(folder / "last.pth", weights_only=True) for folder in (killed, run)]
     assert ends[0]["step"] == ends[1]["step"] == STEPS
     assert_equal(ends[0]["model"], ends[1]["model"])

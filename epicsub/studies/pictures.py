@@ -1,0 +1,107 @@
+"""Pictures of a run's agents, by matplotlib and scikit-learn (the extra `studies`)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from epicsub.errors import EpicsubError
+from epicsub.files import written_whole
+from epicsub.studies.agents import Count
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+except ImportError as error:
+    raise EpicsubError(
+        f"bench agents draws with matplotlib and scikit-learn, and {error.name} is not here: "
+        "pip install 'epicsub[studies]'"
+    ) from error
+
+FIGURES = {"reward": "mean reward", "greedy_q": "Q-value of the greedy pick", "reward_positive": "rewards of +1, %"}
+COLOURS = {"source": "#1f77b4", "target": "#d95f02"}
+TILE = (3.0, 2.0)  # inches of a contact sheet's picture with its words
+DIMENSIONS = 50  # of the features that t-SNE is given
+DPI = 110
+
+
+def curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> bool:
+    """Reward, Q-value and share of positive rewards of every agent, by step; False where no agent has rewards."""
+    lines = [line for line in metrics if line["kind"] == "train"]
+    agents = sorted({key.partition("/")[0] for line in lines for key in line if key.endswith("/reward")})
+    if not agents:
+        return False
+    shown = {name: label for name, label in FIGURES.items() if any(f"{agents[0]}/{name}" in line for line in lines)}
+    figure = Figure(figsize=(4.6 * len(shown), 3.4), layout="constrained")
+    for axes, (name, label) in zip(_row(figure, len(shown)), shown.items(), strict=True):
+        for agent in agents:
+            points = [(line["step"], line[f"{agent}/{name}"]) for line in lines if f"{agent}/{name}" in line]
+            axes.plot(*zip(*points, strict=True), label=agent.replace("_", " "), linewidth=1.2)
+        axes.set_xlabel("step")
+        axes.set_title(label, fontsize=10)
+        axes.grid(alpha=0.3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    _save(figure, path)
+    return True
+
+
+def contact_sheet(rows: Mapping[str, Sequence[Count]], pictures: Mapping[str, bytes | str], path: Path) -> None:
+    """Middle frames of the segments that each agent removed most often, a row an agent; a lost frame says why."""
+    columns = max(1, *(len(row) for row in rows.values()))
+    figure = Figure(figsize=(TILE[0] * columns, TILE[1] * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes_row, (agent, row) in zip(grid, rows.items(), strict=True):
+        for axes in axes_row:
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_frame_on(False)
+        axes_row[0].set_ylabel(agent.replace("_", "\n"), rotation=0, ha="right", va="center")
+        for axes, count in zip(axes_row, row, strict=False):
+            picture = pictures[count.narration_id]
+            if isinstance(picture, bytes):
+                decoded = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+                assert decoded is not None
+                axes.imshow(decoded[..., ::-1])
+            else:
+                axes.text(0.5, 0.5, "no picture", ha="center", va="center", transform=axes.transAxes)
+            axes.set_title(f"{count.narration_id}  {count.removed} of {count.seen}", fontsize=8)
+    _save(figure, path)
+
+
+def embeddings(features: Mapping[str, Mapping[str, np.ndarray]], path: Path, seed: int = 0) -> None:
+    """t-SNE of source and target features, a panel for each state of the model.
+
+    Args:
+        features: title -> domain -> (N, D). Each panel is embedded on its own: places do not compare, mixing does.
+    """
+    figure = Figure(figsize=(4.6 * len(features), 4.4), layout="constrained")
+    for axes, (title, domains) in zip(_row(figure, len(features)), features.items(), strict=True):
+        all_ND = np.concatenate(list(domains.values()))
+        small_ND = PCA(min(DIMENSIONS, *all_ND.shape), random_state=seed).fit_transform(all_ND)
+        perplexity = min(30.0, (len(all_ND) - 1) / 3)
+        placed_N2 = TSNE(2, perplexity=perplexity, random_state=seed, init="pca").fit_transform(small_ND)
+        begin = 0
+        for domain, part_ND in domains.items():
+            here_N2 = placed_N2[begin : begin + len(part_ND)]
+            axes.scatter(
+                here_N2[:, 0], here_N2[:, 1], s=8, alpha=0.6, color=COLOURS[domain], label=f"{domain} ({len(part_ND)})"
+            )
+            begin += len(part_ND)
+        axes.set_title(title, fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    _save(figure, path)
+
+
+def _row(figure: Figure, columns: int) -> list[Axes]:
+    return list(figure.subplots(1, columns, squeeze=False)[0])
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=DPI)
