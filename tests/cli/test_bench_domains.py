@@ -175,6 +175,8 @@ def test_a_run_that_diverged_stays_in_the_table() -> None:
     ]
     found = summary(runs, told, "top")["m"]
     assert (found["A-B"]["mean"], found["A-B"]["failed"]) == (45.0, [])
+    assert found["A-B"]["deviation"] == pytest.approx(10 / 2**0.5)
+    assert cell(found["A-B"]) == "45.0 ± 7.1"
     assert (found["B-A"]["mean"], found["B-A"]["deviation"], found["B-A"]["failed"]) == (70.0, None, [1])
     assert (found["mean"]["mean"], found["mean"]["failed"]) == (60.0, [1])
     assert cell(found["B-A"]) == "70.0 (1 of 2 failed)"
