@@ -17,6 +17,13 @@ def _verbs(settings: Settings) -> Iterator[Problem]:
             yield Problem(f"classes.verbs.{index}", f"is {verb}, which stands there twice")
 
 
+def _smoothing(settings: Settings) -> Iterator[Problem]:
+    """Smoothing gives every one of the 97 a share, also those that can have no probability."""
+    key = "train.losses.verb.label_smoothing"
+    if settings["classes.verbs"] is not None and settings[key]:
+        yield Problem(key, f"is {shown(settings[key])}, but classes.verbs leaves verbs no probability: write 0")
+
+
 def _selection(settings: Settings) -> Iterator[Problem]:
     select = settings["train.select"]
     if not settings["classes.nouns"] and ("noun" in select or "action" in select):
@@ -30,4 +37,4 @@ def _contrast(settings: Settings) -> Iterator[Problem]:
         yield Problem("adaptation.label", f"is {shown(label)}, but classes.nouns is false: write verb")
 
 
-CLASSES_RELATIONS = (_verbs, _selection, _contrast)
+CLASSES_RELATIONS = (_verbs, _smoothing, _selection, _contrast)
