@@ -100,6 +100,8 @@ def test_killed_and_run_again(command, kitchens, work, pairs) -> None:
     assert f"{found['mean']:.1f} ± {found['deviation']:.1f}" in text
     assert [line.split() for line in table if "MMIR" in line] == [["published:", "MMIR", "40.0", "50.0", "45.0"]]
     assert "One run each." in text
+    check_verbs_alone(work)
+    check_refused_in_the_same_place(command, kitchens)
 
 
 def check_figures(content: dict, out: Path) -> None:
@@ -123,7 +125,8 @@ def check_figures(content: dict, out: Path) -> None:
         assert content["methods"][method]["mean"]["deviation"] == pytest.approx(abs(both[0] - both[1]) / 2**0.5)
 
 
-def test_runs_learnt_verbs_alone(command, kitchens, work, pairs) -> None:
+def check_verbs_alone(work: Path) -> None:
+    """The heads learnt verbs, and the nouns of a prediction say nothing."""
     run = work / "outputs/whole_table/tiny_mmir_i3d/A-B/seed_1"
     line = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
     assert "verb_accuracy" in line
@@ -134,7 +137,8 @@ def test_runs_learnt_verbs_alone(command, kitchens, work, pairs) -> None:
     assert np.allclose(np.exp(nouns), 1 / 300)
 
 
-def test_another_recipe_in_the_same_place_is_refused(command, kitchens, work, pairs) -> None:
+def check_refused_in_the_same_place(command, kitchens: Path) -> None:
+    """Another recipe does not go on where this one ended."""
     done = command(*words(kitchens, "outputs/killed_table", "--set", "adaptation.method=source_only"))
     assert done.status == 2
     assert "Traceback" not in done.err
