@@ -147,7 +147,7 @@ def check_refused_in_the_same_place(command, kitchens: Path) -> None:
     assert "result.json: of a run with other settings" in done.err
 
 
-def test_what_cannot_make_a_table_is_refused(command, kitchens, work) -> None:
+def test_what_cannot_make_a_table_is_refused(command, kitchens, work, pairs) -> None:
     done = command("bench", "domains", *RECIPES, "--protocol", "small.yaml", "--data", kitchens)
     assert (done.status, "small.yaml: has no target_list" in done.err) == (2, True)
     done = command(*words(kitchens, "outputs/none", "--seeds", "one"))
