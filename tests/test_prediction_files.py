@@ -13,22 +13,7 @@ from hypothesis import strategies as st
 
 from epicsub.errors import PredictionsError
 from epicsub.predictions import Predictions, load_predictions, save_predictions
-
-IDS = ["P01_11_0", "P01_11_1", "P01_11_10", "P02_101_3"]
-
-
-def logits(rows: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return rng.normal(0, 3, (rows, 97)).astype(np.float32), rng.normal(0, 3, (rows, 300)).astype(np.float32)
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Row by row, the obvious way."""
-    return np.stack([np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in scores.astype(np.float64)])
-
-
-def good() -> Predictions:
-    return Predictions.from_scores(IDS, *logits())
+from tests.test_predictions import IDS, assert_equal, good
 
 
 def as_list(predictions: Predictions, convert=lambda row: row) -> list[dict]:
@@ -46,15 +31,6 @@ def as_dict(predictions: Predictions) -> dict:
         "noun_output": predictions.noun_logprobs,
         "narration_id": predictions.narration_ids,
     }
-
-
-def assert_equal(left: Predictions, right: Predictions, atol: float = 0.0) -> None:
-    assert left.narration_ids.tolist() == right.narration_ids.tolist()
-    np.testing.assert_allclose(left.verb_logprobs, right.verb_logprobs, rtol=0, atol=atol)
-    np.testing.assert_allclose(left.noun_logprobs, right.noun_logprobs, rtol=0, atol=atol)
-
-
-# Making them
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".pt"])

@@ -23,23 +23,6 @@ def good() -> Predictions:
     return Predictions.from_scores(IDS, *logits())
 
 
-def as_list(predictions: Predictions, convert=lambda row: row) -> list[dict]:
-    return [
-        {"verb_output": convert(verb), "noun_output": convert(noun), "narration_id": name}
-        for name, verb, noun in zip(
-            predictions.narration_ids.tolist(), predictions.verb_logprobs, predictions.noun_logprobs, strict=True
-        )
-    ]
-
-
-def as_dict(predictions: Predictions) -> dict:
-    return {
-        "verb_output": predictions.verb_logprobs,
-        "noun_output": predictions.noun_logprobs,
-        "narration_id": predictions.narration_ids,
-    }
-
-
 def assert_equal(left: Predictions, right: Predictions, atol: float = 0.0) -> None:
     assert left.narration_ids.tolist() == right.narration_ids.tolist()
     np.testing.assert_allclose(left.verb_logprobs, right.verb_logprobs, rtol=0, atol=atol)

@@ -3,6 +3,7 @@
 Shapes: B clips of a batch (Bs of the source, Bt of the target), D features.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -68,19 +69,19 @@ class LaterUpdate(NamedTuple):
     """Whether the classification loss is added."""
 
 
-class AdaptationMethod(nn.Module):
+class AdaptationMethod(nn.Module, ABC):
     """The base of every method: what a method need not write. Everything needed to resume is in its `state_dict()`."""
 
     reads_target_after_training = False
     """Whether `after_training` wants the target clips."""
 
+    @abstractmethod
     def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Losses of one step.
 
         Raises:
             AdaptationError: the batch does not fit the method.
         """
-        raise NotImplementedError
 
     def alignment_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters that the model's optimiser steps with the backbone."""

@@ -205,7 +205,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, 
 
 
 def load_i3d(stream: nn.Module, path: Path) -> None:
-    """Fill the trunk of an `I3DStream` from a Kinetics file; its 400-class `logits` are dropped knowingly.
+    """Fill the trunk of a `Stream` from a Kinetics file; its 400-class `logits` are dropped knowingly.
 
     Raises:
         ModelError: the file does not fit: names and shapes are listed.

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet18
 
 from epicsub.predictions import load_predictions
 from tests.cli.conftest import Call
@@ -41,3 +44,22 @@ def test_a_network_that_cannot_take_the_clips_is_refused_before_anything_starts(
     ):
         refused = command("train", f"recipes/tiny/{name}.yaml", wrong, "--data", kitchens, "--out", "outputs/never")
         assert (refused.status, said in refused.err) == (2, True), refused.err
+
+
+def test_a_checkpoint_of_the_first_model_is_taken_over_and_scored(command: Call, kitchens: Path, work: Path) -> None:
+    torch.manual_seed(0)
+    backbone = resnet18()
+    backbone.fc = nn.Identity()
+    parts = {"backbone": backbone, "temporal": nn.LSTM(512, 4, 2, batch_first=True, bidirectional=True)}
+    parts |= {"verb_head": nn.Linear(8, 97), "noun_head": nn.Linear(8, 300)}
+    torch.save({"epoch": 3, "model_state_dict": nn.ModuleDict(parts).state_dict()}, work / "best_model.pth")
+    settings = ("model.backbone=resnet18", "model.hidden=4", "data.size=32", "data.short_side=36", "data.workers=0")
+    taken = ("adopt", "best_model.pth", "recipes/resnet_bilstm.yaml", *settings, "--out", "outputs/first")
+    assert command(*taken).status == 0
+    scored = command("validate", "outputs/first", "--protocol", "small.yaml", "--data", kitchens)
+    assert scored.status == 0, scored.err
+    assert "coverage: 24 of 24 segments" in scored.out
+    again = command(*taken)
+    assert (again.status, "holds a run already" in again.err) == (2, True)
+    other = command("adopt", "best_model.pth", "recipes/x3d.yaml", "--out", "outputs/other")
+    assert (other.status, "ActionModel is a frame_lstm of rgb alone" in other.err) == (2, True)

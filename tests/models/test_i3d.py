@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from epicsub.errors import ModelError
 from epicsub.models.i3d import I3D, Unit3D, same_padding
+from tests.models.conftest import noise
 
 # Name -> (channels, total stride in time, total stride in space), from the published table.
 ENDPOINTS = {
@@ -34,25 +34,6 @@ UNITS = ["Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3"] + [
     if name.startswith("Mixed")
     for branch in ("b0", "b1a", "b1b", "b2a", "b2b", "b3b")
 ]
-
-
-@pytest.fixture(scope="module")
-def small() -> I3D:
-    """A narrow I3D whose running statistics are those of noise, so that its logits depend on the input."""
-    torch.manual_seed(0)
-    model = I3D(3, num_classes=10, width=0.25)
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm3d)]
-    for norm in norms:
-        nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.normal_(norm.bias, std=0.1)
-        norm.momentum = 1.0
-    with torch.no_grad():
-        model(noise(8, 3, 16, 64))
-    return model.eval()
-
-
-def noise(B: int, C: int, T: int, H: int, seed: int = 1) -> Tensor:
-    return torch.rand(B, C, T, H, H, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
 # --- shapes -----------------------------------------------------------------------------------------------------------
