@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 import torch
 from machine import write_figures
-from scipy import stats
+from pairs import paired
 
 from epicsub.data.annotations import read_segments
 from epicsub.data.root import DataRoot
@@ -255,15 +255,6 @@ def report(found: dict[str, list[dict[str, float] | None]], share: dict[str, flo
 def spread(values: list[float]) -> str:
     """Mean and standard deviation."""
     return f"{np.mean(values):.1f} ± {np.std(values, ddof=min(1, len(values) - 1)):.1f}" if values else "-"
-
-
-def paired(pairs: list[tuple[float, float]]) -> tuple[float, float]:
-    """Mean difference, and half of its 95 % confidence interval by Student's t."""
-    differences = np.array([one - other for one, other in pairs])
-    if len(differences) < 2:
-        return float(differences.mean()) if len(differences) else float("nan"), float("nan")
-    error = differences.std(ddof=1) / np.sqrt(len(differences))
-    return float(differences.mean()), float(stats.t.ppf(0.975, len(differences) - 1) * error)
 
 
 if __name__ == "__main__":
