@@ -9,9 +9,10 @@ import torch
 
 from epicsub.adaptation import MMIR, AdaptationMethod
 from epicsub.adaptation.discriminator import target_probabilities
-from epicsub.adaptation.mmir import candidate_sets, relevance, reward_of
+from epicsub.adaptation.dqn import candidate_sets
+from epicsub.adaptation.relevance import relevance, reward_of
 from simulation.generator import Simulation
-from simulation.network import TwoStream
+from simulation.network import TwoStream, output_of
 
 SETS = 200  # candidate sets an agent is shown at a check
 
@@ -36,14 +37,19 @@ def look_at_agents(method: AdaptationMethod | None, net: TwoStream, data: Simula
         return {}
     generator = torch.Generator().manual_seed(seed)
     looks = {}
+    outputs = [output_of(net, part.features) for part in (data.source, data.target)]
+    ours = method.rewards.deltas(*outputs, method.discriminators) if method.rewards else {}
     for domain in ("source", "target"):
         part = data.source if domain == "source" else data.target
         for modality, f_nD in net.features(part.features).items():
             name = f"{modality}_{domain}"
             if name not in method.agents:
                 continue
-            p_n = target_probabilities(method.discriminators[modality], f_nD)
-            positive_n = reward_of(relevance(p_n, domain), method.tau[domain]) > 0
+            if method.rewards:
+                positive_n = method.rewards.of_delta(ours[name], method.tau[domain]) > 0
+            else:
+                p_n = target_probabilities(method.discriminators[modality], f_nD)
+                positive_n = reward_of(relevance(p_n, domain), method.tau[domain]) > 0
             sets_KN = candidate_sets(len(f_nD), method.candidates, generator)[:SETS]
             action_K = method.agents[name].online(f_nD[sets_KN]).argmax(1)
             picked_K = sets_KN.gather(1, action_K[:, None]).squeeze(1)

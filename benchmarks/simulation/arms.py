@@ -6,8 +6,9 @@ correspondence is in stage 2 alone, since stage 1 sees no target here.
 """
 
 from collections.abc import Callable
+from typing import Any
 
-from epicsub.adaptation import MMD, MMIR, MMSADA, AdaptationMethod, Adversarial, Contrastive
+from epicsub.adaptation import MMD, MMIR, MMSADA, AdaptationMethod, Adversarial, Contrastive, RewardSettings
 from epicsub.adaptation.mmir_plus import MMIRPlus
 from epicsub.adaptation.removal import Oracle, RuleRemoval, min_delta, random_removal
 from simulation.generator import CLASSES, Simulation
@@ -23,6 +24,12 @@ def _oracle(data: Simulation, lam: float) -> AdaptationMethod:
     return RuleRemoval(FEATURE_DIMS, Oracle(outliers), lam, DISCRIMINATOR_HIDDEN)
 
 
+def _ours(lam: float, **rewards: Any) -> AdaptationMethod:
+    """MMIR with rewards of ours."""
+    settings = RewardSettings(**rewards)
+    return MMIR(FEATURE_DIMS, lam, DISCRIMINATOR_HIDDEN, q_hidden=Q_HIDDEN, rewards=settings, classes=CLASSES)
+
+
 ARMS: dict[str, Callable[[Simulation, float], AdaptationMethod | None]] = {
     "source_only": lambda data, lam: None,
     "supervised": lambda data, lam: None,
@@ -32,6 +39,16 @@ ARMS: dict[str, Callable[[Simulation, float], AdaptationMethod | None]] = {
     "oracle": _oracle,
     "mmir": lambda data, lam: MMIR(FEATURE_DIMS, lam, DISCRIMINATOR_HIDDEN, q_hidden=Q_HIDDEN),
     "mmir_plus": lambda data, lam: MMIRPlus(FEATURE_DIMS, lam, DISCRIMINATOR_HIDDEN, classes=CLASSES),
+    "mmir_quantile": lambda data, lam: _ours(lam, quantile=0.2),
+    "mmir_continuous": lambda data, lam: _ours(lam, continuous=True),
+    "mmir_averaged": lambda data, lam: _ours(lam, judge="averaged"),
+    "mmir_unreversed": lambda data, lam: _ours(lam, judge="unreversed"),
+    "mmir_entropy": lambda data, lam: _ours(lam, relevance="entropy", quantile=0.2),
+    "mmir_task": lambda data, lam: _ours(lam, relevance="task", quantile=0.2, continuous=True),
+    "mmir_flushed": lambda data, lam: MMIR(
+        FEATURE_DIMS, lam, DISCRIMINATOR_HIDDEN, q_hidden=Q_HIDDEN, flush_replay=True, replay_batch=32
+    ),
+    "mmir_weaker": lambda data, lam: MMIR(FEATURE_DIMS, lam / 4, DISCRIMINATOR_HIDDEN, q_hidden=Q_HIDDEN),
     "mmd": lambda data, lam: MMD(FEATURE_DIMS, "dan"),
     "mm_sada": lambda data, lam: MMSADA(
         FEATURE_DIMS, lam_max=lam, discriminator_hidden=DISCRIMINATOR_HIDDEN, correspondence_hidden=DISCRIMINATOR_HIDDEN

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.adaptation import AdaptationBatch, AdaptationMethod
-from epicsub.models import TwoHeadOutput
 from simulation.agents import Look, look_at_agents
 from simulation.generator import Instances, Simulation
-from simulation.network import TwoStream
+from simulation.network import TwoStream, output_of
 
 BATCH = 40
 STEPS = (500, 1500)  # of the stages
@@ -96,7 +95,7 @@ def _losses(
     seed: int,
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     """The loss of network and discriminators, that of the agents if there is one, and what was taken out."""
-    outputs = [_output(net, batch) for batch in batches]
+    outputs = [output_of(net, batch) for batch in batches]
     if method is None or len(outputs) == 1:
         return [F.cross_entropy(outputs[0].verb_logits_BV, labels_B, ignore_index=-1)], {}
     adapted = method.losses(
@@ -117,13 +116,6 @@ def _losses(
     chosen = slice(None) if adapted.classified_B is None else adapted.classified_B
     loss = F.cross_entropy(outputs[0].verb_logits_BV[chosen], labels_B[chosen]) + adapted.alignment
     return [loss] if adapted.agents is None else [loss, adapted.agents], adapted.removed
-
-
-def _output(net: TwoStream, x: dict[str, Tensor]) -> TwoHeadOutput:
-    """Classes stand as verbs; the one noun there is costs nothing and tells nothing."""
-    features = net.features(x)
-    logits_BV = torch.stack(list(net.logits(features).values())).sum(0)
-    return TwoHeadOutput(logits_BV, logits_BV.new_zeros(len(logits_BV), 1), features)
 
 
 def _optimizers(net: TwoStream, method: AdaptationMethod | None) -> list[torch.optim.Optimizer]:

@@ -13,6 +13,7 @@ from epicsub.adaptation.mmd import MMD
 from epicsub.adaptation.mmir import MMIR
 from epicsub.adaptation.mmir_plus import MMIRPlus
 from epicsub.adaptation.removal import Oracle, RuleRemoval, min_delta, random_removal
+from epicsub.adaptation.rewards import RewardSettings
 from epicsub.adaptation.ta3n import TA3N
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "LaterUpdate",
     "MMIRPlus",
     "Oracle",
+    "RewardSettings",
     "RuleRemoval",
     "min_delta",
     "random_removal",

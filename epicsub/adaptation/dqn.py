@@ -18,6 +18,12 @@ SLOPE = 0.2  # of the LeakyReLU [C]
 NEVER = -math.inf  # Q of an action that is not available
 
 
+def candidate_sets(count: int, candidates: int, generator: torch.Generator) -> Tensor:
+    """Positions of a batch, dealt at random into sets, (K, N); the count % N left over are in none."""
+    order = torch.randperm(count, generator=generator)
+    return order[: count // candidates * candidates].view(-1, candidates)
+
+
 class QNetwork(nn.Module):
     """State -> Q of taking out each candidate: N*D -> hidden -> N. The paper is silent; sizes are [C]'s.
 
@@ -92,6 +98,10 @@ class ReplayPool(nn.Module):
         for name, values in transitions._asdict().items():
             self.get_buffer(name)[places] = values.detach()[count - kept :].to(self.get_buffer(name).dtype)
         self.pushed += count
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.pushed.zero_()
 
     def sample(self, count: int, generator: torch.Generator) -> Transitions:
         """`count` different transitions, drawn evenly."""

@@ -23,6 +23,7 @@ released code (yuanqing-ai/MMIR), read, never run or copied, [S] MM-SADA's code,
 - The class loss reads all source instances [P]; option `kept`: those that no agent of any modality has taken out [D].
 - Correspondence loss off, Eq 12 lacks it [P]; [C]'s main script turns it on: option `correspondence_weight`, with the
   class loss on all instances as ever [D] (correspondence.py).
+- Options that are ours alone, off unless a recipe names them: `flush_replay`, and `rewards` (rewards.py).
 
 Shapes: B instances (Bs of the source, Bt of the target), K = B // N candidate sets of N instances, D features.
 """
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 
 from epicsub.adaptation.correspondence import optional_correspondence
 from epicsub.adaptation.discriminator import discriminators, domain_accuracy, domain_loss, target_probabilities
-from epicsub.adaptation.dqn import Agent, Transitions, epsilon_greedy, greedy, take_out
+from epicsub.adaptation.dqn import Agent, Transitions, candidate_sets, epsilon_greedy, greedy, take_out
 from epicsub.adaptation.interface import (
     AdaptationBatch,
     AdaptationLosses,
@@ -44,26 +45,13 @@ from epicsub.adaptation.interface import (
     at_least_float32,
     check_features,
 )
+from epicsub.adaptation.relevance import relevance, reward_of
 from epicsub.adaptation.reversal import reversal_strength
+from epicsub.adaptation.rewards import Rewards, RewardSettings
 from epicsub.errors import AdaptationError
+from epicsub.vocab import NUM_VERBS
 
 DECAY_FLOOR, DECAY_SPAN, DECAY_PICKS = 0.01, 0.89, 24000.0  # [C]
-
-
-def relevance(p_target_B: Tensor, domain: str) -> Tensor:
-    """Delta of Eq 3: how much an instance looks like one of the other domain. (B,)"""
-    return p_target_B if domain == "source" else 1.0 - p_target_B
-
-
-def reward_of(delta: Tensor, tau: float) -> Tensor:
-    """Eq 4: +1 for taking out an instance of low relevance (Delta < tau), -1 otherwise."""
-    return torch.where(delta < tau, 1.0, -1.0)
-
-
-def candidate_sets(count: int, candidates: int, generator: torch.Generator) -> Tensor:
-    """Positions of a batch, dealt at random into sets, (K, N); the count % N left over are in none."""
-    order = torch.randperm(count, generator=generator)
-    return order[: count // candidates * candidates].view(-1, candidates)
 
 
 class MMIR(AdaptationMethod):
@@ -87,6 +75,9 @@ class MMIR(AdaptationMethod):
         agents: names like rgb_source, flow_target; None for all of the modalities'.
         class_instances: source instances of the class loss: all, or those that every modality's agents keep.
         correspondence_weight: of MM-SADA's correspondence loss.
+        flush_replay: ours: forget all picks when the target network is copied; they were paid by an older model.
+        rewards: ours: other rewards than Eqs 3 and 4 (rewards.py).
+        classes: V, verb classes; for `rewards`.
         q_hidden: units of the Q-networks' layers between.
 
     Raises:
@@ -112,6 +103,9 @@ class MMIR(AdaptationMethod):
         agents: Sequence[str] | None = None,
         class_instances: Literal["all", "kept"] = "all",
         correspondence_weight: float = 0.0,
+        flush_replay: bool = False,
+        rewards: RewardSettings | None = None,
+        classes: int = NUM_VERBS,
         q_hidden: tuple[int, ...] = (1024, 512),
     ) -> None:
         super().__init__()
@@ -134,11 +128,15 @@ class MMIR(AdaptationMethod):
         self.agents = nn.ModuleDict({name: agent for name, agent in made.items() if name in chosen})
         self.class_instances, self.correspondence_weight = class_instances, correspondence_weight
         self.correspondence = optional_correspondence(feature_dims, correspondence_weight)
+        self.flush_replay = flush_replay
+        self.rewards: Rewards | None = None
+        if rewards is not None:
+            self.rewards = Rewards(rewards, feature_dims, self.discriminators, discriminator_hidden, classes)
 
     def alignment_parameters(self) -> Iterable[nn.Parameter]:
-        """Of the discriminators, and of the correspondence classifier if there is one."""
-        own = [] if self.correspondence is None else list(self.correspondence.parameters())
-        return [*self.discriminators.parameters(), *own]
+        """Of the discriminators, and of the correspondence classifier and judges that learn, if there are any."""
+        parts = [part for part in (self.discriminators, self.correspondence, self.rewards) if part is not None]
+        return [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
 
     def agent_parameters(self) -> Iterable[nn.Parameter]:
         """Of the Q-networks that learn, without their target copies: they have an optimiser of their own."""
@@ -158,6 +156,7 @@ class MMIR(AdaptationMethod):
         logs: dict[str, float | Tensor] = {"reversal": lam}
         removed: dict[str, Tensor] = {}
         draws = self._generators(batch.generator)
+        ours = self._our_deltas(batch)
         for modality, discriminator in self.discriminators.items():
             features = {"source": at_least_float32(source[modality]), "target": at_least_float32(target[modality])}
             p = {domain: target_probabilities(discriminator, f_BD) for domain, f_BD in features.items()}
@@ -169,8 +168,9 @@ class MMIR(AdaptationMethod):
                     kept[domain] = f_BD
                     continue
                 agent = _agent(self.agents[name])
-                delta_B = relevance(p[domain], domain)
-                removed[name], figures = self._refine(agent, f_BD, delta_B, self.tau[domain], draws[name])
+                delta_B = ours[name] if ours else relevance(p[domain], domain)
+                reward_B = (self.rewards.of_delta if self.rewards else reward_of)(delta_B, self.tau[domain])
+                removed[name], figures = self._refine(agent, f_BD, reward_B, draws[name])
                 logs.update({f"{name}/{figure}": value for figure, value in figures.items()})
                 kept[domain] = f_BD[_complement(removed[name], len(f_BD))]
                 loss = agent.loss(self.replay_batch, self.gamma, self.double_dqn, draws[name])
@@ -181,8 +181,17 @@ class MMIR(AdaptationMethod):
         if self.correspondence is not None:
             correspondence, logs["correspondence_accuracy"] = self.correspondence(source, target)
             loss = loss + self.correspondence_weight * correspondence
+        if self.rewards is not None and (judging := self.rewards.loss(source, target)) is not None:
+            loss = loss + judging
         classified_B = self._kept_by_all(removed, batch.verb_B) if self.class_instances == "kept" else None
         return AdaptationLosses(loss, torch.stack(agents).sum() if agents else None, logs, removed, classified_B)
+
+    def _our_deltas(self, batch: AdaptationBatch) -> dict[str, Tensor]:
+        """By agent's name, where the rewards are ours; nothing where they are the paper's."""
+        if self.rewards is None:
+            return {}
+        self.rewards.learn(batch.source, batch.verb_B)
+        return self.rewards.deltas(batch.source, batch.target, self.discriminators)
 
     @staticmethod
     def _kept_by_all(removed: Mapping[str, Tensor], verb_B: Tensor) -> Tensor:
@@ -192,7 +201,7 @@ class MMIR(AdaptationMethod):
 
     @torch.no_grad()
     def _refine(
-        self, agent: Agent, features_BD: Tensor, delta_B: Tensor, tau: float, generator: torch.Generator
+        self, agent: Agent, features_BD: Tensor, reward_B: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float | Tensor]]:
         """Play one episode in every candidate set at once; return the positions taken out, sorted, and figures."""
         sets_KN = candidate_sets(len(features_BD), self.candidates, generator).to(features_BD.device)
@@ -204,7 +213,7 @@ class MMIR(AdaptationMethod):
             q_KN = agent.online(state_KND)
             action_K = epsilon_greedy(q_KN, available_KN, epsilon, generator)
             position_K = sets_KN.gather(1, action_K[:, None]).squeeze(1)
-            reward_K = reward_of(delta_B[position_K], tau)
+            reward_K = reward_B[position_K]
             values.append(q_KN.gather(1, greedy(q_KN, available_KN)[:, None]).mean())
             next_state_KND = take_out(state_KND, action_K)
             available_KN = available_KN.scatter(1, action_K[:, None], False)
@@ -235,14 +244,14 @@ class MMIR(AdaptationMethod):
         return DECAY_FLOOR + DECAY_SPAN * math.exp(-int(agent.replay.pushed) / DECAY_PICKS)
 
     def after_step(self, step: int) -> None:
-        """Copy to the target networks after every `sync_every` steps.
-
-        Args:
-            step: the one just made, numbered as for `losses`.
-        """
+        """Copy to the target networks after every `sync_every` steps; `step` is the one just made, from 0."""
         if (step + 1) % self.sync_every == 0:
             for agent in self.agents.values():
                 _agent(agent).sync()
+                if self.flush_replay:
+                    _agent(agent).replay.clear()
+        if self.rewards is not None:
+            self.rewards.follow(self.discriminators)
 
     def _check_batch(self, source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         sizes = {

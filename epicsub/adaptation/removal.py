@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from epicsub.adaptation.discriminator import discriminators, domain_accuracy, domain_loss, target_probabilities
+from epicsub.adaptation.dqn import candidate_sets
 from epicsub.adaptation.interface import (
     AdaptationBatch,
     AdaptationLosses,
@@ -25,7 +26,7 @@ from epicsub.adaptation.interface import (
     at_least_float32,
     check_features,
 )
-from epicsub.adaptation.mmir import candidate_sets, relevance
+from epicsub.adaptation.relevance import relevance
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
 

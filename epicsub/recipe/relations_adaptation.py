@@ -117,6 +117,32 @@ def _replay(settings: Settings) -> Iterator[Problem]:
         yield Problem("adaptation.replay_batch", text)
 
 
+def _rewards(settings: Settings) -> Iterator[Problem]:
+    """Switches of our own rewards that would have no effect."""
+    if settings["adaptation.method"] != "mmir":
+        return
+    if settings["adaptation.flush_replay"] and settings["adaptation.epsilon_schedule"] == "decay":
+        yield Problem("adaptation.flush_replay", "is true, but epsilon_schedule decay counts the picks that it forgets")
+    if settings["adaptation.rewards"] is None:
+        return
+    judge, relevance = settings["adaptation.rewards.judge"], settings["adaptation.rewards.relevance"]
+    if judge != "current" and relevance != "discriminator":
+        text = f"is {judge}, but adaptation.rewards.relevance {relevance} asks no discriminator: leave it out"
+        yield Problem("adaptation.rewards.judge", text)
+
+
+def _stage_flush(settings: Settings, stage: str) -> Iterator[Problem]:
+    """Picks that are forgotten before there are enough to learn from."""
+    if settings["adaptation.method"] != "mmir" or not settings["adaptation.flush_replay"]:
+        return
+    smaller = min(settings[f"{stage}.{name}"] for name in ("source_batch", "target_batch"))
+    picks = smaller // settings["adaptation.candidates"] * settings["adaptation.removals"]
+    held, batch = picks * settings["adaptation.sync_every"], settings["adaptation.replay_batch"]
+    if smaller and held <= batch:
+        text = f"is true, but an agent makes {held} picks between two copies and learns from {batch}"
+        yield Problem("adaptation.flush_replay", f"{text}: lower adaptation.replay_batch or raise sync_every")
+
+
 def _stage_target(settings: Settings, stage: str) -> Iterator[Problem]:
     batch, method = settings[f"{stage}.target_batch"], settings["adaptation.method"]
     if batch and _trains_on_source(settings):
@@ -164,10 +190,12 @@ ADAPTATION_RELATIONS = (
     _agents,
     _removals,
     _replay,
+    _rewards,
 )
 ADAPTATION_STAGE_RELATIONS = (
     _stage_target,
     _stage_class_weight,
     _stage_correspondence,
     _stage_candidates,
+    _stage_flush,
 )

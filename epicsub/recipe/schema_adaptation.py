@@ -132,6 +132,19 @@ class AdversarialAdaptation(Section):
     """Weight of MM-SADA's correspondence loss; none [P], 1.0 in [C]'s main script."""
 
 
+class RewardsSection(Section):
+    """Other rewards for the agents: ours, not the paper's. What they are about: epicsub/adaptation/rewards.py."""
+
+    judge: Literal["current", "averaged", "unreversed"] = "current"
+    """Discriminator that relevance is read from: in training [P], its running average, or one without reversal."""
+    relevance: Literal["discriminator", "entropy", "task"] = "discriminator"
+    """What an instance is judged by: the discriminator [P], its prediction's entropy, or that and class distance."""
+    quantile: ShareBelowOne | None = None
+    """Quantile of a batch's relevance that is the reward's threshold, in place of tau_source and tau_target."""
+    continuous: bool = False
+    """Reward by the distance from the threshold, -1 to 1, in place of its sign."""
+
+
 class MMIRAdaptation(Section):
     """Multi-modal instance refinement: agents take instances out before the adversarial alignment [P]."""
 
@@ -175,6 +188,10 @@ class MMIRAdaptation(Section):
     """Source clips in the classification loss: all [P], or those that no agent of a modality has taken out."""
     correspondence_weight: NotNegative = 0.0
     """Weight of MM-SADA's correspondence loss; none [P], 1.0 in [C]'s main script."""
+    flush_replay: bool = False
+    """Forget the picks whenever the target network is copied [ours]."""
+    rewards: RewardsSection | None = None
+    """Other rewards than the paper's [ours]; null is Eqs. 3 and 4."""
 
 
 class RandomRemovalAdaptation(Section):

@@ -22,6 +22,7 @@ from epicsub.adaptation import (
     Contrastive,
     MMIRPlus,
     Oracle,
+    RewardSettings,
     RuleRemoval,
     min_delta,
     random_removal,
@@ -58,7 +59,9 @@ METHODS: dict[str, Callable[..., AdaptationMethod]] = {
     "mm_sada": lambda model, **settings: MMSADA(model.feature_dims, **settings),
     "contrastive": lambda model, **settings: Contrastive(model.feature_dims, **settings),
     "ta3n": lambda model, **settings: TA3N(model.feature_dims, model.frame_dims, **settings),
-    "mmir": lambda model, **settings: MMIR(model.feature_dims, **settings),
+    "mmir": lambda model, rewards, **settings: MMIR(
+        model.feature_dims, rewards=RewardSettings(**rewards) if rewards else None, **settings
+    ),
     "mmir_plus": lambda model, **settings: MMIRPlus(model.feature_dims, **settings),
     "random_removal": lambda model, **settings: RuleRemoval(model.feature_dims, random_removal, **settings),
     "min_delta": lambda model, **settings: RuleRemoval(model.feature_dims, min_delta, **settings),

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.adaptation import MMIR, mmir
-from epicsub.adaptation.dqn import Agent
-from epicsub.adaptation.mmir import candidate_sets, reward_of
+from epicsub.adaptation.dqn import Agent, candidate_sets
+from epicsub.adaptation.relevance import reward_of
 from epicsub.adaptation.reversal import reversal_strength
 from tests.adaptation.batches import batch_of
 from tests.adaptation.mmir_pieces import DIMS, EVERY, features, method, step

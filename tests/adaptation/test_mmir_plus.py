@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.stats import entropy as scipy_entropy
 
-from epicsub.adaptation.mmir_plus import MEMORY, SHRINKAGE, ClassStatistics, MMIRPlus, entropy, ranks
+from epicsub.adaptation.mmir_plus import MMIRPlus
+from epicsub.adaptation.task import MEMORY, SHRINKAGE, ClassStatistics, entropy, ranks
 from epicsub.errors import AdaptationError
 from epicsub.models import TwoHeadOutput
 from tests.adaptation.batches import batch_of, features

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from epicsub.adaptation.mmir import candidate_sets, relevance, reward_of
+from epicsub.adaptation.dqn import candidate_sets
+from epicsub.adaptation.relevance import relevance, reward_of
 from tests.adaptation.batches import batch_of
 from tests.adaptation.mmir_pieces import EVERY, features, method, step
 
