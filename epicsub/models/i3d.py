@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from epicsub.errors import ModelError
 
+Triple = tuple[int, int, int]  # T, H, W
 MIN_FRAMES = 9  # the temporal chain T -> T/2 -> T/4 -> T/8 must reach the 2 that the last average pool takes
 
 # Channels of (b0 1x1, b1a 1x1, b1b 3x3, b2a 1x1, b2b 3x3, b3b 1x1): Table of the paper's Fig. 3, "Inc." modules.
@@ -42,23 +43,25 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def pad_same(x_BCTHW: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    """Pad T, H and W so that an unpadded convolution or pool gives ceil(size / stride) outputs."""
-    pads: list[int] = []
-    for size, k, s in zip(reversed(x_BCTHW.shape[2:]), reversed(kernel), reversed(stride), strict=True):
-        pads.extend(same_padding(size, k, s))
-    return F.pad(x_BCTHW, pads) if any(pads) else x_BCTHW
+def same_paddings(x_BCTHW: Tensor, kernel: Triple, stride: Triple) -> list[tuple[int, int]]:
+    """Zeros before and after T, H and W that give ceil(size / stride) outputs of a convolution or pool."""
+    return [same_padding(*of) for of in zip(x_BCTHW.shape[2:], kernel, stride, strict=True)]
 
 
 class SameMaxPool3d(nn.Module):
-    """Max pool with SAME padding. Zeros serve as TensorFlow's -inf because every input here follows a ReLU."""
+    """Max pool with SAME padding, of a ReLU's output: there the zeros and TensorFlow's -inf give the same.
 
-    def __init__(self, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
+    So the pool's own -inf serve, and nothing is copied into a padded clip: the same number before and after, and where
+    SAME puts one more after, `ceil_mode` reads the window that hangs over by one (stride 2, or no odd padding).
+    """
+
+    def __init__(self, kernel: Triple, stride: Triple) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        return F.max_pool3d(pad_same(x_BCTHW, self.kernel, self.stride), self.kernel, self.stride)
+        before = [before for before, _ in same_paddings(x_BCTHW, self.kernel, self.stride)]
+        return F.max_pool3d(x_BCTHW, self.kernel, self.stride, before, ceil_mode=True)
 
 
 class Unit3D(nn.Module):
@@ -72,7 +75,12 @@ class Unit3D(nn.Module):
         self.bn = None if linear else nn.BatchNorm3d(channels_out, eps=1e-3, momentum=0.01)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        x_BCTHW = self.conv3d(pad_same(x_BCTHW, self.kernel, self.stride))
+        pads = same_paddings(x_BCTHW, self.kernel, self.stride)
+        before = [before for before, _ in pads]
+        if any(before != after for before, after in pads):  # one more after: no convolution pads so itself
+            x_BCTHW = F.pad(x_BCTHW, [side for both in reversed(pads) for side in both])
+            before = [0, 0, 0]
+        x_BCTHW = F.conv3d(x_BCTHW, self.conv3d.weight, self.conv3d.bias, self.stride, before)
         return x_BCTHW if self.bn is None else F.relu(self.bn(x_BCTHW), inplace=True)
 
 

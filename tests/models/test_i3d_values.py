@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epicsub.models.i3d import I3D, InceptionModule, SameMaxPool3d, Unit3D
+from epicsub.models.i3d import I3D, POOL_BEFORE, InceptionModule, SameMaxPool3d, Unit3D
 from tests.models.conftest import noise
 
 
@@ -18,12 +18,15 @@ def pad(n: int, k: int, s: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-@pytest.mark.parametrize(("kernel", "stride", "n"), [((1, 3, 3), (1, 2, 2), 112), ((3, 3, 3), (2, 2, 2), 9)])
-def test_zero_padded_pool_equals_minus_infinity_after_a_relu(kernel: tuple, stride: tuple, n: int) -> None:
+@pytest.mark.parametrize("n", [1, 2, 7, 9, 12])
+@pytest.mark.parametrize("kernel_and_stride", [*POOL_BEFORE.values(), ((3, 3, 3), (1, 1, 1))])
+def test_a_pool_of_a_relu_is_that_of_zeros_or_of_minus_infinity_around_it(kernel_and_stride: tuple, n: int) -> None:
+    kernel, stride = kernel_and_stride
     x = torch.randn(1, 2, 5, n, n, generator=torch.Generator().manual_seed(0)).relu()
     pads = [side for size, k, s in zip((n, n, 5), kernel[::-1], stride[::-1], strict=True) for side in pad(size, k, s)]
-    expected = F.max_pool3d(F.pad(x, pads, value=-math.inf), kernel, stride)
-    assert torch.equal(SameMaxPool3d(kernel, stride)(x), expected)
+    for value in (0.0, -math.inf):
+        expected = F.max_pool3d(F.pad(x, pads, value=value), kernel, stride)
+        assert torch.equal(SameMaxPool3d(kernel, stride)(x), expected)
 
 
 def slow_unit(state: Mapping[str, Tensor], name: str, x: Tensor, stride: int = 1) -> Tensor:
@@ -74,6 +77,18 @@ def test_logits_equal_a_slow_implementation(small: I3D, T: int, H: int) -> None:
     assert expected.std() > 0.1  # the comparison is of values that vary
     assert (expected[0] - expected[1]).abs().max() > 0.01
     torch.testing.assert_close(logits, expected, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize(("T", "H"), [(9, 49), (16, 32)])
+def test_gradients_equal_those_of_the_slow_implementation(small: I3D, T: int, H: int) -> None:
+    clip, model = noise(2, 3, T, H).double(), deepcopy(small).double()
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    weigh = torch.linspace(-1, 1, 20).view(2, 10).double()
+    gradients = torch.autograd.grad((model(clip) * weigh).sum(), parameters)
+    expected = torch.autograd.grad((slow_logits(model.state_dict(keep_vars=True), clip) * weigh).sum(), parameters)
+    for name, gradient, other in zip(names, gradients, expected, strict=True):
+        assert other.abs().max() > 0, name
+        torch.testing.assert_close(gradient, other, atol=1e-10, rtol=1e-8, msg=name)
 
 
 def test_an_inflated_filter_equals_the_image_filter_on_a_static_clip() -> None:
