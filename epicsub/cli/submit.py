@@ -9,7 +9,16 @@ from epicsub.cli.ensemble import RuleOption, labelled_members, learned_on
 from epicsub.cli.options import DEFAULT_PROTOCOL, CountOption, DataOption, DeviceOption, ProtocolOption, TtaOption
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from epicsub.data.annotations import Segment
+    from epicsub.data.root import DataRoot
+    from epicsub.data.views import Views
     from epicsub.inference.targets import Target
+    from epicsub.predictions import Predictions
+    from epicsub.submission import Levels
+    from epicsub.submission.ensemble_choice import Choice, Wish
     from epicsub.validation import Protocol
 
 RECORDS = Path("validation/runs")
@@ -48,14 +57,12 @@ def submit(
 ) -> None:
     """Write submission.pt, submission.zip, submission_json.zip and the manifest, and check them."""
     from epicsub.cli.options import data_root, device_of
-    from epicsub.data.annotations import read_segments
     from epicsub.data.views import parse_views
     from epicsub.errors import SubmissionError
     from epicsub.inference.targets import predictions_of, resolve_targets
-    from epicsub.submission import check_submission, combine_levels, fill_prior, write_submission
+    from epicsub.submission import combine_levels, fill_prior
     from epicsub.submission.ensemble import aligned
-    from epicsub.submission.ensemble_choice import choose, parse_wish, told
-    from epicsub.submission.ensemble_pairs import read_ratio
+    from epicsub.submission.ensemble_choice import parse_wish
     from epicsub.submission.ensemble_rules import records
     from epicsub.validation import load_protocol
 
@@ -67,28 +74,13 @@ def submit(
     root = data_root(data)
     path = protocol or recipe_protocol(targets)
     rules = load_protocol(path)
-    segments = read_segments(root.annotations(rules.test.list))
-    expected = count or rules.test.count
-    if len(segments) != expected:
-        raise SubmissionError(
-            f"{root.annotations(rules.test.list)}: {len(segments)} segments, but {path} expects {expected}. "
-            f"If this is the list of your phase, give --count {len(segments)}"
-        )
+    segments, expected = segments_of_phase(root, rules, path, count)
+    ids = [segment.narration_id for segment in segments]
     given = {"pretraining": sls_pt, "labels": sls_tl, "data": sls_td}
     levels = combine_levels({target.name: recipe_levels(target, rules) for target in targets}, given)
     views = parse_views(tta) if tta else None
     chosen = device_of(device)
-    ids = [segment.narration_id for segment in segments]
-    labelled = labelled_members(targets, rules, root, views, chosen) if wish.learns else None
-    log_ratio_VM = read_ratio(root.path / "annotations" / rules.training_list) if wish.cooccurrence else None
-    choice = choose(wish, len(targets), labelled, log_ratio_VM)
-    chosen_on = learned_on(labelled, rules) if labelled else None
-    for line in told(choice, names):
-        typer.echo(line)
-    if chosen_on and not chosen_on["list_is_for_selection"]:
-        typer.echo(
-            f"chosen by labels of {chosen_on['list']}, which {path} has for reports: say so beside its score there"
-        )
+    choice, log_ratio_VM, learned = decide(wish, targets, rules, path, root, views, chosen)
     predicted = {target.name: predictions_of(target, segments, root, views, chosen) for target in targets}
     filled: dict[str, list[str]] = {}
     if fill == "prior":
@@ -99,20 +91,86 @@ def submit(
         "filled_with_prior": filled,
         "views": tta or "each recipe's own",
         "members": [member_record(target, tta) | records(choice.blend, names)[target.name] for target in targets],
-        "ensemble": choice.story(chosen_on),
+        "ensemble": choice.story(learned),
     }
-    folder = Path("submissions") / name
-    written = write_submission(folder, blend, ids, expected, levels, manifest, rules.challenge)
+    write_and_check(name, blend, ids, expected, levels, manifest, rules.challenge)
+
+
+def segments_of_phase(
+    root: "DataRoot", rules: "Protocol", path: Path, count: int | None
+) -> "tuple[list[Segment], int]":
+    """The test list's segments, and how many there must be.
+
+    Raises:
+        SubmissionError: the list has another number.
+    """
+    from epicsub.data.annotations import read_segments
+    from epicsub.errors import SubmissionError
+
+    listed = root.annotations(rules.test.list)
+    segments, expected = read_segments(listed), count or rules.test.count
+    if len(segments) != expected:
+        raise SubmissionError(
+            f"{listed}: {len(segments)} segments, but {path} expects {expected}. "
+            f"If this is the list of your phase, give --count {len(segments)}"
+        )
+    return segments, expected
+
+
+def decide(
+    wish: "Wish",
+    targets: "list[Target]",
+    rules: "Protocol",
+    path: Path,
+    root: "DataRoot",
+    views: "Views | None",
+    device: "torch.device",
+) -> "tuple[Choice, np.ndarray | None, dict[str, Any] | None]":
+    """How the members are joined, the pairs' log ratios where they are used, and what was learned on; all told."""
+    from epicsub.submission.ensemble_choice import choose, told
+    from epicsub.submission.ensemble_pairs import read_ratio
+
+    labelled = labelled_members(targets, rules, root, views, device) if wish.learns else None
+    log_ratio_VM = read_ratio(root.path / "annotations" / rules.training_list) if wish.cooccurrence else None
+    choice = choose(wish, len(targets), labelled, log_ratio_VM)
+    learned = learned_on(labelled, rules) if labelled else None
+    for line in told(choice, [target.name for target in targets]):
+        typer.echo(line)
+    if learned and not learned["list_is_for_selection"]:
+        typer.echo(
+            f"chosen by labels of {learned['list']}, which {path} has for reports: say so beside its score there"
+        )
+    return choice, log_ratio_VM, learned
+
+
+def write_and_check(
+    name: str,
+    blend: "Predictions",
+    ids: list[str],
+    expected: int,
+    levels: "Levels",
+    manifest: dict[str, Any],
+    challenge: str,
+) -> None:
+    """Write the files, read them again as the organisers would, and say so.
+
+    Raises:
+        SubmissionError: a written file is not what it should be.
+    """
+    from epicsub.errors import SubmissionError
+    from epicsub.submission import check_submission, write_submission
+
+    written = write_submission(Path("submissions") / name, blend, ids, expected, levels, manifest, challenge)
     problems = [
         f"{file}: {text}"
         for file in written[:3]
-        for text in check_submission(file, ids, expected, challenge=rules.challenge, own=blend).problems
+        for text in check_submission(file, ids, expected, challenge=challenge, own=blend).problems
     ]
     if problems:
         raise SubmissionError("\n".join(problems))
     for file in written:
         typer.echo(f"wrote {file}")
-    typer.echo(f"{len(ids)} segments, {len(targets)} members; all three files reopened and checked: good")
+    typer.echo(f"{len(ids)} segments, {len(manifest['members'])} members; all three files reopened and checked: good")
     typer.echo(f"once it is uploaded: epicsub submissions --uploaded {name}")
 
 

@@ -83,6 +83,7 @@ def test_probabilities_carry_no_graph() -> None:
     features = torch.tensor([[0.0], [2.0]], requires_grad=True)
     p = target_probabilities(First(), features)
     assert not p.requires_grad
+    assert not target_probabilities(DomainDiscriminator(1, 3), features).requires_grad
     torch.testing.assert_close(p, torch.tensor([0.5, 1 / (1 + math.exp(-2))]))
 
 
