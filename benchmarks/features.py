@@ -90,6 +90,9 @@ ARMS = {
     "min-Delta": adapted("min_delta"),
     "oracle": Arm("features_adversarial.yaml", ("adaptation={method: oracle, outliers: OUTLIERS}",)),
     "MMIR plus (ours)": adapted("mmir_plus"),
+    "MMIR, paid by the task (ours)": Arm(
+        "features_mmir.yaml", ("adaptation.rewards={relevance: task, quantile: 0.2, continuous: true}",)
+    ),
     "relations, source only": Arm("features_source_only.yaml", (RELATIONS % "false",), "_5x1"),
     "TA3N": Arm("features_adversarial.yaml", (RELATIONS % "true", "adaptation={method: ta3n}"), "_5x1"),
 }

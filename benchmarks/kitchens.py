@@ -25,6 +25,7 @@ ARMS = {
     "adversarial only": "adversarial",
     "MMIR": "mmir_i3d",
     "MMIR plus (ours)": "mmir_plus",
+    "MMIR, paid by the task (ours)": "mmir_task",
     "oracle": "oracle",
     "min-Delta": "min_delta",
     "random removal": "random_removal",

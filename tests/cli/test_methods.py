@@ -15,7 +15,7 @@ STEPS = [
 ]  # fmt: skip
 TARGET = {
     "mmd": {1: 4}, "mcd": {1: 4}, "contrastive": {1: 4}, "mm_sada": {0: 4, 1: 4}, "adversarial": {1: 4},
-    "mmir_plus": {1: 5}, "random_removal": {1: 5}, "min_delta": {1: 5}, "oracle": {1: 5},
+    "mmir_plus": {1: 5}, "mmir_task": {1: 5}, "random_removal": {1: 5}, "min_delta": {1: 5}, "oracle": {1: 5},
     "adabn": {}, "source_only": {}, "supervised": {},
 }  # fmt: skip
 """Target batch of each stage that adapts."""
@@ -26,6 +26,7 @@ LOGGED = {
     "mm_sada": {"loss_alignment", "loss_correspondence", "correspondence_accuracy", "rgb/discriminator_accuracy"},
     "adversarial": {"loss_alignment", "rgb/discriminator_accuracy"},
     "mmir_plus": {"loss_alignment", "rgb/discriminator_accuracy"},
+    "mmir_task": {"loss_alignment", "rgb/discriminator_accuracy", "rgb_target/reward", "flow_source/reward"},
     "random_removal": {"loss_alignment", "rgb/discriminator_accuracy"},
     "min_delta": {"loss_alignment", "rgb/discriminator_accuracy"},
     "oracle": {"loss_alignment", "rgb/discriminator_accuracy"},
