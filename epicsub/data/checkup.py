@@ -113,7 +113,13 @@ def check_data(
         for modality in modalities
         if video_id in here[modality]
     ]
-    found.files = sorted(_all(root, looks, deep, workers or cores()), key=lambda r: (r.video_id, r.modality))
+    looks += [
+        Look(root.path, video_id, modality, deep, None, stored=True)
+        for video_id in video_ids
+        for modality in modalities
+        if root.prepared(video_id, modality).is_file()
+    ]
+    found.files = sorted(_all(root, looks, deep, workers or cores()), key=lambda r: (r.video_id, r.modality, r.path))
     _segments(found, every.values(), clip_seconds)
     found.lists = {name: _coverage(found, segments) for name, segments in kept.items()}
     by_kitchen: dict[str, list[Segment]] = {}

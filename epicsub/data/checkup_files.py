@@ -1,4 +1,4 @@
-"""What one video, flow file or folder of extracted frames says of itself, and whether it holds it."""
+"""What a video, flow file, folder of extracted frames or prepared entry says of itself, and whether it holds it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +11,8 @@ from epicsub.data.annotations import VideoInfo
 from epicsub.data.decode_pyav import PyavReader
 from epicsub.data.flow_file import read_flow_note
 from epicsub.data.frames import ExtractedFrames
+from epicsub.data.prepared_file import pictures_of, read_index
+from epicsub.data.prepared_video import PreparedVideo
 from epicsub.data.readers import open_reader
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
@@ -35,16 +37,19 @@ class Look:
     modality: str
     deep: bool
     info: VideoInfo | None
+    stored: bool = False  # the entry of the prepared store, not the original
 
     @property
     def path(self) -> Path | None:
         """What the modality is read from."""
-        return DataRoot(self.root).found(self.video_id, self.modality)
+        root = DataRoot(self.root)
+        return root.prepared(self.video_id, self.modality) if self.stored else root.found(self.video_id, self.modality)
 
     def key(self) -> str:
         """Changes when the file does. A folder of frames goes by its own date."""
-        state = self.path.stat() if self.path else None
-        return f"{self.path} {state.st_size if state else 0} {state.st_mtime_ns if state else 0} deep={self.deep}"
+        path = self.path and (pictures_of(self.path) if self.stored else self.path)
+        state = path.stat() if path and path.exists() else None
+        return f"{path} {state.st_size if state else 0} {state.st_mtime_ns if state else 0} deep={self.deep}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,9 @@ def look_at(look: Look) -> FileReport:
     notes: list[str] = []
     facts: dict[str, Any] = {}
     try:
-        if path.is_dir() or path.suffix == ".tar":
+        if look.stored:
+            facts = _entry(look, path, notes)
+        elif path.is_dir() or path.suffix == ".tar":
             facts = _frames(look, path, problems, notes)
         else:
             facts = _video(look, path, problems, notes)
@@ -99,6 +106,27 @@ def _video(look: Look, path: Path, problems: list[str], notes: list[str]) -> dic
     elif look.info:
         _against_table(facts, look.info, problems, notes)
     return facts
+
+
+def _entry(look: Look, path: Path, notes: list[str]) -> dict[str, Any]:
+    """An entry of the prepared store: whole, and with `deep` every picture of it.
+
+    Raises:
+        DataError: a picture is damaged.
+    """
+    if read_index(path) is None:
+        notes.append("is no whole entry of the prepared store and counts as missing: run `epicsub data prepare` again")
+        return {}
+    reader = PreparedVideo(path, gray=look.modality == "flow")
+    try:
+        if look.deep:
+            reader.decode_all()
+    finally:
+        reader.close()
+    return {
+        "duration": reader.duration, "fps": reader.fps, "size": (reader.width, reader.height),
+        "readable_to": reader.duration,
+    }  # fmt: skip
 
 
 def _every_frame(reader: PyavReader, notes: list[str]) -> float:

@@ -15,6 +15,7 @@ from epicsub.data.decode_pyav import copy_pixels
 from epicsub.data.prepared_file import KEY, REFERENCE, Stretch, decoder, pictures_of, read_index
 from epicsub.errors import DataError
 
+PICTURES_AT_ONCE = 64
 ADVICE = "delete it and run `epicsub data prepare`"
 
 
@@ -60,6 +61,19 @@ class PreparedVideo:
                 )
             self._fill(stretch, limits[rows], rows, out)
         return torch.from_numpy(out)
+
+    def decode_all(self) -> None:
+        """Read and decode every picture of the entry.
+
+        Raises:
+            DataError: one is damaged.
+        """
+        for stretch in self.index.stretches:
+            stamps = np.sort(self.index.packets(stretch)["pts"])
+            for begin in range(0, len(stamps), PICTURES_AT_ONCE):
+                limits = stamps[begin : begin + PICTURES_AT_ONCE]
+                out = np.empty((len(limits), self.height, self.width, *(() if self.gray else (3,))), np.uint8)
+                self._fill(stretch, limits, np.arange(len(limits)), out)
 
     def close(self) -> None:
         """Let go of the file."""
