@@ -19,6 +19,7 @@ class Draw(NamedTuple):
     list_index: int  # which target list; 0 for the source
     segment_index: int
     seed: int
+    times_seed: int | None = None  # of its position in time, where several draws share their frames
 
 
 class StepSampler(Sampler[list[Draw]]):
@@ -29,7 +30,7 @@ class StepSampler(Sampler[list[Draw]]):
 
     With `source_weights` the epochs of the source are drawn by them: in an epoch a segment comes as often as its
     share of the weights times the number of segments says, rounded down or up. With `repeats` a step draws so many
-    segments fewer and takes each as often, with other seeds.
+    segments fewer and takes each as often: at the same times, which are decoded once, with other augmentation.
     """
 
     def __init__(
@@ -92,8 +93,12 @@ class StepSampler(Sampler[list[Draw]]):
             begin = self._drawn_before(number, step)
             count = self._drawn_before(number, step + 1) - begin
             chosen += [(TARGET, number, index) for index in self._run(TARGET, number, size, begin, count)]
-        seeds = np.random.default_rng([self.seed, step]).integers(2**63, size=len(chosen))
-        return [Draw(*choice, seed) for choice, seed in zip(chosen, seeds.tolist(), strict=True)]
+        generator = np.random.default_rng([self.seed, step])
+        seeds = generator.integers(2**63, size=len(chosen)).tolist()
+        shared: list[int | None] = [None] * len(chosen)
+        if self.repeats > 1:
+            shared[: self.source_batch] = generator.integers(2**63, size=different).tolist() * self.repeats
+        return [Draw(*choice, *two) for choice, two in zip(chosen, zip(seeds, shared, strict=True), strict=True)]
 
     def _drawn_before(self, number: int, step: int) -> int:
         """Clips that target list `number` gave before `step`: its equal share, and its turns at the remainder."""

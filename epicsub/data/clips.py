@@ -14,11 +14,14 @@ from epicsub.data.annotations import Segment
 from epicsub.data.batches import Draw
 from epicsub.data.domains import SOURCE, check_domains, noun_of
 from epicsub.data.loader import LOOK_EVERY, ClipLoader, CollateTold, Told, set_up_worker, workers_of_machine
+from epicsub.data.looks import Looks
 from epicsub.data.sampling import clip_times
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform, view_crops
 from epicsub.data.views import Views
 from epicsub.errors import DataError
+
+NO_LOOKS = Looks()
 
 
 class TrainClips(Dataset[dict[str, Any]]):
@@ -34,12 +37,16 @@ class TrainClips(Dataset[dict[str, Any]]):
         sampling: str,
         stride: float | None,
         transform: TrainTransform,
+        looks: Looks = NO_LOOKS,
+        looks_later: bool = False,
         synchronised: bool = True,
     ) -> None:
         """Clips of `source` (labelled) and of each list of `target` (unlabelled).
 
         Args:
             frames, sampling, stride: see `sampling.clip_times`.
+            looks: what changes in clips that are cut.
+            looks_later: leave that to `Looks.change_batch`; items then say what was drawn for them, as "looks".
             synchronised: all modalities of a clip at the same times; else each draws its own position.
 
         Raises:
@@ -53,7 +60,10 @@ class TrainClips(Dataset[dict[str, Any]]):
         self.sampling = sampling
         self.stride = stride
         self.transform = transform
+        self.looks = looks
+        self.looks_later = looks_later
         self.synchronised = synchronised
+        self._last: tuple[Draw | None, dict[str, torch.Tensor]] = (None, {})  # what the next draw may share
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         """{"domain", "narration_id", "clips": {modality: (C, T, S, S)}}, and "verb" and "noun" for the source.
@@ -63,16 +73,22 @@ class TrainClips(Dataset[dict[str, Any]]):
         """
         segment = self._segment(draw)
         generator = np.random.default_rng(draw.seed)
-        times: dict[str, np.ndarray] = {}
-        for modality in self.clip_source.modalities:
-            if not times or not self.synchronised:
-                wanted = self._times(segment, generator)
-            times[modality] = wanted
-        clips = self.transform(self.clip_source.read(segment, times), generator)
-        item: dict[str, Any] = {"domain": draw.domain, "narration_id": segment.narration_id, "clips": clips}
+        clips = self.transform(self._frames(draw, segment, generator), generator)
+        item: dict[str, Any] = {"domain": draw.domain, "narration_id": segment.narration_id}
+        if self.looks:
+            drawn = self.looks.draw(generator)
+            if self.looks_later:
+                item["looks"] = drawn
+            else:
+                clips = self.looks.change(clips, drawn)
+        item["clips"] = clips
         if draw.domain == SOURCE:
             item |= {"verb": segment.verb_class, "noun": noun_of(segment)}
         return item
+
+    def frames_of(self, draw: Draw) -> Draw:
+        """The same for draws that share their frames: read one after the other, they are decoded once."""
+        return draw if draw.times_seed is None else draw._replace(seed=0)
 
     def name_of(self, draw: Draw) -> str:
         """Narration id of a draw."""
@@ -81,6 +97,22 @@ class TrainClips(Dataset[dict[str, Any]]):
     def _segment(self, draw: Draw) -> Segment:
         segments = self.source if draw.domain == SOURCE else self.target[draw.list_index]
         return segments[draw.segment_index]
+
+    def _frames(self, draw: Draw, segment: Segment, generator: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Frames {modality: (T, H, W, C)}, as they are stored."""
+        if draw.times_seed is not None:
+            if self._last[0] == self.frames_of(draw):
+                return self._last[1]
+            generator = np.random.default_rng(draw.times_seed)
+        times: dict[str, np.ndarray] = {}
+        for modality in self.clip_source.modalities:
+            if not times or not self.synchronised:
+                wanted = self._times(segment, generator)
+            times[modality] = wanted
+        clips = self.clip_source.read(segment, times)
+        if draw.times_seed is not None:
+            self._last = (self.frames_of(draw), clips)
+        return clips
 
     def _times(self, segment: Segment, generator: np.random.Generator) -> np.ndarray:
         place = generator.random() if self.sampling == "dense" else generator.random(self.frames)
@@ -161,7 +193,8 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Items of `TrainClips` -> {"source": {...}, "target": {...}}, either left out when it has none.
 
     "clips" {modality: (B, C, T, S, S) in channels_last_3d memory}, "narration_id" list; the source also "verb" and
-    "noun" (B,) int64, NO_LABEL where there are verbs alone. The target has no labels to give.
+    "noun" (B,) int64, NO_LABEL where there are verbs alone. The target has no labels to give. Where `looks_later`,
+    "looks" (B, 4) says what was drawn for each clip.
     """
     batch: dict[str, dict[str, Any]] = {}
     for name, domain in (("source", SOURCE), ("target", 1 - SOURCE)):
@@ -172,6 +205,8 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "clips": _stack_clips([item["clips"] for item in chosen]),
             "narration_id": [item["narration_id"] for item in chosen],
         }
+        if "looks" in chosen[0]:
+            batch[name]["looks"] = torch.stack([item["looks"] for item in chosen])
     if "source" in batch:
         for label in ("verb", "noun"):
             batch["source"][label] = torch.tensor([item[label] for item in items if item["domain"] == SOURCE])

@@ -96,6 +96,16 @@ class Told(Dataset[Any]):
             if info is not None:
                 self._since[info.id] = 0.0
 
+    def __getitems__(self, indices: Sequence[Any]) -> list[Any]:
+        """Items of a batch, in its order; read so that those which share their frames follow each other."""
+        frames_of = getattr(self.dataset, "frames_of", None)
+        if frames_of is None:
+            return [self[index] for index in indices]
+        first: dict[Any, int] = {}
+        order = sorted(range(len(indices)), key=lambda place: first.setdefault(frames_of(indices[place]), place))
+        items = {place: self[indices[place]] for place in order}
+        return [items[place] for place in range(len(indices))]
+
     def stuck(self) -> list[tuple[str, float]]:
         """Name of what each worker has been reading for over `STUCK_AFTER` seconds, and for how long."""
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Resizing, cropping, mirroring and colours, on uint8 throughout: the model normalises.
+"""Resizing, cropping and mirroring, on uint8 throughout: the model normalises. Colours are in `looks`.
 
 Clips come as (T, H, W, C) and leave as (C, T, S, S) views of memory in T, S, S, C order, which is what torch calls
 channels_last_3d: neither resizing nor batching nor the model's convolutions have to reorder it.
@@ -34,7 +34,7 @@ class Box(NamedTuple):
 
 
 class TrainTransform:
-    """One random crop, mirroring and colour change for all frames and modalities of a clip."""
+    """One random crop and mirroring for all frames and modalities of a clip."""
 
     def __init__(
         self,
@@ -44,7 +44,6 @@ class TrainTransform:
         scales: Sequence[float] | None = None,
         area: Sequence[float] | None = None,
         flip: float = 0.5,
-        color_jitter: float = 0.0,
     ) -> None:
         """Settings of the augmentation.
 
@@ -56,7 +55,6 @@ class TrainTransform:
                 by one step of the scales); or "random_resized", a box of `area` (lowest and highest share of the
                 picture) with sides between 3:4 and 4:3.
             flip: probability of mirroring.
-            color_jitter: brightness, contrast and saturation of rgb are multiplied by 1 - this to 1 + this.
         """
         if crop not in CROPS or not 1 <= size <= short_side:
             raise ValueError(f"crop {crop!r} of size {size} from {short_side}: one of {CROPS}, size up to short_side")
@@ -64,14 +62,13 @@ class TrainTransform:
             raise ValueError(f"scale_jitter with scales {scales}: numbers over 0 up to 1")
         if crop == "random_resized" and not (area and len(area) == 2 and 0 < area[0] <= area[1] <= 1):
             raise ValueError(f"random_resized with area {area}: lowest and highest share, over 0 up to 1")
-        if not 0 <= flip <= 1 or not 0 <= color_jitter <= 1:
-            raise ValueError(f"flip {flip}, color_jitter {color_jitter}: 0 to 1")
+        if not 0 <= flip <= 1:
+            raise ValueError(f"flip {flip}: 0 to 1")
         self.size = size
         self.crop = crop
         self.scales = sorted(scales or (), reverse=True)
         self.area = tuple(area or ())
         self.flip = flip
-        self.color_jitter = color_jitter
 
     def __call__(self, clips: Mapping[str, torch.Tensor], generator: np.random.Generator) -> dict[str, torch.Tensor]:
         """Clips {modality: uint8 (T, H, W, C)} -> {modality: uint8 (C, T, size, size)}.
@@ -81,14 +78,11 @@ class TrainTransform:
         height, width = next(iter(clips.values())).shape[1:3]
         box = self._box(height, width, generator)
         mirrored = bool(generator.random() < self.flip)
-        factors = 1 + self.color_jitter * generator.uniform(-1, 1, 3)
         out = {}
         for modality, clip_THWC in clips.items():
             clip_TSSC = resize(cut(clip_THWC, box), self.size, self.size)
             if mirrored:
                 clip_TSSC = mirror(clip_TSSC, modality)
-            if self.color_jitter and modality == "rgb":
-                clip_TSSC = change_colors(clip_TSSC, *factors.tolist())
             out[modality] = channels_first(clip_TSSC)
         return out
 
@@ -185,25 +179,6 @@ def mirror(clip_THWC: torch.Tensor, modality: str) -> torch.Tensor:
     if modality == "flow":
         mirrored[..., 0] = 255 - mirrored[..., 0]
     return mirrored
-
-
-def change_colors(clip_THWC: torch.Tensor, brightness: float, contrast: float, saturation: float) -> torch.Tensor:
-    """Brightness, contrast about the clip's mean level, then saturation, multiplied by these factors.
-
-    In integers: a table of 256 levels for the first two, weights of 1/256 for the third.
-    """
-    levels = torch.bincount(clip_THWC.reshape(-1), minlength=256)
-    mean = float((levels * torch.arange(256)).sum() / levels.sum()) * brightness
-    table = (torch.arange(256) * brightness - mean) * contrast + mean
-    levels_u8 = table.round().clamp(0, 255).to(torch.uint8).numpy()
-    changed = torch.from_numpy(np.take(levels_u8, clip_THWC.numpy()))  # six times as fast as indexing in torch
-    weight = round(saturation * 256)
-    if weight == 256:
-        return changed
-    wide = changed.int()
-    red, green, blue = wide.unbind(-1)
-    gray = (77 * red + 150 * green + 29 * blue) >> 8  # BT.601
-    return ((wide * weight + gray.unsqueeze(-1) * (256 - weight) + 128) >> 8).clamp(0, 255).to(torch.uint8)
 
 
 def channels_first(clip_THWC: torch.Tensor) -> torch.Tensor:

@@ -42,6 +42,11 @@ def _color_jitter(settings: Settings) -> Iterator[Problem]:
         yield Problem("data.augment.color_jitter", f"is {shown(jitter)}, but data.modalities has no rgb: write 0")
 
 
+def _rand_augment(settings: Settings) -> Iterator[Problem]:
+    if settings["data.augment.rand_augment"] is not None and "rgb" not in settings["data.modalities"]:
+        yield Problem("data.augment.rand_augment", "changes rgb alone, but data.modalities has no rgb: leave it out")
+
+
 def _no_list_twice(settings: Settings) -> Iterator[Problem]:
     for key in ("data.modalities", "data.source", "data.target"):
         items = settings[key]
@@ -63,6 +68,7 @@ DATA_RELATIONS = (
     _crop,
     _area,
     _color_jitter,
+    _rand_augment,
     _no_list_twice,
     _domains_apart,
 )

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, ValidationInfo
+from pydantic import BeforeValidator, Field, ValidationInfo
 
 from epicsub.recipe.base import (
     FILLED_LIST,
@@ -21,8 +21,17 @@ from epicsub.recipe.base import (
 Modality = Literal["rgb", "flow", "audio"]
 
 
+class RandAugment(Section):
+    """Operations drawn from torchvision's fourteen (1909.13719)."""
+
+    operations: Count = 2
+    """Operations for each clip, one after the other."""
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    """Strength, 0 to 30."""
+
+
 class Augment(Section):
-    """Random changes of a training clip; the same for all its frames and modalities."""
+    """Random changes of a training clip; the same for all its frames and, but for colours, all its modalities."""
 
     crop: Literal["scale_jitter", "random_resized"]
     """How the square is cut: TSN's 13 offsets at one of `scales` [C], or any place and shape of a share of the area."""
@@ -34,6 +43,10 @@ class Augment(Section):
     """Probability of a mirrored clip; flow changes the sign of u with it. 0.5 in [C]."""
     color_jitter: NotNegative = 0.0
     """Largest relative change of brightness, contrast and saturation, rgb only; 0 is none."""
+    rand_augment: RandAugment | None = None
+    """RandAugment of rgb, after the colours; where it moves the picture flow does not follow; null is none."""
+    erase: Share = 0.0
+    """Probability that a box of 2 to 33 % of the picture is filled with the mean, in all modalities (1708.04896)."""
 
 
 class VideoCut(NamedTuple):

@@ -118,7 +118,7 @@ class Sampling(Section):
     by: Literal["verb", "noun", "action"] | None = None
     """What a class is; null where balance is none."""
     repeats: Count = 1
-    """Clips a step takes of each drawn segment, each cut and augmented anew (1901.09335)."""
+    """Clips a step takes of each drawn segment: the same frames, decoded once, augmented anew (1901.09335)."""
 
 
 class Mixing(Section):

@@ -44,6 +44,7 @@ from epicsub.models import CLIP_SETTINGS, TwoClassifiers, build_model
 from epicsub.models.action_head import add_action_head
 from epicsub.models.limited import limit_classes
 from epicsub.recipe import Recipe
+from epicsub.training.looks import looks_of
 from epicsub.training.methods import source_weights
 
 OPEN_READERS = 16  # videos kept open by one worker
@@ -184,10 +185,12 @@ def training_loader(
     first_step: int,
     rank: int = 0,
     ranks: int = 1,
+    looks_later: bool = False,
 ) -> Loader:
     """Batches of one stage from `first_step` on; the same step gives the same batch whatever came before.
 
-    Of several processes each gets its share of the recipe's batch.
+    Of several processes each gets its share of the recipe's batch. With `looks_later` colours and the like are left to
+    `looks.received`.
     """
     settings = recipe.train.stages[stage]
     target = target if settings.target_batch else []
@@ -215,7 +218,6 @@ def training_loader(
         scales=augment.scales,
         area=augment.area,
         flip=augment.flip,
-        color_jitter=augment.color_jitter,
     )
     clips = TrainClips(
         source,
@@ -225,6 +227,8 @@ def training_loader(
         sampling=cut.sampling,
         stride=cut.stride,
         transform=transform,
+        looks=looks_of(recipe),
+        looks_later=looks_later,
     )
     return make_loader(clips, batch_sampler=sampler, collate=collate, workers=recipe.data.workers)
 

@@ -20,6 +20,7 @@ from epicsub.training.build import training_loader
 from epicsub.training.distill import reading
 from epicsub.training.hooks import later_updates
 from epicsub.training.layers import batch_norms
+from epicsub.training.looks import done_on_device, received
 from epicsub.training.loop import Domains, set_up
 from epicsub.training.step import State, train_step
 
@@ -44,7 +45,7 @@ class Trial:
     def step(self, stage: Stage, number: int, batch: dict, index: int = 0) -> dict[str, Any]:
         """One optimiser step as in training; returns its figures."""
         self.state.model.train()
-        batch = self.fabric.to_device(batch)
+        batch = received(self.fabric, self.recipe, batch)
         figures: dict[str, Any] = train_step(self.fabric, self.recipe, stage, self.state, batch, (index, number))
         figures |= later_updates(self.fabric, self.recipe, stage, self.state, batch, (index, number))
         self.state.step += 1
@@ -53,8 +54,8 @@ class Trial:
     def batches(self, index: int, steps: int) -> Iterator[dict]:
         """The first batches of a stage, as training reads them."""
         read = reading(self.recipe, self.domains.teacher)
-        loader = training_loader(read, self.domains.root, self.domains.source, self.domains.target, index, 0)
-        return islice(loader, steps)
+        lists, later = (self.domains.root, self.domains.source, self.domains.target), done_on_device(self.fabric)
+        return islice(training_loader(read, *lists, index, 0, looks_later=later), steps)
 
 
 def start_trial(recipe: Recipe, domains: Domains) -> Trial:

@@ -32,6 +32,7 @@ from epicsub.training.final_mean import FinalMean
 from epicsub.training.hooks import after_training, as_if_finished, later_updates
 from epicsub.training.layers import checkpoint_layers, freeze
 from epicsub.training.logs import RunLog
+from epicsub.training.looks import done_on_device, received
 from epicsub.training.methods import action_table, average_of, criterion_of, parts_of, trained_parameters
 from epicsub.training.removals import RemovalLog
 from epicsub.training.selection import Evaluated, Selection
@@ -77,7 +78,7 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
     for step, stage, clips in track(steps, recipe.name, total, state.step) if log else steps:
         state.model.train()
         freeze(state.model.module, parts_of(recipe), state.step)
-        batch = fabric.to_device(clips)
+        batch = received(fabric, recipe, clips)
         figures = train_step(fabric, recipe, stage, state, batch, step)
         figures |= later_updates(fabric, recipe, stage, state, batch, step)
         state.step += 1
@@ -172,7 +173,9 @@ def steps_from(
         done -= first
         if first == stage.steps:
             continue
-        loader = training_loader(read, domains.root, domains.source, domains.target, index, first, *ranks)
+        loader = training_loader(
+            read, domains.root, domains.source, domains.target, index, first, *ranks, done_on_device(fabric)
+        )
         for step, batch in enumerate(loader, start=first):
             yield (index, step), stage, batch
 

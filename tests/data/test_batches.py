@@ -145,6 +145,10 @@ def test_repeats_take_the_same_segments_with_other_seeds() -> None:
         segments = [draw.segment_index for draw in draws]
         assert segments[:4] == segments[4:] == [draw.segment_index for draw in plain.draws(step)]
         assert len({draw.seed for draw in draws}) == 8
+        shared = [draw.times_seed for draw in draws]
+        assert shared[:4] == shared[4:]
+        assert len({*shared, *(draw.seed for draw in draws)}) == 12
+        assert all(draw.times_seed is None for draw in plain.draws(step))
     with pytest.raises(ValueError, match="multiple"):
         StepSampler(source_size=12, source_batch=9, repeats=2, **settings)
 

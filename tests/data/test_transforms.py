@@ -1,4 +1,4 @@
-"""Crops, mirroring and colours against slow references written from their definitions."""
+"""Crops and mirroring against slow references written from their definitions."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,6 @@ from epicsub.data.transforms import (
     Box,
     TrainTransform,
     center_crop,
-    change_colors,
     cut,
     mirror,
     random_resized_box,
@@ -197,7 +196,7 @@ def test_modalities_of_other_sizes_show_the_same_place():
 
 def test_same_generator_same_clip():
     clips = {"rgb": noise(4, 40, 60, 3), "flow": noise(4, 40, 60, 2)}
-    transform = TrainTransform(32, 24, "random_resized", area=[0.3, 1.0], flip=0.5, color_jitter=0.4)
+    transform = TrainTransform(32, 24, "random_resized", area=[0.3, 1.0], flip=0.5)
     first, again, other = (transform(clips, np.random.default_rng(seed)) for seed in (1, 1, 2))
     for modality in clips:
         assert torch.equal(first[modality], again[modality])
@@ -208,30 +207,6 @@ def test_memory_is_channels_last():
     out = TrainTransform(32, 24, "scale_jitter", scales=SCALES)({"rgb": noise(4, 40, 60, 3)}, np.random.default_rng(0))
     batch = torch.stack([out["rgb"].permute(1, 2, 3, 0)] * 2).permute(0, 4, 1, 2, 3)
     assert batch.is_contiguous(memory_format=torch.channels_last_3d)
-
-
-@pytest.mark.parametrize("factors", [(1.2, 1.0, 1.0), (1.0, 0.7, 1.0), (1.0, 1.0, 0.5), (0.9, 1.3, 1.4)])
-def test_colours_against_floats(factors):
-    clip = noise(2, 12, 10, 3)
-    brightness, contrast, saturation = factors
-    image = clip.double().numpy() * brightness
-    image = np.clip(np.round((image - image.mean()) * contrast + image.mean()), 0, 255)
-    gray = image @ np.array([0.299, 0.587, 0.114])
-    image = np.clip(image * saturation + gray[..., None] * (1 - saturation), 0, 255)
-    assert np.abs(change_colors(clip, *factors).numpy() - image).max() < 2.0
-
-
-def test_no_change_of_colours_is_none():
-    clip = noise(2, 12, 10, 3)
-    assert torch.equal(change_colors(clip, 1.0, 1.0, 1.0), clip)
-
-
-def test_colour_jitter_leaves_flow_alone():
-    clips = {"flow": noise(4, 24, 24, 2)}
-    out = TrainTransform(24, 24, "scale_jitter", scales=[1.0], flip=0.0, color_jitter=0.5)(
-        clips, np.random.default_rng(0)
-    )
-    assert torch.equal(out["flow"].permute(1, 2, 3, 0), clips["flow"])
 
 
 def test_centre_and_three_crops_by_hand():
@@ -271,7 +246,6 @@ def test_short_side():
         {"scales": [1.2]},
         {"crop": "random_resized", "area": [0.5, 0.2]},
         {"flip": 1.5},
-        {"color_jitter": -0.1},
     ],
 )
 def test_impossible_settings(wrong):

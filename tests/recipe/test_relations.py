@@ -183,6 +183,12 @@ def test_one_modality_needs_one_stream(small: Small, said: Said):
         "command line  data.augment.color_jitter: is 0.2, but data.modalities has no rgb: write 0",
         "(1 problem, nothing was started)",
     ]
+    assert said(
+        small(LSTM), "data.modalities=[flow]", "data.augment.rand_augment={magnitude: 12}", "data.augment.erase=0.2"
+    ) == [
+        "command line  data.augment.rand_augment: changes rgb alone, but data.modalities has no rgb: leave it out",
+        ONE,
+    ]
 
 
 def test_a_video_network_has_the_variants_that_there_are(small: Small, said: Said):

@@ -1,0 +1,60 @@
+"""Repeated augmentation from one decoding, and looks that are left to the device."""
+
+import pytest
+import torch
+
+from epicsub.data.batches import StepSampler
+from epicsub.data.clips import collate, make_loader
+from epicsub.data.looks import Looks, RandAugment
+from epicsub.data.sources import ClipSource
+from epicsub.data.transforms import TrainTransform
+
+from .clip_data import SEGMENTS, make_root, same, steps, train_clips
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, make_video, rates):
+    return make_root(tmp_path_factory.mktemp("root"), make_video, rates)
+
+
+class Counter(ClipSource):
+    """Counts what it reads."""
+
+    reads = 0
+
+    def read(self, segment, times):
+        self.reads += 1
+        return super().read(segment, times)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_repeats_are_decoded_once_and_augmented_apart(root, rank):
+    settings = {"source_batch": 6, "target_batch": 0, "seed": 3, "first_step": 0, "last_step": 2, "repeats": 3}
+    sampler = StepSampler(SEGMENTS, [], rank=rank, ranks=2 if rank else 1, **settings)
+    looks = Looks(color_jitter=0.5)
+    dataset = train_clips(root, target=[], looks=looks, transform=TrainTransform(64, 48, "scale_jitter", scales=[1.0]))
+    dataset.clip_source = Counter(root, ("rgb", "flow"), "pyav")
+    batches = list(make_loader(dataset, batch_sampler=sampler, collate=collate, workers=0))
+    assert dataset.clip_source.reads == (2 if rank else 4)
+    for batch in batches:
+        ids, clips = batch["source"]["narration_id"], batch["source"]["clips"]
+        same_segment = [place for place, identity in enumerate(ids) if identity == ids[0]]
+        assert len(same_segment) == 3
+        assert not torch.equal(clips["rgb"][same_segment[0]], clips["rgb"][same_segment[1]])
+    alone = train_clips(root, target=[], looks=looks, transform=dataset.transform)
+    for draw, clip in zip(next(iter(sampler)), batches[0]["source"]["clips"]["rgb"], strict=True):
+        assert torch.equal(alone[draw]["clips"]["rgb"], clip)  # whatever was read before it
+
+
+def test_looks_left_to_the_device_come_out_as_in_the_worker(root):
+    looks = Looks(0.4, RandAugment(1, 9), 0.5)
+
+    def batch_of(later):
+        dataset = train_clips(root, looks=looks, looks_later=later)
+        return next(iter(make_loader(dataset, batch_sampler=steps(), collate=collate, workers=0)))
+
+    done, left = batch_of(False), batch_of(True)
+    for domain, part in left.items():
+        part["clips"] = looks.change_batch(part["clips"], part.pop("looks"))
+        assert set(part) == set(done[domain])
+    assert same(done, left)
