@@ -49,6 +49,8 @@ def prepare(
             rate = measured_rate(plan.jobs)
             typer.echo(plan.told_size(rate))
             needed += rate * sum(job.seconds for job in plan.jobs)
+        elif not plan.kept:
+            typer.echo(plan.told_typical())
     free = check_space(root.path / "prepared", 1.1 * needed)
     typer.echo(f"{free / 1e9:.1f} GB are free")
     if plan_only:

@@ -187,7 +187,7 @@ def _segments(found: Checkup, segments: Iterable[Segment], clip_seconds: float) 
         for report in here:
             if report.problems:
                 found.unreadable[segment.narration_id] = f"{report.path}: {report.problems[0]}"
-            elif segment.stop > report.readable_to + LONGEST_OVERRUN:
+            elif report.readable_to and segment.stop > report.readable_to + LONGEST_OVERRUN:
                 found.unreadable[segment.narration_id] = (
                     f"ends at {segment.stop:.2f} s, {report.path} at {report.readable_to:.2f} s"
                 )

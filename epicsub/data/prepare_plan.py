@@ -14,6 +14,7 @@ from epicsub.errors import DataError
 OFFICIAL_LISTS = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv")
 JOINED_GAP = 0.25  # seconds: two stretches nearer than that are stored as one
 SAMPLES, SAMPLE_SECONDS = 12, 2.0
+TYPICAL = {"rgb": 76e3, "flow": 76e3}  # bytes a second at the default settings, from benchmarks/store_size.py
 Interval = tuple[float, float]
 
 
@@ -76,11 +77,22 @@ class Plan:
         )
 
     def told_size(self, rate: float) -> str:
-        """What it will take at `rate` bytes a second, for the user."""
-        to_do = sum(job.seconds for job in self.jobs)
+        """What it will take at `rate` bytes a second, measured on this plan's videos, for the user."""
+        pieces = sampled(self.jobs)
+        videos = len({job.video_id for job, _ in pieces})
+        to_do, whole = sum(job.seconds for job in self.jobs) * rate / 1e9, self.stored_seconds * rate / 1e9
         return (
-            f"{self.modality}: {rate / 1e3:.0f} kB a second, measured on {len(sampled(self.jobs))} pieces; to do: "
-            f"about {to_do * rate / 1e9:.2f} GB, the whole of these segments: {self.stored_seconds * rate / 1e9:.1f} GB"
+            f"{self.modality}: {rate / 1e3:.0f} kB a second, measured on {len(pieces)} pieces of {videos} videos that "
+            f"are here; to do: about {to_do:.2f} GB; the store of all these segments, at that rate: {whole:.1f} GB"
+        )
+
+    def told_typical(self) -> str:
+        """The same where no video is here to measure on."""
+        rate = TYPICAL[self.modality]
+        return (
+            f"{self.modality}: no video is here to measure on; at {rate / 1e3:.0f} kB a second, as a real kitchen clip "
+            f"at 60 frames a second takes (benchmarks/store_size.py), the store of all these segments: "
+            f"{self.stored_seconds * rate / 1e9:.1f} GB"
         )
 
 
