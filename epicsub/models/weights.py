@@ -48,7 +48,7 @@ def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Pa
         published = WEIGHTS[name_or_path]
         repository = published.repository or os.environ.get(HUB_VARIABLE)
         on_hub = published.hub_files or (published.file,)
-        return _find(name_or_path, [published.file], repository, on_hub, published, folders)
+        return _find(name_or_path, local_names(published), repository, on_hub, published, folders)
     path = Path(name_or_path)
     if path.is_file():
         return path
@@ -59,6 +59,13 @@ def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Pa
     raise ModelError(
         f"weights {name_or_path!r}: no such name or file{hint} (names: {', '.join(WEIGHTS)}; or the path of a file)"
     )
+
+
+def local_names(published: WeightFile) -> list[str]:
+    """Names of a published file in a local folder. Of a hub repository some hold one format, some another."""
+    if not published.repository:
+        return [published.file]
+    return [published.file.removesuffix(".safetensors") + ending for ending in FILE_ENDINGS]
 
 
 def find_backbone_weights(backbone: str, pretrained_cfg: Mapping, folders: Sequence[Path] | None = None) -> Path:
@@ -106,7 +113,8 @@ def _find(
             return found
         hub = f"  Hugging Face hub: {repository}, {' or '.join(hub_files)}: {reason}"
     looked = f"{' or '.join(local_files)} in {', '.join(map(str, folders)) or 'no folder'}"
-    advice = f"get {published.file} from {published.source} and put" if published else "put the file"
+    wanted = published.file if published and not published.repository else f"the file, as {local_files[0]},"
+    advice = f"get {wanted} from {published.source} and put" if published else "put the file"
     raise ModelError(
         f"weights {name}: not found, and random weights are used only when a recipe says null.\n"
         f"  local files: {looked} (${WEIGHTS_VARIABLE} adds a folder)\n{hub}\n"

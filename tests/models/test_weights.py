@@ -47,6 +47,13 @@ def test_local_folders_come_first_and_in_order(monkeypatch: pytest.MonkeyPatch, 
     assert find_weights("i3d_rgb_imagenet", [tmp_path / "shelf"]) == shelf
 
 
+@pytest.mark.parametrize("ending", [".bin", ".safetensors"])
+def test_a_hub_repositorys_file_lies_in_a_folder_in_either_format(tmp_path: Path, ending: str) -> None:
+    """Of TimeSformer's repository there is a .bin alone, of VideoMAE's base both."""
+    file = touch(tmp_path / "shelf" / f"timesformer-base-finetuned-k400{ending}")
+    assert find_weights("timesformer_base_kinetics", [tmp_path / "shelf"]) == file
+
+
 def test_not_found_names_both_places_and_the_source() -> None:
     with pytest.raises(ModelError) as caught:
         find_weights("i3d_flow_imagenet")
