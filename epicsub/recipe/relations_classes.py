@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from epicsub.recipe.schema_train import HeadLoss
 from epicsub.recipe.settings import Settings
 from epicsub.recipe.yaml_tree import Problem, shown
 
@@ -30,6 +31,13 @@ def _selection(settings: Settings) -> Iterator[Problem]:
         yield Problem("train.select", f"is {shown(select)}, but classes.nouns is false: there are verbs alone")
 
 
+def _noun_loss(settings: Settings) -> Iterator[Problem]:
+    for name, field in HeadLoss.model_fields.items():
+        key = f"train.losses.noun.{name}"
+        if not settings["classes.nouns"] and (found := settings[key]) != field.default:
+            yield Problem(key, f"is {shown(found)}, but classes.nouns is false: leave it out")
+
+
 def _contrast(settings: Settings) -> Iterator[Problem]:
     if settings["classes.nouns"] or settings["adaptation.method"] != "contrastive":
         return
@@ -37,4 +45,4 @@ def _contrast(settings: Settings) -> Iterator[Problem]:
         yield Problem("adaptation.label", f"is {shown(label)}, but classes.nouns is false: write verb")
 
 
-CLASSES_RELATIONS = (_verbs, _smoothing, _selection, _contrast)
+CLASSES_RELATIONS = (_verbs, _smoothing, _selection, _noun_loss, _contrast)

@@ -6,7 +6,7 @@ divides by the batch's weights, and would make a step in parts differ from the s
 Shapes: B clips, K classes (V verbs, N nouns, A actions).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -134,6 +134,7 @@ class Criterion(nn.Module):
         pairs_A2: verb and noun of each class of the action head, sorted; None without one.
         soft: share of the teacher's soft labels in the verb and noun losses; 0 without a teacher.
         temperature: of the soft labels.
+        verbs: the only verbs there are; soft labels are among them, whatever else the teacher knows. None: all.
     """
 
     def __init__(
@@ -143,9 +144,12 @@ class Criterion(nn.Module):
         pairs_A2: Tensor | None = None,
         soft: float = 0.0,
         temperature: float = 1.0,
+        verbs: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.heads = nn.ModuleDict(heads)
+        self.register_buffer("verbs_K", None if verbs is None else torch.tensor(sorted(verbs)), persistent=False)
+        self.verbs_K: Tensor | None
         self.register_buffer("pairs_A2", pairs_A2)
         self.pairs_A2: Tensor | None
         self.weights, self.soft, self.temperature = dict(weights), soft, temperature
@@ -188,4 +192,7 @@ class Criterion(nn.Module):
         teacher = f"{head}_teacher{ending}"
         if not self.soft or teacher not in source:
             return hard_B
-        return (1 - self.soft) * hard_B + self.soft * soft_label_loss(logits_BK, source[teacher], self.temperature)
+        teacher_BK = source[teacher]
+        if head == "verb" and self.verbs_K is not None:
+            logits_BK, teacher_BK = logits_BK[:, self.verbs_K], teacher_BK[:, self.verbs_K]
+        return (1 - self.soft) * hard_B + self.soft * soft_label_loss(logits_BK, teacher_BK, self.temperature)

@@ -49,7 +49,7 @@ def criterion_of(recipe: Recipe, segments: Sequence[Segment]) -> Criterion:
         heads["action"] = HeadLoss(torch.ones(len(actions)))
         weights["action"] = losses.action.weight
     soft, temperature = (distillation.weight, distillation.temperature) if distillation else (0.0, 1.0)
-    return Criterion(heads, weights, actions, soft, temperature)
+    return Criterion(heads, weights, actions, soft, temperature, recipe.classes.verbs)
 
 
 def source_weights(recipe: Recipe, source: list[Segment]) -> list[float] | None:

@@ -27,6 +27,21 @@ TINY = Path(__file__).parents[2] / "recipes" / "tiny"
             "train.select: is 'all_noun_accuracy_at_1', but classes.nouns is false: there are verbs alone",
         ),
         (
+            "mmir_i3d",
+            ["classes.nouns=false", "train.losses.noun={weight: 2.0}"],
+            "train.losses.noun.weight: is 2.0, but classes.nouns is false: leave it out",
+        ),
+        (
+            "mmir_i3d",
+            ["classes.nouns=false", "train.losses.action={}"],
+            "train.losses.action: is set, but classes.nouns is false: there are no actions, leave it out",
+        ),
+        (
+            "mmir_i3d",
+            ["classes.nouns=false", "train.sampling={balance: class, by: action}"],
+            "train.sampling.by: is 'action', but classes.nouns is false: write verb",
+        ),
+        (
             "contrastive",
             ["classes.nouns=false", "adaptation.label=action"],
             "adaptation.label: is 'action', but classes.nouns is false: write verb",

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from epicsub.models import TwoHeadOutput
+from epicsub.models.limited import NEVER
 from epicsub.training.losses import Criterion, HeadLoss, action_labels, class_weights, soft_label_loss
 
 COUNTS = torch.tensor([1000, 100, 10, 1, 0])
@@ -154,3 +155,20 @@ def test_criterion_counts_a_second_classifier() -> None:
     source = {"verb": LABELS, "noun": LABELS}
     twice = output()._replace(second=output())
     torch.testing.assert_close(criterion(twice, source), 2 * criterion(output(), source))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 8.0])
+def test_soft_labels_are_among_the_verbs_that_there_are(temperature: float) -> None:
+    """A teacher of all verbs, whose probability lies where the student can have none."""
+    verbs = [1, 3]
+    limited = torch.full((7, 5), NEVER).index_copy(1, torch.tensor(verbs), LOGITS[:, verbs]).requires_grad_()
+    teacher = torch.randn(7, 5, generator=GENERATOR)
+    labels = torch.tensor([1, 3, 1, 1, 3, 3, 1])
+    criterion = Criterion({"verb": HeadLoss(torch.ones(5))}, {"verb": 1.0}, None, 0.5, temperature, verbs)
+    source = {"verb": labels, "noun": labels, "verb_teacher": teacher}
+    loss = criterion(TwoHeadOutput(limited, LOGITS, {}), source)
+    alone = Criterion({"verb": HeadLoss(torch.ones(2))}, {"verb": 1.0}, None, 0.5, temperature)
+    named = {"verb": (labels == 3).long(), "noun": labels, "verb_teacher": teacher[:, verbs]}
+    torch.testing.assert_close(loss, alone(TwoHeadOutput(LOGITS[:, verbs], LOGITS, {}), named))
+    loss.backward()
+    assert limited.grad[:, [0, 2, 4]].abs().max() == 0
