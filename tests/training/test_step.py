@@ -1,6 +1,7 @@
 """One step: gradients in parts equal those of the whole batch, learning rates follow batch and parts."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +10,13 @@ from torch import nn
 
 from epicsub.models import TwoHeadOutput
 from epicsub.recipe import load_recipe
+from epicsub.training.build import optimizer_of
 from epicsub.training.final_mean import FinalMean
 from epicsub.training.losses import Criterion, HeadLoss
+from epicsub.training.methods import trained_parameters
 from epicsub.training.mixing import Mix, mix_batch
 from epicsub.training.schedules import rate_scale, scaled_rate_notes
-from epicsub.training.step import State, classify, parts_of_batch
+from epicsub.training.step import State, classify, parts_of_batch, train_step
 
 
 class Small(nn.Module):
@@ -71,6 +74,54 @@ def test_parts_add_up_to_the_whole_batch(head: dict, mixed: bool) -> None:
         torch.testing.assert_close(other_logits, logits, atol=1e-6, rtol=1e-6)
         for name, gradient in whole.items():
             torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-6)
+
+
+def stepped(repository: Path, *settings: str, clip: str = "null") -> tuple[dict[str, torch.Tensor], Small]:
+    """Weights before a whole step of the tiny control's recipe on twelve clips, and the model after it."""
+    words = ["train.optimizer={name: sgd, momentum: 0, weight_decay: 0}", f"train.clip_grad={clip}"]
+    words += ["train.stages.0.source_batch=12"]
+    recipe = load_recipe(repository / "recipes" / "tiny" / "source_only.yaml", [*words, *settings]).recipe
+    torch.manual_seed(0)
+    model = Small()
+    before = copy.deepcopy(model.state_dict())
+    fabric = Fabric(accelerator="cpu", devices=1)
+    wrapped, optimizer = fabric.setup(model, optimizer_of(recipe, trained_parameters(recipe, model, [])))
+    heads = {"verb": HeadLoss(torch.ones(97)), "noun": HeadLoss(torch.ones(300))}
+    state = State(
+        model=wrapped, adaptation=None, criterion=Criterion(heads, {"verb": 1.0, "noun": 1.0}), optimizer=optimizer,
+        agent_optimizer=None, scores={}, last=FinalMean(count=None, every=1),
+    )  # fmt: skip
+    train_step(fabric, recipe, recipe.train.stages[0], state, {"source": batch(12)}, (0, 0))
+    return before, model
+
+
+def test_a_step_in_parts_moves_the_weights_as_one_on_the_whole_batch_does(repository: Path) -> None:
+    for clip in ("null", "0.01"):
+        whole, parts = (stepped(repository, f"train.accumulate={n}", clip=clip)[1].state_dict() for n in (1, 3))
+        for name, value in whole.items():
+            torch.testing.assert_close(parts[name], value, atol=1e-7, rtol=1e-6)
+
+
+def test_the_gradient_is_clipped_to_its_norm(repository: Path) -> None:
+    def moved(clip: str) -> dict[str, torch.Tensor]:
+        before, model = stepped(repository, "train.stages.0.learning_rate=1.0", clip=clip)
+        return {name: before[name] - value for name, value in model.state_dict().items()}
+
+    free, clipped = moved("null"), moved("0.01")
+    norm = torch.stack([value.square().sum() for value in free.values()]).sum().sqrt()
+    assert norm > 0.1
+    for name, value in free.items():
+        torch.testing.assert_close(clipped[name], 0.01 / norm * value, atol=1e-6, rtol=1e-3)
+
+
+def test_a_step_moves_parts_by_their_own_rates(repository: Path) -> None:
+    before, plain = stepped(repository)
+    parts = "train.parts=[{name: body, rate: 0.5}, {name: verb, rate: 0.25}]"
+    _, model = stepped(repository, parts)
+    for name, value in model.state_dict().items():
+        factor = {"body": 0.5, "verb": 0.25}.get(name.split(".")[0], 1.0)
+        expected = factor * (plain.state_dict()[name] - before[name])
+        torch.testing.assert_close(value - before[name], expected, atol=1e-7, rtol=1e-3)
 
 
 def test_parts_hold_every_entry_of_a_clip() -> None:
