@@ -77,7 +77,7 @@ def report_arms(arms: dict[str, dict[int, Run]]) -> dict[str, float]:
         figures |= {f"{name}_over_adversarial{end}": value for end, value in _ends(difference) if name != CONTROL}
     figures |= {figure: paired(arms[arm], arms[CONTROL]).mean for figure, arm in GAINS.items() if arm in arms}
     _report_removed(arms)
-    return figures | _report_agents(arms.get("mmir", {}))
+    return figures | _report_agents({name: arms[name] for name in ARMS if name in arms})
 
 
 def _ends(difference: Difference) -> list[tuple[str, float]]:
@@ -93,19 +93,20 @@ def _report_removed(arms: dict[str, dict[int, Run]]) -> None:
             print(f"{name}: " + ", ".join(f"{key} {share:.3f}" for key, share in shares.items()))
 
 
-def _report_agents(runs: dict[int, Run]) -> dict[str, float]:
+def _report_agents(arms: dict[str, dict[int, Run]]) -> dict[str, float]:
     """Means over seeds, with intervals, of what the agents pick and what their reward marks."""
-    print("\n| MMIR agent | greedy precision | planted | share of positive rewards | P(planted, given reward +1) |")
+    print("\n| agent | greedy precision | planted | share of positive rewards | P(planted, given reward above 0) |")
     print("|---|---|---|---|---|")
     figures = {}
-    whole = [run["agents"] for run in runs.values() if run["accuracy"] is not None]
-    for agent in whole[0] if whole else ():
-        cells = []
-        for figure in ("greedy_precision", "base", "positive", "planted_if_positive"):
-            values = np.array([one[agent][figure] for one in whole])
-            cells.append(f"{values.mean():.3f} ± {interval(values):.3f}")
-            figures[f"mmir_{agent}_{figure}"] = float(values.mean())
-        print(f"| {agent} | " + " | ".join(cells) + " |")
+    for name, runs in arms.items():
+        whole = [run["agents"] for run in runs.values() if run["agents"] and run["accuracy"] is not None]
+        for agent in whole[0] if whole else ():
+            cells = []
+            for figure in ("greedy_precision", "base", "positive", "planted_if_positive"):
+                values = np.array([one[agent][figure] for one in whole])
+                cells.append(f"{values.mean():.3f} ± {interval(values):.3f}")
+                figures[f"{name}_{agent}_{figure}"] = float(values.mean())
+            print(f"| {name} {agent} | " + " | ".join(cells) + " |")
     return figures
 
 
