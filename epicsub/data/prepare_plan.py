@@ -14,7 +14,7 @@ from epicsub.errors import DataError
 OFFICIAL_LISTS = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv")
 JOINED_GAP = 0.25  # seconds: two stretches nearer than that are stored as one
 SAMPLES, SAMPLE_SECONDS = 12, 2.0
-TYPICAL = {"rgb": 76e3, "flow": 76e3}  # bytes a second at the default settings, from benchmarks/store_size.py
+TYPICAL = {"rgb": 71e3, "flow": 122e3}  # bytes a second at the default settings, from benchmarks/store_size.py
 Interval = tuple[float, float]
 
 
