@@ -67,6 +67,25 @@ def clip_times(
     raise ValueError(f"sampling {sampling!r} with stride {stride}: dense with a stride, or uniform without")
 
 
+def with_context(start: float, stop: float, seconds: float, context: float, end: float) -> tuple[float, float]:
+    """A segment shorter than a clip, with the video around it that the clip has room for.
+
+    Args:
+        start, stop: the segment in seconds.
+        seconds: what a clip covers; longer segments stay as they are.
+        context: most seconds to add on each side.
+        end: of the video.
+
+    Returns:
+        Start and stop: as much on both sides, but where the video begins or ends more on the other one.
+    """
+    lack = max(0.0, seconds - (stop - start))
+    most_before, most_after = max(0.0, min(context, start)), max(0.0, min(context, end - stop))
+    before = min(lack / 2, most_before)
+    after = min(lack - before, most_after)
+    return start - min(lack - after, most_before), stop + after
+
+
 def _check(start: float, stop: float, frames: int, place: np.ndarray | float) -> None:
     if not start < stop or frames < 1:
         raise ValueError(f"a clip of {frames} frames from {start} to {stop} s")

@@ -14,6 +14,12 @@ def _stride(settings: Settings) -> Iterator[Problem]:
         yield Problem("data.stride", f"is {shown(stride)}, but uniform sampling has no stride: leave it out")
 
 
+def _context(settings: Settings) -> Iterator[Problem]:
+    if settings["data.context"] > 0 and settings["data.sampling"] == "uniform":
+        text = "but uniform sampling spreads the frames over the segment, however short: leave it out"
+        yield Problem("data.context", f"is {shown(settings['data.context'])}, {text}")
+
+
 def _size(settings: Settings) -> Iterator[Problem]:
     size, short_side = settings["data.size"], settings["data.short_side"]
     if None not in (size, short_side) and size > short_side:
@@ -64,6 +70,7 @@ def _domains_apart(settings: Settings) -> Iterator[Problem]:
 
 DATA_RELATIONS = (
     _stride,
+    _context,
     _size,
     _crop,
     _area,

@@ -33,7 +33,7 @@ from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
 from epicsub.data.domains import load_source, load_target
 from epicsub.data.features import FeatureTable, open_features
 from epicsub.data.features_batches import FeatureBatches, FeatureViews
-from epicsub.data.lengths import lengths_note
+from epicsub.data.lengths import lengths_note, short_with_context
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
 from epicsub.data.store import Choice, choose_store
@@ -149,7 +149,16 @@ def store_of(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -> Cho
     """
     if recipe.data.features:
         return Choice(frozenset(), "features are read")
-    return choose_store(root, segments, tuple(recipe.data.modalities), recipe.data.store)
+    wanted = in_context(recipe, root, segments)
+    return choose_store(root, wanted, tuple(recipe.data.modalities), recipe.data.store)
+
+
+def in_context(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -> list[Segment]:
+    """The segments as clips are cut from them: short ones with what `data.context` adds."""
+    seconds = clip_seconds(recipe)
+    if not recipe.data.context or seconds is None:
+        return list(segments)
+    return short_with_context(root, segments, seconds, recipe.data.context)
 
 
 def clip_source_of(recipe: Recipe, root: DataRoot, prepared: Collection[str]) -> ClipSource:
@@ -167,7 +176,10 @@ def reading_notes(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -
     if recipe.data.features:
         places = ", ".join(dict.fromkeys(str(root.path / place) for place in recipe.data.features.values()))
         return [f"features of {len(segments)} segments are read from {places}"]
-    return [lengths_note(root, segments, clip_seconds(recipe)), store_of(recipe, root, segments).note]
+    wanted = in_context(recipe, root, segments)
+    added = sum(one.stop - one.start < other.stop - other.start for one, other in zip(segments, wanted, strict=True))
+    told = [f"{added} segments shorter than a clip take in what is around them"] if recipe.data.context else []
+    return [*told, lengths_note(root, wanted, clip_seconds(recipe)), store_of(recipe, root, segments).note]
 
 
 def clip_seconds(recipe: Recipe) -> float | None:
@@ -220,8 +232,8 @@ def training_loader(
         flip=augment.flip,
     )
     clips = TrainClips(
-        source,
-        target,
+        in_context(recipe, root, source),
+        [in_context(recipe, root, part) for part in target],
         clip_source_of(recipe, root, store_of(recipe, root, [*source, *(s for part in target for s in part)]).prepared),
         frames=cut.frames,
         sampling=cut.sampling,
@@ -258,7 +270,7 @@ def view_loader(
         prepared = store_of(recipe, root, segments).prepared
     cut = recipe.data.video()
     clips = ViewClips(
-        segments,
+        in_context(recipe, root, segments),
         clip_source_of(recipe, root, prepared),
         frames=cut.frames,
         sampling=cut.sampling,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epicsub.data.sampling import clip_times, dense_times, uniform_times, view_positions
+from epicsub.data.sampling import clip_times, dense_times, uniform_times, view_positions, with_context
 
 starts = st.integers(0, 360_000).map(lambda hundredths: hundredths / 100)
 lengths = st.integers(1, 21_000).map(lambda hundredths: hundredths / 100)
@@ -55,6 +55,30 @@ def test_dense_by_hand():
 @pytest.mark.parametrize("position", [0.0, 0.3, 1.0])
 def test_segment_shorter_than_a_clip_is_spread_evenly(position):
     np.testing.assert_allclose(dense_times(1.0, 1.1, 5, 0.5, position), [1.01, 1.03, 1.05, 1.07, 1.09])
+
+
+@given(starts, lengths, st.floats(0, 5), st.floats(0, 3), st.floats(0, 10))
+def test_context_is_inside_the_video_and_no_more_than_the_clip_needs(start, length, seconds, context, room):
+    stop = start + length
+    new_start, new_stop = with_context(start, stop, seconds, context, stop + room)
+    before, after = start - new_start, new_stop - stop
+    assert new_start >= 0
+    assert new_stop <= stop + room + 1e-9
+    assert 0 <= before <= context + 1e-9
+    assert 0 <= after <= context + 1e-9
+    assert new_stop - new_start <= max(length, seconds) + 1e-6
+    full = min(max(0.0, seconds - length), min(context, start) + min(context, room))
+    assert before + after == pytest.approx(full, abs=1e-6)  # all there is, up to a clip
+    if start >= context <= room:
+        assert before == pytest.approx(after, abs=1e-6)
+
+
+def test_context_by_hand():
+    assert with_context(5.0, 5.2, 1.0, 2.0, 9.0) == pytest.approx((4.6, 5.6))
+    assert with_context(0.1, 0.3, 1.0, 2.0, 9.0) == pytest.approx((0.0, 1.0))
+    assert with_context(8.7, 8.9, 1.0, 2.0, 9.0) == pytest.approx((8.0, 9.0))
+    assert with_context(8.9, 9.1, 1.0, 0.1, 9.0) == pytest.approx((8.8, 9.1))  # past its video's end already
+    assert with_context(5.0, 7.0, 1.0, 2.0, 9.0) == (5.0, 7.0)
 
 
 def test_uniform_by_hand():

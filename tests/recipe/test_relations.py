@@ -47,6 +47,12 @@ RELATIONS = [
         "  stride",
         "data.stride: is 0.0333, but uniform sampling has no stride: leave it out",
     ),
+    (
+        "sampling: dense\n  stride: 0.0333",
+        "sampling: uniform\n  context: 0.5",
+        "  context",
+        "data.context: is 0.5, but uniform sampling spreads the frames over the segment, however short: leave it out",
+    ),
     ("size: 48", "size: 55", "  size", "data.size: is 55, must be at most data.short_side (54)"),
     ("    scales: [1.0, .875]\n", "", "  augment", "data.augment.scales: missing, crop scale_jitter needs it"),
     (
