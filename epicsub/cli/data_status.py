@@ -31,11 +31,7 @@ def status(
     table = Table("there is", "videos", "segments", "GB")
     for form in found.forms:
         size = "single files" if form.size is None else f"{form.size / 1e9:.2f}"
-        counts = (
-            ("", "")
-            if form.name == "features"
-            else (share(form.videos, found.videos), share(form.segments, found.segments))
-        )
+        counts = (share(form.videos, found.videos), share(form.segments, found.segments))
         table.add_row(form.name, *counts, size)
     Console().print(table)
     if loaded:
@@ -44,9 +40,9 @@ def status(
             typer.echo(f"  {line}")
 
 
-def share(part: int, whole: int) -> str:
-    """Like 12 of 700 (1.7 %)."""
-    return f"{part} of {whole} ({100 * part / max(1, whole):.1f} %)"
+def share(part: int | None, whole: int) -> str:
+    """Like 12 of 700 (1.7 %); nothing where it is not known."""
+    return "" if part is None else f"{part} of {whole} ({100 * part / max(1, whole):.1f} %)"
 
 
 def for_recipe(recipe: "Recipe", root: "DataRoot") -> list[str]:

@@ -1,24 +1,29 @@
 """What a data root holds: counted and measured, nothing decoded."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from epicsub.data.annotations import SEGMENT_COLUMNS, Segment, read_segments
+from epicsub.data.features_store import INDEX
+from epicsub.data.features_store import read_index as read_features
 from epicsub.data.prepared_file import read_index
 from epicsub.data.root import DataRoot
 from epicsub.data.store import lacks
 
-FORMS = ("videos", "flow", "rgb_frames", "flow_frames", "prepared/rgb", "prepared/flow", "features")
+FORMS = ("videos", "flow", "rgb_frames", "flow_frames", "prepared/rgb", "prepared/flow")
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One form of the data: videos that are there of all that the lists name, segments they cover, bytes."""
+    """One form of the data: videos that are there of all that the lists name, segments they cover, bytes.
+
+    Features in the layouts of others are not opened: their `videos` and `segments` are None.
+    """
 
     name: str
-    videos: int
-    segments: int
+    videos: int | None
+    segments: int | None
     size: int | None  # None: a folder of single frames, not added up
 
 
@@ -48,7 +53,7 @@ def status_of(root: DataRoot) -> Status:
         lists={name: len(segments) for name, segments in lists.items()},
         videos=len(by_video),
         segments=len(every),
-        forms=[form for name in FORMS if (form := _form(root, name, by_video)) is not None],
+        forms=[*(form for name in FORMS if (form := _form(root, name, by_video)) is not None), *_features(root, every)],
     )
 
 
@@ -73,8 +78,6 @@ def _form(root: DataRoot, name: str, by_video: Mapping[str, Sequence[Segment]]) 
     folder = root.path / name
     if not folder.is_dir():
         return None
-    if name == "features":
-        return Form(name, 0, 0, _size(path for path in folder.rglob("*") if path.is_file()))
     look = {
         "videos": root.video, "flow": root.flow, "rgb_frames": root.rgb_frames, "flow_frames": root.flow_frames,
     }.get(name)  # fmt: skip
@@ -94,6 +97,18 @@ def _prepared(root: DataRoot, name: str, by_video: Mapping[str, Sequence[Segment
         index.covers(segment.start, segment.stop) for video_id, index in there.items() for segment in by_video[video_id]
     )
     return Form(name, len(there), covered, sum(index.note["bytes"] for index in there.values()))
+
+
+def _features(root: DataRoot, every: Mapping[str, Segment]) -> Iterator[Form]:
+    """One for each folder or file under features/."""
+    folder = root.path / "features"
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        size = _size(path for path in [place, *place.rglob("*")] if path.is_file())
+        if not (place / INDEX).is_file():
+            yield Form(f"features/{place.name}", None, None, size)
+            continue
+        listed = {name for shard in read_features(place)["shards"] for name in shard["narration_ids"]} & every.keys()
+        yield Form(f"features/{place.name}", len({every[name].video_id for name in listed}), len(listed), size)
 
 
 def _size(paths: Iterable[Path]) -> int:

@@ -3,6 +3,11 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
+import torch
+
+from epicsub.data.features_store import FeatureStore
+
 
 def test_one_screen(command, kitchens: Path, tmp_path: Path) -> None:
     root = tmp_path / "kitchens"
@@ -23,6 +28,13 @@ def test_one_screen(command, kitchens: Path, tmp_path: Path) -> None:
     listed = set((root / "prepared/rgb").rglob("*.index"))
     assert f"prepared/rgb │ {len(listed)} of 9 (" in part.out
     assert len(part.out.splitlines()) < 25
+    segments = pd.read_csv(root / "annotations/EPIC_100_train.csv")
+    FeatureStore(root / "features/own", {}).add(list(segments.narration_id[:3]), {"rgb": torch.zeros(3, 4)})
+    (root / "features/others.pkl").write_bytes(b"not opened")
+    made = command("data", "status", "--data", root)
+    assert "│ features/own        │ 1 of 9 (" in made.out
+    assert "3 of 104 (2.9 %)" in made.out
+    assert "features/others.pkl │  " in made.out
 
 
 def test_without_anything(command, tmp_path: Path) -> None:
