@@ -41,9 +41,7 @@ def train(
     from epicsub.training.preflight import prepare, resumable
     from epicsub.training.schedules import scaled_rate_notes
 
-    trials = [
-        name for name, wanted in (("dry_run", dry_run), ("find_rate", find_lr), ("find_batch", find_batch)) if wanted
-    ]
+    trials = [name for name, wanted in (("dry_run", dry_run), ("rate", find_lr), ("batch", find_batch)) if wanted]
     domains = prepare(loaded, root, folder, writes=not trials)
     evaluate = evaluator(loaded, root)
     targets = ", ".join(map(str, map(len, domains.target))) or "no"
@@ -58,10 +56,12 @@ def train(
     for note in scaled_rate_notes(loaded.recipe):
         say(note)
     if trials:
+        from epicsub.training import dry_run as dry
         from epicsub.training import find
 
+        makers = {"dry_run": dry.dry_run, "rate": find.find_rate, "batch": find.find_batch}
         for name in trials:
-            for line in getattr(find, name)(loaded.recipe, domains):
+            for line in makers[name](loaded.recipe, domains):
                 say(line)
         return
     with run_lock(folder):

@@ -1,5 +1,5 @@
-"""Before a run: what it will take (`--dry-run`), which learning rate (`--find-lr`) and how large a batch
-(`--find-batch`). All train a model that is thrown away, and write nothing."""
+"""Before a run: which learning rate (`--find-lr`), and how large a batch (`--find-batch`). Both train a model that is
+thrown away, and write nothing."""
 
 import math
 import os
@@ -19,13 +19,11 @@ from epicsub.recipe import Recipe, Stage
 from epicsub.training.build import training_loader
 from epicsub.training.distill import reading
 from epicsub.training.hooks import later_updates
-from epicsub.training.layers import batch_norms
 from epicsub.training.looks import done_on_device, received
 from epicsub.training.loop import Domains, set_up
 from epicsub.training.step import State, train_step
 
 GIGA = 1024**3
-TIMED_STEPS = 3
 LONG_STEP = 10.0  # seconds: a first step that takes longer is the measurement
 LOWEST_RATE, HIGHEST_RATE, RATE_STEPS = 1e-6, 1.0, 100
 SMOOTHING = 0.9  # of the losses in the range test
@@ -53,9 +51,15 @@ class Trial:
 
     def batches(self, index: int, steps: int) -> Iterator[dict]:
         """The first batches of a stage, as training reads them."""
-        read = reading(self.recipe, self.domains.teacher)
-        lists, later = (self.domains.root, self.domains.source, self.domains.target), done_on_device(self.fabric)
-        return islice(training_loader(read, *lists, index, 0, looks_later=later), steps)
+        return first_batches(self.recipe, self.domains, index, steps, done_on_device(self.fabric))
+
+
+def first_batches(
+    recipe: Recipe, domains: Domains, index: int, steps: int, looks_later: bool = False
+) -> Iterator[dict]:
+    """The first batches of a stage, as training reads them."""
+    lists = (domains.root, domains.source, domains.target)
+    return islice(training_loader(reading(recipe, domains.teacher), *lists, index, 0, looks_later=looks_later), steps)
 
 
 def start_trial(recipe: Recipe, domains: Domains) -> Trial:
@@ -82,82 +86,6 @@ def with_stages(recipe: Recipe, stages: list[Stage], **more: Any) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"stages": tuple(stages), **more})})
 
 
-def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
-    """Train a few steps of each stage on real clips and say what the whole run takes.
-
-    Yields:
-        Lines: shapes, parameters, memory, and for each stage its steps, clips and hours on this machine.
-    """
-    trial = start_trial(recipe, domains)
-    yield from parameter_lines(trial)
-    hours = 0.0
-    for index, stage in enumerate(trial.recipe.train.stages):
-        seconds, waited, shapes, steps = timed_steps(trial, index, stage)
-        if index == 0:
-            yield f"clips a step: {shapes}"
-        whole = stage.steps * seconds / 3600
-        hours += whole
-        clips = stage.steps * recipe.train.stages[index].source_batch
-        yield (
-            f"stage {index + 1}: {stage.steps} steps, {clips} labelled clips, {clips / len(domains.source):.1f} times "
-            f"each segment; {seconds:.2f} s a step from {steps} steps ({100 * waited:.0f} % of it waiting for clips), "
-            f"{shown_hours(whole)}"
-        )
-    yield memory_line(trial.fabric.device)
-    yield f"in all {shown_hours(hours)} on this machine, without evaluations; nothing was written"
-
-
-def parameter_lines(trial: Trial) -> Iterator[str]:
-    """Parameters, and the bytes that they, their gradients and the optimiser take."""
-    model = trial.state.model
-    count = sum(parameter.numel() for parameter in model.parameters())
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    of_optimiser = {"sgd": 1, "adam": 2, "adamw": 2}[trial.recipe.train.optimizer.name]
-    held = 4 * (count + trained * (1 + of_optimiser) + (count if trial.state.average else 0))
-    yield f"device: {trial.fabric.device}, precision {trial.recipe.train.precision}"
-    yield f"parameters: {count / 1e6:.2f} million, {trained / 1e6:.2f} million trained from the first step"
-    yield f"weights, gradients and optimiser: {held / GIGA:.2f} GiB"
-    if trial.recipe.train.accumulate > 1 and any(True for _ in batch_norms(model)):
-        yield (
-            f"train.accumulate {trial.recipe.train.accumulate}: batch norms see a part of a step's clips at a time, "
-            "so this equals the whole batch in all but their statistics"
-        )
-
-
-def timed_steps(trial: Trial, index: int, stage: Stage) -> tuple[float, float, str, int]:
-    """Seconds a step, share of them spent waiting for clips, the clips' shapes, and how many steps were timed.
-
-    The first step is left out of the mean (it opens videos and tunes kernels) unless it is so long that it is all.
-    """
-    seconds, waits, shapes = [], [], ""
-    batches = trial.batches(index, min(1 + TIMED_STEPS, stage.steps))
-    for number in range(stage.steps):
-        began = time.perf_counter()
-        batch = next(batches, None)
-        if batch is None:
-            break
-        waited = time.perf_counter() - began
-        shapes = ", ".join(f"{name} {tuple(clip.shape)}" for name, clip in batch["source"]["clips"].items())
-        trial.step(stage, number, batch, index)
-        if trial.fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-        waits.append(waited)
-        if seconds[0] > LONG_STEP:
-            break
-    first = 1 if len(seconds) > 1 else 0
-    total = sum(seconds[first:])
-    return total / len(seconds[first:]), sum(waits[first:]) / total, shapes, len(seconds[first:])
-
-
-def memory_line(device: torch.device) -> str:
-    """The most memory that was in use."""
-    if device.type == "cuda":
-        whole = torch.cuda.mem_get_info(device)[1]
-        return f"memory: {torch.cuda.max_memory_allocated(device) / GIGA:.2f} GiB of the device's {whole / GIGA:.1f}"
-    return f"memory: {peak_memory() / GIGA:.2f} GiB in this process of the machine's {machine_memory() / GIGA:.1f}"
-
-
 def peak_memory() -> int:
     """Most bytes that this process has held."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -167,11 +95,6 @@ def peak_memory() -> int:
 def machine_memory() -> int:
     """Bytes of memory that the machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def shown_hours(hours: float) -> str:
-    """Hours, or minutes where they are few."""
-    return f"{hours:.1f} hours" if hours >= 2 else f"{60 * hours:.1f} minutes"
 
 
 def find_rate(recipe: Recipe, domains: Domains) -> Iterator[str]:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from epicsub.training.find import repeated, shown_hours, smoothed, steepest
+from epicsub.training.dry_run import shown_hours, shown_operations
+from epicsub.training.find import repeated, smoothed, steepest
 
 
 def test_smoothing_has_no_bias_at_the_start() -> None:
@@ -28,3 +29,7 @@ def test_a_batch_is_repeated_with_all_that_belongs_to_its_clips() -> None:
 
 def test_hours() -> None:
     assert (shown_hours(30.04), shown_hours(0.5)) == ("30.0 hours", "30.0 minutes")
+
+
+def test_operations() -> None:
+    assert [shown_operations(count) for count in (2.5e9, 3e12, 4.2e18)] == ["2.5 GFLOP", "3.0 TFLOP", "4.2 EFLOP"]

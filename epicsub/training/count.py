@@ -1,0 +1,99 @@
+"""The work of a training step, counted without doing it: the model without memory (torch's "meta" device) is handed
+clips that have a shape and no content. So a recipe for a large device is checked on a small one, to its last layer.
+
+Shapes: B clips.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from epicsub.recipe import Recipe, Stage
+from epicsub.training.build import adaptation_of, model_of
+from epicsub.training.layers import freeze
+from epicsub.training.methods import action_table, parts_of
+
+STEP_OVER_FORWARD = 3  # a backward pass is twice the forward pass: by the inputs, and by the weights
+
+
+COUNTED = 2  # clips that are counted: the work is in proportion to them, and batch norm refuses a single one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What clips, or a step of a stage, take on one device."""
+
+    operations: float
+    """Multiplications and additions of the model; heads of the adaptation and optimiser are left out."""
+    kept: float
+    """Bytes that the forward pass keeps for the backward pass, at 32 bits; fused attention keeps less."""
+
+
+def weightless_model(recipe: Recipe, segments: list) -> nn.Module:
+    """The recipe's model on the meta device, in training mode; its published weights are read and must fit it.
+
+    Raises:
+        ModelError: weights are not found or do not fit; the network cannot take such clips.
+    """
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*meta parameter in the current model, which is a no-op")
+        model = model_of(recipe, weights=True, actions=action_table(recipe, segments))
+    freeze(model, parts_of(recipe), 0)
+    return model.train()
+
+
+def clip_work(model: nn.Module, clips: Mapping[str, Tensor]) -> Work:
+    """What a clip takes in a forward pass.
+
+    Args:
+        model: on the meta device.
+        clips: (B, ...) of each modality; their shapes are taken.
+
+    Raises:
+        ModelError, RuntimeError: the network cannot take such clips.
+    """
+    kept = Kept()
+    empty = {
+        name: torch.empty((COUNTED, *clip.shape[1:]), dtype=clip.dtype, device="meta") for name, clip in clips.items()
+    }
+    with FlopCounterMode(display=False) as counter, kept.hooks():
+        model(empty)
+    return Work(operations=counter.get_total_flops() / COUNTED, kept=kept.bytes() / COUNTED)
+
+
+def work_of(recipe: Recipe, model: nn.Module, stage: Stage, clip: Work) -> Work:
+    """A step of a stage, forward and backward, of a recipe as one device sees it."""
+    updates = 1
+    if stage.target_batch:
+        method = adaptation_of(recipe, model)
+        updates += len(method.later_updates(model)) if method else 0
+    passes = STEP_OVER_FORWARD + recipe.train.activation_checkpointing  # which goes forward twice
+    clips = stage.source_batch + stage.target_batch
+    at_once = stage.source_batch // recipe.train.accumulate + stage.target_batch
+    return Work(operations=updates * passes * clips * clip.operations, kept=at_once * clip.kept)
+
+
+class Kept:
+    """Counts the tensors that autograd keeps: each memory once, and no weights."""
+
+    def __init__(self) -> None:
+        self._storages: dict[int, torch.UntypedStorage] = {}
+
+    def hooks(self) -> Any:
+        """A context in which every tensor that is kept is counted."""
+        return torch.autograd.graph.saved_tensors_hooks(self._count, lambda kept: kept)
+
+    def bytes(self) -> int:
+        """Of all tensors so far."""
+        return sum(storage.nbytes() for storage in self._storages.values())
+
+    def _count(self, kept: Tensor) -> Tensor:
+        if not (kept.is_leaf and kept.requires_grad):
+            storage = kept.untyped_storage()
+            self._storages[storage._cdata] = storage
+        return kept

@@ -1,0 +1,200 @@
+"""What a run takes, before it starts (`--dry-run`): clips are read, a step is counted, and where it is not too long for
+this device, a few are tried. Nothing is written."""
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from epicsub.errors import TrainingError
+from epicsub.recipe import Recipe, Stage
+from epicsub.training.count import Work, clip_work, weightless_model, work_of
+from epicsub.training.find import (
+    GIGA,
+    LONG_STEP,
+    MEMORY_SHARE,
+    Trial,
+    first_batches,
+    machine_memory,
+    on_one_device,
+    peak_memory,
+    start_trial,
+    with_stages,
+)
+from epicsub.training.layers import batch_norms
+from epicsub.training.loop import Domains
+
+TIMED_STEPS = 3
+TRIED_STEP = 2.0  # seconds that a step may take on a CPU by its arithmetic alone; really it takes several times as long
+SIDE = 1024  # of the matrices whose product tells a CPU's speed
+
+
+def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
+    """Read clips, count a step of each stage, try some, and say what the whole run takes.
+
+    Yields:
+        Lines: parameters, shapes, memory, arithmetic, and for each stage its steps, clips and hours on this machine.
+
+    Raises:
+        TrainingError: the device's memory does not suffice.
+    """
+    small = on_one_device(recipe)
+    fabric = Fabric(accelerator=recipe.train.accelerator, devices=1, precision=recipe.train.precision)
+    model = weightless_model(small, domains.source)
+    yield from parameter_lines(small, fabric.device, model)
+    batch, seconds = few_clips(small, domains)
+    clips = batch["source"]["clips"]
+    size = small.train.stages[0].source_batch
+    shapes = ", ".join(f"{name} {(size, *clip.shape[1:])}" for name, clip in clips.items())
+    yield f"clips a step: {shapes}; one is read and cut in {seconds:.2f} s"
+    per_clip = clip_work(model, clips)
+    works = [work_of(small, model, stage, per_clip) for stage in small.train.stages]
+    yield from work_lines(recipe, works)
+    speed = None if fabric.device.type != "cpu" else cpu_speed()
+    if speed and (
+        max(work.operations for work in works) / speed > TRIED_STEP
+        or max(work.kept for work in works) > MEMORY_SHARE * machine_memory()
+    ):
+        yield from counted_stages(recipe, domains, works, speed)
+    else:
+        yield from tried_stages(recipe, domains)
+
+
+def parameter_lines(recipe: Recipe, device: torch.device, model: nn.Module) -> Iterator[str]:
+    """Parameters, and the bytes that they, their gradients and the optimiser take."""
+    count = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    of_optimiser = {"sgd": 1, "adam": 2, "adamw": 2}[recipe.train.optimizer.name]
+    held = 4 * (count + trained * (1 + of_optimiser) + (count if recipe.train.average else 0))
+    yield f"device: {device}, precision {recipe.train.precision}"
+    yield f"parameters: {count / 1e6:.2f} million, {trained / 1e6:.2f} million trained from the first step"
+    yield f"weights, gradients and optimiser: {held / GIGA:.2f} GiB"
+    if recipe.train.accumulate > 1 and any(True for _ in batch_norms(model)):
+        yield (
+            f"train.accumulate {recipe.train.accumulate}: batch norms see a part of a step's clips at a time, "
+            "so this equals the whole batch in all but their statistics"
+        )
+
+
+def few_clips(recipe: Recipe, domains: Domains) -> tuple[dict, float]:
+    """A clip of each domain that the recipe trains on, read here and now, and the seconds that one took."""
+    stages = list(recipe.train.stages)
+    index = max(range(len(stages)), key=lambda number: stages[number].target_batch)
+    target = int(stages[index].target_batch > 0)
+    stages[index] = stages[index].model_copy(
+        update={"source_batch": recipe.train.sampling.repeats, "target_batch": target}
+    )
+    data = recipe.data.model_copy(update={"workers": 0})
+    began = time.perf_counter()
+    batch = next(first_batches(with_stages(recipe, stages).model_copy(update={"data": data}), domains, index, 1))
+    clips = sum(len(part["narration_id"]) for part in batch.values())
+    return batch, (time.perf_counter() - began) / clips
+
+
+def work_lines(recipe: Recipe, works: list[Work]) -> Iterator[str]:
+    """Memory for the backward pass, and arithmetic of a step and of the whole run."""
+    most = max(work.kept for work in works) / GIGA
+    half = "" if recipe.train.precision == "32-true" else f", about half of it in {recipe.train.precision}"
+    less = " with every layer kept; train.activation_checkpointing keeps less" * recipe.train.activation_checkpointing
+    yield f"kept for the backward pass: at most {most:.2f} GiB a device at 32 bits{half}{less}"
+    steps = [stage.steps for stage in recipe.train.stages]
+    whole = recipe.train.devices * sum(n * work.operations for n, work in zip(steps, works, strict=True))
+    each = ", ".join(shown_operations(work.operations) for work in works)
+    yield f"arithmetic of a step: {each} a device; {shown_operations(whole)} for the whole run"
+
+
+def cpu_speed() -> float:
+    """Operations a second of a large matrix product, which no network reaches."""
+    factor, seconds = torch.rand(SIDE, SIDE), []
+    for _ in range(3):
+        began = time.perf_counter()
+        torch.mm(factor, factor)
+        seconds.append(time.perf_counter() - began)
+    return 2 * SIDE**3 / min(seconds)
+
+
+def counted_stages(recipe: Recipe, domains: Domains, works: list[Work], speed: float) -> Iterator[str]:
+    """Stages whose steps are too long or too large to try on this CPU."""
+    hours = 0.0
+    for index, (stage, work) in enumerate(zip(recipe.train.stages, works, strict=True)):
+        seconds = work.operations / speed
+        hours += stage.steps * seconds / 3600
+        yield f"{stage_line(index, stage, domains)}; at least {seconds:.1f} s a step"
+    yield (
+        f"no step was tried: {speed / 1e9:.0f} GFLOP/s, this CPU's in a large matrix product, are more than a network "
+        "reaches. Ask again on the device that will train"
+    )
+    yield f"in all more than {shown_hours(hours)} on this machine, without evaluations; nothing was written"
+
+
+def tried_stages(recipe: Recipe, domains: Domains) -> Iterator[str]:
+    """Stages with the seconds that a few of their steps took, on the recipe's own batches."""
+    trial, hours = start_trial(recipe, domains), 0.0
+    for index, stage in enumerate(trial.recipe.train.stages):
+        try:
+            seconds, waited, steps = timed_steps(trial, index, stage)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"stage {index + 1}: a step of {stage.source_batch} labelled and {stage.target_batch} unlabelled clips "
+                f"does not fit into the memory of {trial.fabric.device}; --find-batch says what does. Or set "
+                "train.accumulate, train.activation_checkpointing, or train.precision"
+            ) from error
+        whole = stage.steps * seconds / 3600
+        hours += whole
+        yield (
+            f"{stage_line(index, recipe.train.stages[index], domains)}; {seconds:.2f} s a step from {steps} steps "
+            f"({100 * waited:.0f} % of it waiting for clips), {shown_hours(whole)}"
+        )
+    yield memory_line(trial.fabric.device)
+    yield f"in all {shown_hours(hours)} on this machine, without evaluations; nothing was written"
+
+
+def stage_line(index: int, stage: Stage, domains: Domains) -> str:
+    """How much of the data a stage sees."""
+    clips = stage.steps * stage.source_batch
+    share = clips / len(domains.source)
+    return f"stage {index + 1}: {stage.steps} steps, {clips} labelled clips, {share:.1f} times each segment"
+
+
+def timed_steps(trial: Trial, index: int, stage: Stage) -> tuple[float, float, int]:
+    """Seconds a step, share of them spent waiting for clips, and how many steps were timed.
+
+    The first step is left out of the mean (it opens videos and tunes kernels) unless it is so long that it is all.
+    """
+    marks, waits = [time.perf_counter()], []
+    for number, batch in enumerate(trial.batches(index, min(1 + TIMED_STEPS, stage.steps))):
+        waits.append(time.perf_counter() - marks[-1])
+        trial.step(stage, number, batch, index)
+        if trial.fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+        marks.append(time.perf_counter())
+        if marks[1] - marks[0] > LONG_STEP:
+            break
+    seconds = [after - before for before, after in pairwise(marks)]
+    first = 1 if len(seconds) > 1 else 0
+    total = sum(seconds[first:])
+    return total / len(seconds[first:]), sum(waits[first:]) / total, len(seconds[first:])
+
+
+def memory_line(device: torch.device) -> str:
+    """The most memory that was in use."""
+    if device.type == "cuda":
+        whole = torch.cuda.mem_get_info(device)[1]
+        return f"memory: {torch.cuda.max_memory_allocated(device) / GIGA:.2f} GiB of the device's {whole / GIGA:.1f}"
+    return f"memory: {peak_memory() / GIGA:.2f} GiB in this process of the machine's {machine_memory() / GIGA:.1f}"
+
+
+def shown_operations(count: float) -> str:
+    """Operations with a prefix."""
+    for power, prefix in ((18, "E"), (15, "P"), (12, "T")):
+        if count >= 10**power:
+            return f"{count / 10**power:.1f} {prefix}FLOP"
+    return f"{count / 1e9:.1f} GFLOP"
+
+
+def shown_hours(hours: float) -> str:
+    """Hours, or minutes where they are few."""
+    return f"{hours:.1f} hours" if hours >= 2 else f"{60 * hours:.1f} minutes"
