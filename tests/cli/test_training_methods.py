@@ -153,6 +153,53 @@ def test_a_teacher_that_does_not_fit_is_refused(command, kitchens, run) -> None:
     assert "nowhere.pth" in done.err
 
 
+LISTED = """\
+name: taught
+training_list: EPIC_100_train.csv
+validation: {list: EPIC_100_train.csv, count: 48}
+test: {list: EPIC_100_test_timestamps.csv, count: 20}
+selection: soft labels for the training list
+"""
+
+
+def test_kept_predictions_of_two_streams_teach_a_student_of_one(command, kitchens, run, work) -> None:
+    """A student of RGB alone learns from the two-stream run's predictions of the training list."""
+    (work / "taught.yaml").write_text(LISTED)
+    made = command(
+        "predict", run, "--split", "validation", "--protocol", "taught.yaml", "--data", kitchens, "-o", "soft.npz"
+    )
+    assert made.status == 0, made.err
+    ends = {}
+    for name, teacher in (("none", None), ("kept", "soft.npz")):
+        taught = [f"train.distillation={{teacher: {teacher}, weight: 1.0}}"] if teacher else []
+        done = command(*RGB, *taught, "--data", kitchens, "--out", f"outputs/taught_{name}")
+        assert done.status == 0, done.err
+        ends[name] = lines(work / "outputs" / f"taught_{name}")
+    assert ends["none"][0]["verb_accuracy"] == ends["kept"][0]["verb_accuracy"]  # the same clips and first weights
+    assert ends["none"][0]["loss_classification"] != ends["kept"][0]["loss_classification"]
+    few = command("predict", run, "--split", "test", "--protocol", "taught.yaml", "--data", kitchens, "-o", "few.npz")
+    assert few.status == 0, few.err
+    refused = command(*RGB, "train.distillation={teacher: few.npz}", "--data", kitchens, "--out", "outputs/taught_few")
+    assert refused.status == 2
+    assert "train.distillation.teacher" in refused.err
+
+
+def test_a_part_stands_still_until_it_is_unfrozen(command, kitchens, work) -> None:
+    trunk, head = "streams.rgb.trunk.Conv3d_1a_7x7.conv3d.weight", "streams.rgb.verb_head.weight"
+    after = {}
+    for steps in (2, 3, 4):
+        words = [*RGB, "train.parts=[{name: streams.rgb.trunk, frozen_steps: 3}]", "--data", kitchens]
+        settings = {word.partition("=")[0]: word for word in map(str, words)}
+        settings |= {"train.stages.0.steps": f"train.stages.0.steps={steps - 1}"}
+        settings |= {"train.stages.1.steps": "train.stages.1.steps=1"}
+        done = command(*settings.values(), "--out", f"outputs/frozen_{steps}")
+        assert done.status == 0, done.err
+        after[steps] = torch.load(work / "outputs" / f"frozen_{steps}" / "last.pth", weights_only=True)["model"]
+    assert torch.equal(after[2][trunk], after[3][trunk])
+    assert not torch.equal(after[3][trunk], after[4][trunk])
+    assert not torch.equal(after[2][head], after[3][head])
+
+
 def test_a_compiled_run_is_the_plain_run(command, kitchens, work, monkeypatch) -> None:
     """With the tracing of torch.compile and without its code generation, which takes a compiler and a minute."""
     compile_ = torch.nn.Module.compile
