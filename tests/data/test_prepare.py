@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,7 @@ from hypothesis import strategies as st
 from epicsub.data import prepare as prepare_module
 from epicsub.data import prepared_file
 from epicsub.data.annotations import Segment
-from epicsub.data.decode_pyav import PyavReader
-from epicsub.data.prepare import alone, prepare
+from epicsub.data.prepare import prepare
 from epicsub.data.prepare_plan import (
     JOINED_GAP,
     Settings,
@@ -248,15 +246,6 @@ def test_killed_at_any_moment(root, tmp_path, repository):
     assert entries(root) == finished  # as if it had never been killed
 
 
-def test_two_at_once_are_refused(tmp_path):
-    with (
-        alone(tmp_path / "rgb"),
-        pytest.raises(DataError, match="another process is preparing it"),
-        alone(tmp_path / "rgb"),
-    ):
-        pass
-
-
 @pytest.mark.parametrize("damage", ["pictures", "table", "shorter", "no json"])
 def test_damage_never_passes_for_an_entry(root, damage):
     prepare(make_plan(root, EVERY[:3], "rgb", SMALL), root, workers=1)
@@ -307,17 +296,3 @@ def test_lists(root, make_list):
     make_list(root.path / "annotations/mine.csv", [("P01_01_1", "P01_01", 1.0, 2.0)], labels=False)
     assert [s.narration_id for s in listed_segments(root, [])] == ["P01_01_0"]
     assert [s.narration_id for s in listed_segments(root, ["mine.csv"])] == ["P01_01_1"]
-
-
-def test_pixels_are_the_originals(tmp_path, shared_data):
-    """A real kitchen, at its own size: nothing but the codec between them."""
-    folder = tmp_path / "videos/P01"
-    folder.mkdir(parents=True)
-    (folder / "P01_101.mkv").symlink_to(Path(shared_data) / "videos/flipping_a_pancake.mkv")
-    root = DataRoot(tmp_path)
-    prepare(make_plan(root, segments("P01_101", (2.0, 8.0)), "rgb", Settings(256, 20, 0.0)), root, workers=1)
-    times = np.linspace(2.0, 8.0, 30)
-    theirs = PyavReader(folder / "P01_101.mkv").frames_at(times).float()
-    ours = PreparedVideo(root.prepared("P01_101", "rgb")).frames_at(times).float()
-    assert (ours - theirs).abs().mean() < 3  # crf 20, a textured picture: 2.8
-    assert (ours.mean((0, 1, 2)) - theirs.mean((0, 1, 2))).abs().max() < 1  # no shift of colour

@@ -3,16 +3,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-
-from epicsub.errors import RecipeError
-from epicsub.recipe import list_recipes, load_recipe, recipe_from_dict
-from epicsub.recipe.keys import part_of
 
 ONE = "(1 problem, nothing was started)"
 Said = Callable[..., list[str]]
@@ -207,112 +199,3 @@ def test_value_where_a_section_belongs(small: Small, said: Said, old: str, new: 
     recipe = small({old: new})
     line = line_of(recipe, new or "  weights")
     assert said(recipe) == [f"small.yaml:{line}  {text}", ONE]
-
-
-KEY_LINES = [
-    (number, line.strip().removeprefix("- ").partition(":")[0])
-    for number, line in enumerate(SMALL.splitlines(), 1)
-    if not line.startswith("supervision")
-]
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(KEY_LINES), st.integers(0, 30), st.sampled_from(["drop", "double", "swap"]))
-def test_any_misspelt_key_is_one_problem_on_its_line(tmp_path_factory, where: tuple[int, str], at: int, how: str):
-    number, key = where
-    at %= len(key)
-    tail = {"drop": key[at + 1 :], "double": key[at] + key[at:], "swap": key[at : at + 2][::-1] + key[at + 2 :]}[how]
-    wrong = key[:at] + tail
-    lines = SMALL.splitlines(keepends=True)
-    assume(wrong not in ("", key))
-    lines[number - 1] = lines[number - 1].replace(key, wrong, 1)
-    path = tmp_path_factory.mktemp("misspelt") / "small.yaml"
-    path.write_text("".join(lines))
-    with pytest.raises(RecipeError) as refused:
-        load_recipe(path)
-    problem, closing = str(refused.value).splitlines()
-    place, _, text = problem.partition("  ")
-    assert place == f"{path}:{number}"
-    said_key, _, told = text.partition(": ")
-    assert said_key.rpartition(".")[2] == wrong
-    assert told == f"unknown key, did you mean {said_key.removesuffix(wrong)}{key}?"
-    assert closing == ONE
-
-
-VALUE = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 99) | st.floats() | st.sampled_from(["", "rgb", "mmir", "x"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "steps", "rgb"]), inner),
-    max_leaves=4,
-)
-PLACES = [
-    *("seed", "data", "data.target", "data.augment", "data.augment.area", "model", "model.name", "model.weights"),
-    *("adaptation", "adaptation.agents", "train", "train.stages", "train.stages.1", "train.select", "evaluation.views"),
-]
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(PLACES), VALUE), min_size=1, max_size=3))
-def test_whatever_stands_in_a_recipe_it_loads_or_is_refused(wrong: list[tuple[str, Any]]):
-    values = yaml.load(SMALL, yaml.SafeLoader) | {"train": load_recipe(SMALL_PATH).recipe.model_dump()["train"]}
-    for place, value in wrong:
-        here = values
-        *way, last = place.split(".")
-        for part in way:
-            inside = part_of(here, int(part) if part.isdigit() else part)
-            here = inside if isinstance(inside, dict | list) else {}
-        if isinstance(here, dict):
-            here[last] = value
-        elif here:
-            here[-1] = value
-    try:
-        recipe = recipe_from_dict(values, "a checkpoint")
-    except RecipeError as refused:
-        *told, closing = str(refused).splitlines()
-        assert told
-        assert all(line.startswith("a checkpoint  ") for line in told)
-        assert closing.startswith(f"({len(told)} problem")
-    else:
-        assert recipe_from_dict(recipe.model_dump(), "again") == recipe
-
-
-def test_values_that_yaml_cannot_write_are_shown_too():
-    with pytest.raises(RecipeError, match=r"a checkpoint  seed: is <object object at .*, must be a whole number"):
-        recipe_from_dict({**load_recipe(SMALL_PATH).recipe.model_dump(), "seed": object()}, "a checkpoint")
-
-
-def test_missing_file_names_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    Path("recipes").mkdir()
-    for name in ("mmir_i3d", "other"):
-        Path(f"recipes/{name}.yaml").write_text(SMALL)
-    for wanted, text in (
-        (
-            "recipes/mmir_i3d.yml",
-            "recipes/mmir_i3d.yml: no such recipe. recipes has mmir_i3d.yaml, other.yaml; did you mean recipes/mmir_i3d.yaml?",
-        ),
-        ("recipes", "recipes: is a folder, not a recipe. recipes has mmir_i3d.yaml, other.yaml"),
-        ("nowhere/x.yaml", "nowhere/x.yaml: no such recipe. `epicsub recipes` lists those there are"),
-    ):
-        with pytest.raises(RecipeError) as refused:
-            load_recipe(Path(wanted))
-        assert str(refused.value) == text
-    Path("binary.yaml").write_bytes(b"name: \xff")
-    with pytest.raises(RecipeError, match=r"^binary.yaml: not a text file in UTF-8 \(byte 6\), so not a recipe$"):
-        load_recipe(Path("binary.yaml"))
-    with pytest.raises(RecipeError, match=r"^nowhere: no such folder of recipes$"):
-        list_recipes(Path("nowhere"))
-
-
-def test_recipe_of_a_checkpoint_is_checked_too(tmp_path: Path):
-    path = tmp_path / "small.yaml"
-    path.write_text(SMALL)
-    values = load_recipe(path).recipe.model_dump()
-    values["data"]["frames"] = 3
-    values["sed"] = values.pop("seed")
-    with pytest.raises(RecipeError) as refused:
-        recipe_from_dict(values, "runs/last.pth")
-    assert str(refused.value).splitlines() == [
-        "runs/last.pth  sed: unknown key, did you mean seed?",
-        "runs/last.pth  data.frames: is 3, must be at least 9: i3d halves time three times and pools what is left",
-        "(2 problems, nothing was started)",
-    ]
