@@ -21,6 +21,8 @@ from simulation.runs import Run, make_runs, read_runs, select
 from simulation.stationary import greedy_precision
 from simulation.statistics import Difference, accuracies, interval, paired
 
+from epicsub.data.parallel import cores
+
 PARTS = ("arms", "dose", "stationary")
 REPORTED = Setting(rho=0.2, view=4.0, lam=0.2)
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4)
@@ -38,15 +40,17 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=20, help="paired seeds of the arms, from 0")
     parser.add_argument("--dose-seeds", type=int, default=20, help="paired seeds of the dose curve, from 0")
+    parser.add_argument("--workers", type=int, default=cores(), help="runs at a time, one thread each")
     parser.add_argument("--runs", type=Path, default=Path("outputs/simulation/runs.jsonl"))
     parser.add_argument("--plot", type=Path, help="file for the dose curve, .png")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # the tensors are small
+    torch.set_num_threads(1)
     if "arms" in arguments.parts:
-        make_runs(arguments.runs, [REPORTED], arguments.arms, range(arguments.seeds))
+        make_runs(arguments.runs, [REPORTED], arguments.arms, range(arguments.seeds), arguments.workers)
     if "dose" in arguments.parts:
-        make_runs(arguments.runs, [dosed(rho) for rho in DOSES], DOSE_ARMS, range(arguments.dose_seeds))
+        doses = [dosed(rho) for rho in DOSES]
+        make_runs(arguments.runs, doses, DOSE_ARMS, range(arguments.dose_seeds), arguments.workers)
     runs = [run for run in read_runs(arguments.runs) if run["arm"] in ARMS]
     figures = report_arms(select(runs, REPORTED)) | report_dose(runs, arguments.plot)
     if "stationary" in arguments.parts:
@@ -117,6 +121,8 @@ def report_dose(runs: list[Run], plot: Path | None) -> dict[str, float]:
     curves: dict[str, list[Difference]] = {}
     print("\n| planted | " + " | ".join(DOSE_ARMS[1:]) + " |\n|---|" + "---|" * len(DOSE_ARMS[1:]))
     for rho, arms in table.items():
+        if not arms:
+            continue
         cells = []
         for name in DOSE_ARMS[1:]:
             difference = paired(arms.get(name, {}), arms.get(CONTROL, {}))

@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,12 +31,14 @@ from machine import write_figures
 from pairs import paired
 
 from epicsub.data.annotations import read_segments
+from epicsub.data.parallel import cores, in_processes
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views
 from epicsub.errors import TrainingError
 from epicsub.files import write_text
 from epicsub.inference.predict import predict
 from epicsub.inference.targets import load_trained
+from epicsub.progress import track
 from epicsub.recipe import Recipe, load_recipe
 from epicsub.training.build import view_loader
 from epicsub.training.loop import fit
@@ -105,6 +108,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="folder with source_only_0 ..., trained before")
     parser.add_argument("--out", type=Path, default=Path("outputs/features"))
     parser.add_argument("--seeds", type=int, default=20, help="0 to SEEDS - 1")
+    parser.add_argument("--workers", type=int, default=cores(), help="runs at a time, one thread each")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -114,10 +118,15 @@ def main() -> None:
     root = make_features(arguments.kitchens, arguments.models or arguments.out / "models", arguments.out, ends)
     write_text(root.path / OUTLIERS, outliers.read_text())
     lists = scored_lists(root, outliers)
-    found: dict[str, list[dict[str, float] | None]] = {arm: [] for arm in arguments.arms}
-    for seed in range(arguments.seeds):
-        for arm in arguments.arms:
-            found[arm].append(run(arm, seed, root, arguments.out, lists))
+    jobs = [
+        Job(arm, seed, root, arguments.out, lists)
+        for seed in range(arguments.seeds)
+        for arm in arguments.arms
+        if not kept_in(arguments.out, arm, seed).is_file()
+    ]
+    for _ in track(in_processes(run, jobs, arguments.workers), "runs", len(jobs)):
+        pass
+    found = {arm: [scores_of(arguments.out, arm, seed) for seed in range(arguments.seeds)] for arm in arguments.arms}
     share = agents_share(root, arguments.out)
     report(found, share, arguments.json)
 
@@ -169,24 +178,43 @@ def settings_of(arm: Arm, seed: int, *more: str) -> list[str]:
     return [*arm.changes, features, f"seed={seed}", "train.log_every=1000", "train.checkpoint_every=100000", *more]
 
 
-def run(name: str, seed: int, root: DataRoot, out: Path, lists: dict[str, pd.DataFrame]) -> dict[str, float] | None:
-    """Scores of one run in percent, made once; None of one that diverged."""
-    kept = out / "runs" / name.replace(" ", "_") / f"{seed}.json"
-    if not kept.is_file():
-        began = time.monotonic()
-        with TemporaryDirectory(dir=out) as folder:
-            changes = [text.replace("OUTLIERS", str(root.path / OUTLIERS)) for text in settings_of(ARMS[name], seed)]
-            loaded = load_recipe(TINY / ARMS[name].recipe, changes)
-            try:
-                domains = prepare(loaded, root, Path(folder))
-                trained = load_trained(fit(loaded.recipe, domains, Path(folder), None, None), torch.device("cpu"))
-                figures = scores(trained.model, trained.recipe, root, lists)
-            except TrainingError as error:
-                if "stopped before the update" not in str(error):
-                    raise
-                figures = {"diverged": str(error)}
-        write_text(kept, json.dumps(figures | {"seconds": time.monotonic() - began}) + "\n")
-    figures = json.loads(kept.read_text())
+class Job(NamedTuple):
+    """One run to make."""
+
+    arm: str
+    seed: int
+    root: DataRoot
+    out: Path
+    lists: dict[str, pd.DataFrame]
+
+
+def run(job: Job) -> None:
+    """Make one run and keep its scores in percent, or that it diverged."""
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    with TemporaryDirectory(dir=job.out) as folder:
+        outliers = str(job.root.path / OUTLIERS)
+        changes = [text.replace("OUTLIERS", outliers) for text in settings_of(ARMS[job.arm], job.seed)]
+        loaded = load_recipe(TINY / ARMS[job.arm].recipe, changes)
+        try:
+            domains = prepare(loaded, job.root, Path(folder))
+            trained = load_trained(fit(loaded.recipe, domains, Path(folder), None, None), torch.device("cpu"))
+            figures: dict[str, Any] = scores(trained.model, trained.recipe, job.root, job.lists)
+        except TrainingError as error:
+            if "stopped before the update" not in str(error):
+                raise
+            figures = {"diverged": str(error)}
+    write_text(kept_in(job.out, job.arm, job.seed), json.dumps(figures | {"seconds": time.monotonic() - began}) + "\n")
+
+
+def kept_in(out: Path, arm: str, seed: int) -> Path:
+    """Where a run's scores are."""
+    return out / "runs" / arm.replace(" ", "_") / f"{seed}.json"
+
+
+def scores_of(out: Path, arm: str, seed: int) -> dict[str, float] | None:
+    """Scores of a finished run; None of one that diverged."""
+    figures = json.loads(kept_in(out, arm, seed).read_text())
     return None if "diverged" in figures else figures
 
 
@@ -250,8 +278,10 @@ def report(found: dict[str, list[dict[str, float] | None]], share: dict[str, flo
         figures |= {f"{arm}: difference": difference, f"{arm}: half of the interval": half}
         if arm in GAINS:
             figures[GAINS[arm]] = difference
-    plain, whole = share["adversarial_step_ms"], share["mmir_step_ms"]
-    print(f"\nA step: {plain:.1f} ms without agents, {whole:.1f} ms with them: {share['agents_share']:.0f} % is theirs")
+    plain, with_agents = share["adversarial_step_ms"], share["mmir_step_ms"]
+    print(
+        f"\nA step: {plain:.1f} ms without agents, {with_agents:.1f} ms with: {share['agents_share']:.0f} % is theirs"
+    )
     write_figures(path, figures, runs=found, measure=MEASURE)
 
 

@@ -9,8 +9,10 @@ training segment has; "target, known verbs" leaves those out, which only this sc
 """
 
 import argparse
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import pandas as pd
 from machine import write_figures
 from pairs import paired
 
+from epicsub.data.parallel import cores
 from epicsub.predictions import Predictions, load_predictions
 
 ARMS = {
@@ -37,6 +40,7 @@ ARMS = {
 }
 REFERENCE, MEASURE = "adversarial only", "target action"
 TASKS = ("verb", "noun", "action")
+PROTOCOLS = {"validation": "validation/tiny.yaml", "heldout": "validation/tiny_heldout.yaml"}
 
 
 def main() -> None:
@@ -46,31 +50,41 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/kitchens"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument("--workers", type=int, default=cores(), help="runs at a time, one thread each")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     epicsub("data", "synth", str(arguments.kitchens))
     epicsub("data", "flow", "--bound", "4", "--data", str(arguments.kitchens))
     outliers = arguments.kitchens / "answers" / "outliers.csv"
     lists = labelled_lists(arguments.kitchens / "annotations", outliers)
+    runs = {(arm, seed): arguments.out / f"{ARMS[arm]}_{seed}" for arm in arguments.arms for seed in arguments.seeds}
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        list(pool.map(lambda key: train(key[0], key[1], runs[key], arguments.kitchens), runs))
     scores: dict[str, dict[str, list[float]]] = {}
-    for arm in arguments.arms:
-        for seed in arguments.seeds:
-            run = arguments.out / f"{ARMS[arm]}_{seed}"
-            words = [f"seed={seed}", "--out", str(run), "--data", str(arguments.kitchens)]
-            if arm == "oracle":
-                words.append(f"adaptation.outliers={outliers}")
-            epicsub("train", f"recipes/tiny/{ARMS[arm]}.yaml", *words)
-            predicted = predictions_of(run, arguments.kitchens)
-            for name, labels in lists.items():
-                for task, value in accuracies(predicted[source_of(name)], labels).items():
-                    scores.setdefault(arm, {}).setdefault(f"{name} {task}", []).append(value)
+    for (arm, _), run in runs.items():
+        for name, labels in lists.items():
+            for task, value in accuracies(load_predictions(run / f"{source_of(name)}.npz"), labels).items():
+                scores.setdefault(arm, {}).setdefault(f"{name} {task}", []).append(value)
     report(scores, chance(lists, arguments.kitchens / "annotations" / "EPIC_100_train.csv"), arguments.json)
+
+
+def train(arm: str, seed: int, run: Path, kitchens: Path) -> None:
+    """One run, and its predictions for both lists."""
+    words = [f"seed={seed}", "--out", str(run), "--data", str(kitchens)]
+    if arm == "oracle":
+        words.append(f"adaptation.outliers={kitchens / 'answers' / 'outliers.csv'}")
+    epicsub("train", f"recipes/tiny/{ARMS[arm]}.yaml", *words)
+    for name, protocol in PROTOCOLS.items():
+        if not (run / f"{name}.npz").is_file():
+            words = ["predict", str(run), "--split", "validation", "--protocol", protocol]
+            epicsub(*words, "-o", str(run / f"{name}.npz"), "--data", str(kitchens))
 
 
 def epicsub(*words: str) -> None:
     """Run one command; stop with it if it fails."""
     print("$ epicsub", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "epicsub", *words], check=True)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # sums of more threads round otherwise, and seeds grow apart
+    subprocess.run([sys.executable, "-m", "epicsub", *words], check=True, env=one_thread)
 
 
 def labelled_lists(annotations: Path, outliers: Path) -> dict[str, pd.DataFrame]:
@@ -88,19 +102,6 @@ def labelled_lists(annotations: Path, outliers: Path) -> dict[str, pd.DataFrame]
 def source_of(name: str) -> str:
     """Which file of predictions covers a list."""
     return "heldout" if name == "held-out source" else "validation"
-
-
-def predictions_of(run: Path, kitchens: Path) -> dict[str, Predictions]:
-    """Predictions of a run for both lists, made once."""
-    made = {}
-    protocols = {"validation": "validation/tiny.yaml", "heldout": "validation/tiny_heldout.yaml"}
-    for name, protocol in protocols.items():
-        path = run / f"{name}.npz"
-        if not path.is_file():
-            words = ["predict", str(run), "--split", "validation", "--protocol", protocol, "-o", str(path)]
-            epicsub(*words, "--data", str(kitchens))
-        made[name] = load_predictions(path)
-    return made
 
 
 def accuracies(predictions: Predictions, labels: pd.DataFrame) -> dict[str, float]:

@@ -6,13 +6,14 @@ Shapes: n instances, B of a batch, D features, K candidate sets of N.
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from epicsub.adaptation import MMIR, AdaptationMethod
 from epicsub.adaptation.discriminator import target_probabilities
 from epicsub.adaptation.dqn import candidate_sets
 from epicsub.adaptation.relevance import relevance, reward_of
 from simulation.generator import Simulation
-from simulation.network import TwoStream, output_of
+from simulation.network import TwoStream
 
 SETS = 200  # candidate sets an agent is shown at a check
 
@@ -31,13 +32,13 @@ class Look(NamedTuple):
 
 
 @torch.no_grad()
-def look_at_agents(method: AdaptationMethod | None, net: TwoStream, data: Simulation, seed: int) -> dict[str, Look]:
+def look_at_agents(method: AdaptationMethod | None, net: nn.Module, data: Simulation, seed: int) -> dict[str, Look]:
     """One row an agent; nothing for methods without agents."""
-    if not isinstance(method, MMIR):
+    if not isinstance(method, MMIR) or not isinstance(net, TwoStream):
         return {}
     generator = torch.Generator().manual_seed(seed)
     looks = {}
-    outputs = [output_of(net, part.features) for part in (data.source, data.target)]
+    outputs = [net(part.features) for part in (data.source, data.target)]
     ours = method.rewards.deltas(*outputs, method.discriminators) if method.rewards else {}
     for domain in ("source", "target"):
         part = data.source if domain == "source" else data.target

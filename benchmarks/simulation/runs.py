@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
+from epicsub.data.parallel import in_processes
 from epicsub.progress import track
 from simulation.arms import ARMS
 from simulation.generator import Setting, simulate
@@ -35,22 +38,23 @@ def select(runs: Iterable[Run], setting: Setting) -> dict[str, dict[int, Run]]:
     return found
 
 
-def make_runs(path: Path, settings: Iterable[Setting], arms: Iterable[str], seeds: Iterable[int]) -> None:
-    """Make what is missing, seed by seed, so that a study that is stopped has whole pairs."""
+def make_runs(path: Path, settings: Iterable[Setting], arms: Iterable[str], seeds: Iterable[int], workers: int) -> None:
+    """Make what is missing, seed by seed, so that a study that is stopped has whole pairs, but for the last."""
     done = {(str(run["setting"]), run["arm"], run["seed"]) for run in read_runs(path)}
-    wanted = [(setting, seed, arm) for seed in seeds for setting in settings for arm in arms]
-    missing = [item for item in wanted if (str(asdict(item[0])), item[2], item[1]) not in done]
+    wanted = [(setting, arm, seed) for seed in seeds for setting in settings for arm in arms]
+    missing = [item for item in wanted if (str(asdict(item[0])), *item[1:]) not in done]
     path.parent.mkdir(parents=True, exist_ok=True)
-    for setting, seed, arm in track(missing, "runs", len(missing)):
-        run = make_run(setting, arm, seed)
+    for run in track(in_processes(make_run, missing, workers), "runs", len(missing)):
         with path.open("a") as file:
             file.write(json.dumps(run) + "\n")
 
 
-def make_run(setting: Setting, arm: str, seed: int) -> Run:
+def make_run(wanted: tuple[Setting, str, int]) -> Run:
     """One arm on one seed. A diverged run has no accuracy and stays."""
+    torch.set_num_threads(1)  # the tensors are small
+    setting, arm, seed = wanted
     data = simulate(seed, setting)
-    outcome = train(data, ARMS[arm](data, setting.lam), seed, data.target if arm == "supervised" else None)
+    outcome = train(data, ARMS[arm], setting.lam, seed, data.target if arm == "supervised" else None)
     content = asdict(outcome)
     if math.isnan(outcome.accuracy):
         content["accuracy"] = None

@@ -4,6 +4,7 @@ Shapes: B instances of a batch, D features.
 """
 
 import math
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.adaptation import AdaptationBatch, AdaptationMethod
+from epicsub.models import TwoHeadOutput
 from simulation.agents import Look, look_at_agents
+from simulation.arms import Arm, Case
 from simulation.generator import Instances, Simulation
-from simulation.network import TwoStream, output_of
 
 BATCH = 40
 STEPS = (500, 1500)  # of the stages
@@ -39,28 +41,32 @@ class Outcome:
     """By agent: see simulation.agents. Means over the last checks."""
 
 
-def train(data: Simulation, method: AdaptationMethod | None, seed: int, labelled: Instances | None = None) -> Outcome:
+def train(data: Simulation, arm: Arm, lam: float, seed: int, labelled: Instances | None = None) -> Outcome:
     """Train and score on the test instances.
 
     Args:
         data: both kitchens.
-        method: None for source only.
-        seed: of the network and of the order of instances; the same for every arm.
+        arm: what is trained.
+        lam: final strength of the gradient reversal.
+        seed: of all weights and of the order of instances; the same for every arm.
         labelled: what to learn from instead of the source: the upper bound.
     """
     labelled = labelled or data.source
     draws = torch.Generator().manual_seed(seed + 1_000_000)
     orders = [_order(len(part), sum(STEPS), draws) for part in (labelled, data.target)]
     torch.manual_seed(seed)
-    net = TwoStream()
+    net = arm.net()
+    method = arm.method(Case(data, lam, net))
+    aligns = method is not None and not method.reads_target_after_training
     optimizers = _optimizers(net, method)
     outcome, looks, planted = Outcome(), [], _Counter()
     for step in range(sum(STEPS)):
         stage = int(step >= STEPS[0])
         rows = (orders[0][step], orders[1][step])
-        batches = [_take(labelled, rows[0])] + ([_take(data.target, rows[1])] if stage and method else [])
+        parts = [labelled, data.target] if stage and aligns else [labelled]
+        outputs = [net(_take(part, arm, chosen)) for part, chosen in zip(parts, rows, strict=False)]
         optimizers[0].param_groups[0]["lr"] = LEARNING_RATES[stage]
-        losses, removed = _losses(net, method, labelled.labels[rows[0]], batches, rows, step, seed)
+        losses, removed = _losses(net, method, labelled.labels[rows[0]], outputs, rows, step, seed)
         if not all(bool(torch.isfinite(loss)) for loss in losses):
             outcome.diverged_at = step
             return outcome
@@ -71,33 +77,36 @@ def train(data: Simulation, method: AdaptationMethod | None, seed: int, labelled
                 planted.count(removed, {"source": labelled.planted[rows[0]], "target": data.target.planted[rows[1]]})
         left = sum(STEPS) - step - 1
         if left % CHECK_EVERY == 0 and left // CHECK_EVERY < CHECKS:
-            outcome.checks.append(accuracy(net, data.test))
+            outcome.checks.append(accuracy(net, method, arm, data))
             looks.append(look_at_agents(method, net, data, seed + left))
     outcome.accuracy = sum(outcome.checks) / len(outcome.checks)
     outcome.removed, outcome.agents = planted.shares(), _mean(looks)
     return outcome
 
 
-def accuracy(net: TwoStream, test: Instances) -> float:
-    """Top-1 in percent."""
+def accuracy(net: nn.Module, method: AdaptationMethod | None, arm: Arm, data: Simulation) -> float:
+    """Top-1 on the test instances in percent, after what the method does at the end of training."""
+    trained = deepcopy(net)
+    if method and method.reads_target_after_training:
+        everything = torch.arange(len(data.target))
+        method.after_training(trained, [_take(data.target, arm, rows) for rows in everything.split(BATCH)])
     with torch.no_grad():
-        logits = torch.stack(list(net.logits(net.features(test.features)).values())).sum(0)
-    return 100.0 * float((logits.argmax(1) == test.labels).float().mean())
+        logits = trained.eval()(_take(data.test, arm, slice(None))).verb_logits_BV
+    return 100.0 * float((logits.argmax(1) == data.test.labels).float().mean())
 
 
 def _losses(
-    net: TwoStream,
+    net: nn.Module,
     method: AdaptationMethod | None,
     labels_B: Tensor,
-    batches: list[dict[str, Tensor]],
+    outputs: list[TwoHeadOutput],
     rows: tuple[Tensor, Tensor],
     step: int,
     seed: int,
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     """The loss of network and discriminators, that of the agents if there is one, and what was taken out."""
-    outputs = [output_of(net, batch) for batch in batches]
     if method is None or len(outputs) == 1:
-        return [F.cross_entropy(outputs[0].verb_logits_BV, labels_B, ignore_index=-1)], {}
+        return [_classification(outputs[0], labels_B)], {}
     adapted = method.losses(
         AdaptationBatch(
             source=outputs[0],
@@ -113,12 +122,19 @@ def _losses(
             target_ids=[f"target_{row}" for row in rows[1].tolist()],
         )
     )
-    chosen = slice(None) if adapted.classified_B is None else adapted.classified_B
-    loss = F.cross_entropy(outputs[0].verb_logits_BV[chosen], labels_B[chosen]) + adapted.alignment
+    loss = _classification(outputs[0], labels_B, adapted.classified_B) + adapted.alignment
     return [loss] if adapted.agents is None else [loss, adapted.agents], adapted.removed
 
 
-def _optimizers(net: TwoStream, method: AdaptationMethod | None) -> list[torch.optim.Optimizer]:
+def _classification(output: TwoHeadOutput, labels_B: Tensor, chosen_B: Tensor | None = None) -> Tensor:
+    """Cross-entropy of every classifier there is; planted target instances (-1) have no label to learn."""
+    chosen = slice(None) if chosen_B is None else chosen_B
+    heads = [output] if output.second is None else [output, output.second]
+    losses = [F.cross_entropy(head.verb_logits_BV[chosen], labels_B[chosen], ignore_index=-1) for head in heads]
+    return torch.stack(losses).sum()
+
+
+def _optimizers(net: nn.Module, method: AdaptationMethod | None) -> list[torch.optim.Optimizer]:
     parameters = [*net.parameters(), *(method.alignment_parameters() if method else ())]
     made = [torch.optim.SGD(parameters, lr=0.0, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)]
     agents = list(method.agent_parameters()) if method else []
@@ -144,8 +160,8 @@ def _order(count: int, steps: int, generator: torch.Generator) -> Tensor:
     return rows[: steps * BATCH].view(steps, BATCH)
 
 
-def _take(part: Instances, rows: Tensor) -> dict[str, Tensor]:
-    return {modality: x[rows] for modality, x in part.features.items()}
+def _take(part: Instances, arm: Arm, rows: Tensor | slice) -> dict[str, Tensor]:
+    return {modality: x[rows] for modality, x in (part.frames if arm.frames else part.features).items()}
 
 
 class _Counter:
