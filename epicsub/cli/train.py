@@ -9,9 +9,11 @@ import typer
 from epicsub.cli.options import DataOption, data_root
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from epicsub.data.root import DataRoot
-    from epicsub.recipe import LoadedRecipe
-    from epicsub.training.loop import Evaluate
+    from epicsub.recipe import LoadedRecipe, Recipe
+    from epicsub.training.loop import Domains, Evaluate
 
 
 def train(
@@ -34,35 +36,17 @@ def train(
     folder = out or Path("outputs") / loaded.recipe.name
 
     from epicsub.files import write_text
-    from epicsub.inference.story import upper_bound_note
-    from epicsub.training.build import reading_notes, skipped_ids
     from epicsub.training.lock import run_lock
     from epicsub.training.loop import fit, total_steps
     from epicsub.training.preflight import prepare, resumable
-    from epicsub.training.schedules import scaled_rate_notes
 
     trials = [name for name, wanted in (("dry_run", dry_run), ("rate", find_lr), ("batch", find_batch)) if wanted]
     domains = prepare(loaded, root, folder, writes=not trials)
     evaluate = evaluator(loaded, root)
-    targets = ", ".join(map(str, map(len, domains.target))) or "no"
-    say(f"{loaded.recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments")
-    every = [*domains.source, *(segment for part in domains.target for segment in part)]
-    for note in reading_notes(loaded.recipe, root, every):
-        say(note)
-    if loaded.recipe.adaptation.method == "supervised":
-        say(upper_bound_note(loaded.recipe.data.source))
-    if loaded.recipe.data.skip:
-        say(f"{len(skipped_ids(loaded.recipe))} segments are named in {loaded.recipe.data.skip} and left out")
-    for note in scaled_rate_notes(loaded.recipe):
-        say(note)
+    for line in notes_before(loaded.recipe, root, domains):
+        say(line)
     if trials:
-        from epicsub.training import dry_run as dry
-        from epicsub.training import find
-
-        makers = {"dry_run": dry.dry_run, "rate": find.find_rate, "batch": find.find_batch}
-        for name in trials:
-            for line in makers[name](loaded.recipe, domains):
-                say(line)
+        try_out(trials, loaded.recipe, domains)
         return
     with run_lock(folder):
         checkpoint = resumable(loaded.recipe, domains, folder) if resume else None
@@ -70,6 +54,33 @@ def train(
             say(f"going on at step {checkpoint.step} of {total_steps(loaded.recipe)} ({folder / 'last.pth'})")
         write_text(folder / "recipe.yaml", loaded.to_yaml())
         say(f"wrote {fit(loaded.recipe, domains, folder, evaluate, checkpoint)}")
+
+
+def notes_before(recipe: "Recipe", root: "DataRoot", domains: "Domains") -> "Iterator[str]":
+    """What is told before the first step: how many segments there are, and what a reader of the scores should know."""
+    from epicsub.inference.story import upper_bound_note
+    from epicsub.training.build import reading_notes, skipped_ids
+    from epicsub.training.schedules import scaled_rate_notes
+
+    targets = ", ".join(map(str, map(len, domains.target))) or "no"
+    yield f"{recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments"
+    yield from reading_notes(recipe, root, [*domains.source, *(s for part in domains.target for s in part)])
+    if recipe.adaptation.method == "supervised":
+        yield upper_bound_note(recipe.data.source)
+    if recipe.data.skip:
+        yield f"{len(skipped_ids(recipe))} segments are named in {recipe.data.skip} and left out"
+    yield from scaled_rate_notes(recipe)
+
+
+def try_out(trials: list[str], recipe: "Recipe", domains: "Domains") -> None:
+    """Print what each trial finds, in place of training."""
+    from epicsub.training import dry_run as dry
+    from epicsub.training import find
+
+    makers = {"dry_run": dry.dry_run, "rate": find.find_rate, "batch": find.find_batch}
+    for name in trials:
+        for line in makers[name](recipe, domains):
+            say(line)
 
 
 def say(text: str) -> None:

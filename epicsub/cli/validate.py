@@ -44,11 +44,8 @@ def validate(
     from rich.console import Console
 
     from epicsub.cli.options import data_root, device_of
-    from epicsub.data.annotations import read_segments, read_skip_list
     from epicsub.data.views import parse_views
-    from epicsub.inference.story import notes_of
     from epicsub.inference.targets import predictions_of, resolve_targets
-    from epicsub.training.checkpoint import load_checkpoint
     from epicsub.validation import (
         Model,
         compare,
@@ -65,11 +62,7 @@ def validate(
     root = data_root(data)
     rules_file = protocol or protocol_of(resolved)
     rules = load_protocol(rules_file)
-    listed = read_segments(root.annotations(rules.validation.list))
-    skipped = read_skip_list(skip) if skip else set()
-    segments = [segment for segment in listed if segment.narration_id not in skipped]
-    if len(segments) < len(listed):
-        typer.echo(f"{len(listed) - len(segments)} of {len(listed)} segments are named in {skip} and left out")
+    segments = segments_to_score(root, rules, skip)
     views = parse_views(tta) if tta else None
     chosen = device_of(device)
     reference = read_reference(rules, root.path / "annotations", count)
@@ -82,12 +75,8 @@ def validate(
         more = detail(predicted, reference, background, choice_notes(target, rules))
         models.append(Model(target.name, predicted, evaluation, more, metrics_of(target)))
         show(target.name, evaluation, console, more)
-        if target.kind == "checkpoint":
-            checkpoint = load_checkpoint(target.path)
-            if checkpoint.mean_of_last:
-                means[target.name] = checkpoint.mean_of_last
-            for note in notes_of(checkpoint):
-                typer.echo(f"{target.name}: {note}")
+        if mean := tell_story(target):
+            means[target.name] = mean
     first, *others = models
     differences = {other.name: compare(first.predictions, other.predictions, reference) for other in others}
     for name, (common, found) in differences.items():
@@ -100,6 +89,31 @@ def validate(
         typer.echo(f"wrote {write_report(report, models, differences, rules, reference, background, segments, root)}")
     if record:
         keep_records(resolved, models, tta, rules_file.parent / "runs")
+
+
+def segments_to_score(root: "DataRoot", rules: "Protocol", skip: Path | None) -> "list[Segment]":
+    """The validation list without what a skip list names; says how many that leaves out."""
+    from epicsub.data.annotations import read_segments, read_skip_list
+
+    listed = read_segments(root.annotations(rules.validation.list))
+    skipped = read_skip_list(skip) if skip else set()
+    segments = [segment for segment in listed if segment.narration_id not in skipped]
+    if len(segments) < len(listed):
+        typer.echo(f"{len(listed) - len(segments)} of {len(listed)} segments are named in {skip} and left out")
+    return segments
+
+
+def tell_story(target: "Target") -> dict[str, float] | None:
+    """Print what a reader of a checkpoint's scores should know; return its mean of the last evaluations, if it has."""
+    from epicsub.inference.story import notes_of
+    from epicsub.training.checkpoint import load_checkpoint
+
+    if target.kind != "checkpoint":
+        return None
+    checkpoint = load_checkpoint(target.path)
+    for note in notes_of(checkpoint):
+        typer.echo(f"{target.name}: {note}")
+    return checkpoint.mean_of_last or None
 
 
 def write_report(
