@@ -1,0 +1,210 @@
+"""Fills the tables of README.md and docs/evidence.md with what benchmarks/results/ holds.
+
+    python docs/evidence.py            writes every table that stands between two marks
+    python docs/evidence.py --check    compares, and exits with 1 where one is out of date
+
+A table called NAME stands between the lines `<!-- NAME -->` and `<!-- end -->`.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+HOME = Path(__file__).resolve().parents[1]
+RESULTS = HOME / "benchmarks" / "results"
+PAGES = (HOME / "README.md", HOME / "docs" / "evidence.md")
+CONTROL = "adversarial only"
+STUDIES = {"kitchens": "video", "features": "features", "simulation": "simulation"}
+TASKS = ("verb", "noun", "action")
+IN_SIMULATION = {
+    "source only": "source_only",
+    "MMD": "mmd",
+    "AdaBN": "adabn",
+    "MCD": "mcd",
+    "adversarial only": "adversarial",
+    "MM-SADA": "mm_sada",
+    "Kim-style": "contrastive",
+    "TA3N": "ta3n",
+    "MMIR": "mmir",
+    "random removal": "random",
+    "min-Delta": "min_delta",
+    "oracle": "oracle",
+    "MMIR, paid by the task (ours)": "mmir_task",
+    "MMIR plus (ours)": "mmir_plus",
+    "supervised": "supervised",
+}
+CALLED = {
+    "MMIR": "**MMIR**, as the paper has it",
+    "min-Delta": "lowest relevance, no agents",
+    "oracle": "oracle: knows the planted outliers",
+    "supervised": "supervised on target labels (bound)",
+}
+REWARDS = {
+    "mmir": "the paper's reward",
+    "mmir_quantile": "quantile as threshold",
+    "mmir_continuous": "reward by distance from the threshold",
+    "mmir_averaged": "averaged discriminator as judge",
+    "mmir_unreversed": "discriminator without reversal as judge",
+    "mmir_flushed": "replay flushed at every copy",
+    "mmir_weaker": "a quarter of the reversal",
+    "mmir_entropy": "entropy, quantile",
+    "mmir_task": "entropy and class distance, quantile, by distance",
+}
+AGENTS = ("rgb_source", "rgb_target", "flow_source", "flow_target")
+
+
+def main() -> None:
+    """Write the tables, or compare them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    for page in PAGES:
+        kept = page.read_text(encoding="utf-8")
+        made = filled(kept)
+        if not arguments.check:
+            page.write_text(made, encoding="utf-8")
+            print(f"wrote {page}")
+        elif made != kept:
+            sys.exit(f"{page} is out of date: run python docs/evidence.py")
+
+
+def filled(page: str) -> str:
+    """A page with every table made anew."""
+
+    def table(mark: re.Match) -> str:
+        return f"<!-- {mark[1]} -->\n\n{TABLES[mark[1]]()}\n\n<!-- end -->"
+
+    return re.sub(rf"<!-- ({'|'.join(TABLES)}) -->.*?<!-- end -->", table, page, flags=re.DOTALL)
+
+
+def result(name: str) -> dict:
+    """What a benchmark wrote."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+
+
+def interval(mean: float, low: float, high: float, digits: int) -> str:
+    """Points with the ends of their interval."""
+    return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def seeds(name: str) -> int:
+    """How many seeds a study has."""
+    if name == "kitchens":
+        return len(result(name)["by_seed"][CONTROL]["target action"])
+    if name == "features":
+        return len(result(name)["runs"][CONTROL])
+    setting = result(name)["setting"]["rho"]
+    return sum(run["arm"] == "adversarial" and run["rho"] == setting for run in result(name)["runs"])
+
+
+def arms() -> str:
+    """Every arm in every study, in points over adversarial only."""
+    head = [f"{title}, {seeds(name)} seeds" for name, title in STUDIES.items()]
+    control = [f"{value:.1f}" for value in _control()]
+    rows = [[CALLED.get(arm, arm), *_differences(arm)] for arm in IN_SIMULATION if arm != CONTROL]
+    return markdown(["points over adversarial only", *head], [*rows, ["adversarial only itself, percent", *control]])
+
+
+def _control() -> list[float]:
+    trained = [result(name)["figures"][f"{CONTROL}: target action"] for name in ("kitchens", "features")]
+    return [*trained, result("simulation")["figures"]["adversarial_accuracy"]]
+
+
+def _differences(arm: str) -> list[str]:
+    """One cell a study; an empty one where the arm was not run."""
+    cells = []
+    for name in ("kitchens", "features"):
+        figures = result(name)["figures"]
+        mean, half = figures.get(f"{arm}: difference"), figures.get(f"{arm}: half of the interval")
+        cells.append("" if mean is None else interval(mean, mean - half, mean + half, 1))
+    figures, key = result("simulation")["figures"], IN_SIMULATION[arm]
+    if f"{key}_over_adversarial" not in figures:
+        return [*cells, ""]
+    ends = (figures[f"{key}_over_adversarial{end}"] for end in ("", "_low", "_high"))
+    return [*cells, interval(*ends, 1) + (" *" if figures[f"{key}_diverged"] else "")]
+
+
+def video() -> str:
+    """Top-1 of every arm on video."""
+    content = result("kitchens")
+    columns = list(content["chance"])
+    rows = [["chance", *(f"{content['chance'][name]:.1f}" for name in columns)]]
+    for arm, found in content["by_seed"].items():
+        rows.append([arm, *(f"{np.mean(found[name]):.1f} ± {np.std(found[name], ddof=1):.1f}" for name in columns)])
+    return markdown(["", *columns], rows)
+
+
+def features() -> str:
+    """Top-1 of every arm on features."""
+    figures, every = result("features")["figures"], result("features")["runs"]
+    columns = [f"{name} {task}" for name in ("held-out source", "target", "target, known") for task in TASKS]
+    return markdown(["", *columns], [[arm, *(f"{figures[f'{arm}: {name}']:.1f}" for name in columns)] for arm in every])
+
+
+def simulation() -> str:
+    """Accuracy of every arm in the simulation."""
+    figures = result("simulation")["figures"]
+    names = {key: arm for arm, key in IN_SIMULATION.items()} | {
+        "norm_source_only": "batch norm, source only",
+        "relations_source_only": "relations, source only",
+    }
+    rows = []
+    for key in (name.removesuffix("_accuracy") for name in figures if name.endswith("_accuracy")):
+        if key in names:
+            ends = [figures.get(f"{key}_over_adversarial{end}") for end in ("", "_low", "_high")]
+            difference = "" if ends[0] is None else interval(*ends, 2)
+            rows.append(
+                [names[key], f"{figures[f'{key}_accuracy']:.1f}", difference, f"{figures[f'{key}_diverged']:.0f}"]
+            )
+    return markdown(["", "target accuracy", "points over adversarial only", "diverged"], rows)
+
+
+def dose() -> str:
+    """Gains at each share of planted outliers."""
+    figures = result("simulation")["figures"]
+    shown = {"min_delta": "lowest relevance", "mmir": "MMIR", "mmir_plus": "MMIR plus (ours)", "oracle": "oracle"}
+    rows = []
+    for rho in (0, 10, 20, 30, 40):
+        points = [[figures[f"dose_{rho}_{arm}{end}"] for end in ("", "_low", "_high")] for arm in shown]
+        rows.append([f"{rho} %", *(interval(*point, 2) for point in points)])
+    return markdown(["planted", *shown.values()], rows)
+
+
+def rewards() -> str:
+    """What the agents gain and pick by what they are paid for; means over agents."""
+    figures = result("simulation")["figures"]
+    rows = []
+    for arm, title in REWARDS.items():
+        gain = interval(*(figures[f"{arm}_over_adversarial{end}"] for end in ("", "_low", "_high")), 2)
+        lost = figures[f"{arm}_diverged"]
+        means = [
+            float(np.mean([figures[f"{arm}_{agent}_{name}"] for agent in AGENTS]))
+            for name in ("greedy_precision", "planted_if_positive")
+        ]
+        rows.append([title, gain + (f", {lost:.0f} diverged" if lost else ""), *(f"{mean:.3f}" for mean in means)])
+    head = ["points over adversarial only", "greedy precision", "P(planted, given a positive reward)"]
+    return markdown(["agents' reward", *head], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "arms": arms,
+    "video": video,
+    "features": features,
+    "simulation": simulation,
+    "dose": dose,
+    "rewards": rewards,
+}
+
+
+if __name__ == "__main__":
+    main()
