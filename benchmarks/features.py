@@ -2,12 +2,13 @@
 
     python benchmarks/features.py --kitchens kitchens --json benchmarks/results/features.json
 
-The features come from `recipes/tiny/source_only.yaml`, trained at seeds 0, 1 and 2 (or --models FOLDER with such runs,
-source_only_0 and so on): seed s of an arm reads the features of model s % 3. So they were learnt on the very source
-segments that the arms learn from, and paired seeds share one of three feature sets. Every arm of a seed has the same
-features, first weights, order of clips and dropout, and differs in its method alone, with that method's own default
-settings; none was tuned. Runs go through the functions of `epicsub train`; a finished one is kept in --out, so that a
-stopped benchmark goes on, and one that diverges is kept as such and counted.
+The features come from `recipes/tiny/source_only.yaml`, trained at seeds 0, 1 and 2 (or --models FOLDER with such
+runs, source_only_0 and so on): seed s of an arm reads the features of model s % 3. So they were learnt on the very
+source segments that the arms learn from, and paired seeds share one of three feature sets. Every arm of a seed has
+the same features, first weights, order of clips and dropout, and differs in its method alone, with that method's own
+default settings, its weight of the classification loss among them; none was tuned. Runs go through the functions of
+`epicsub train`; a finished one is kept in --out, so that a stopped benchmark goes on, and one that diverges is kept
+as such and counted.
 
 "Target" is the validation list: kitchens that training sees without labels. A fifth of its segments shows verbs that no
 training segment has; "target, known" leaves those out. Which they are, the oracle and this script alone know. The
@@ -86,7 +87,7 @@ ARMS = {
     "AdaBN": adapted("adabn", "train.stages.1.target_batch=0"),
     "MCD": adapted("mcd"),
     "adversarial only": Arm("features_adversarial.yaml"),
-    "MM-SADA": adapted("mm_sada", "train.stages.0.target_batch=40"),
+    "MM-SADA": adapted("mm_sada", "train.stages.0.target_batch=40", "train.stages.1.class_weight=0.2"),
     "Kim-style": adapted("contrastive"),
     "MMIR": Arm("features_mmir.yaml"),
     "random removal": adapted("random_removal"),
@@ -97,7 +98,11 @@ ARMS = {
         "features_mmir.yaml", ("adaptation.rewards={relevance: task, quantile: 0.2, continuous: true}",)
     ),
     "relations, source only": Arm("features_source_only.yaml", (RELATIONS % "false",), "_5x1"),
-    "TA3N": Arm("features_adversarial.yaml", (RELATIONS % "true", "adaptation={method: ta3n}"), "_5x1"),
+    "TA3N": Arm(
+        "features_adversarial.yaml",
+        (RELATIONS % "true", "adaptation={method: ta3n}", "train.stages.1.class_weight=0.5"),
+        "_5x1",
+    ),
 }
 
 

@@ -66,7 +66,7 @@ def train(data: Simulation, arm: Arm, lam: float, seed: int, labelled: Instances
         parts = [labelled, data.target] if stage and aligns else [labelled]
         outputs = [net(_take(part, arm, chosen)) for part, chosen in zip(parts, rows, strict=False)]
         optimizers[0].param_groups[0]["lr"] = LEARNING_RATES[stage]
-        losses, removed = _losses(net, method, labelled.labels[rows[0]], outputs, rows, step, seed)
+        losses, removed = _losses(net, method, arm.class_weight, labelled.labels[rows[0]], outputs, rows, step, seed)
         if not all(bool(torch.isfinite(loss)) for loss in losses):
             outcome.diverged_at = step
             return outcome
@@ -98,6 +98,7 @@ def accuracy(net: nn.Module, method: AdaptationMethod | None, arm: Arm, data: Si
 def _losses(
     net: nn.Module,
     method: AdaptationMethod | None,
+    class_weight: float,
     labels_B: Tensor,
     outputs: list[TwoHeadOutput],
     rows: tuple[Tensor, Tensor],
@@ -122,7 +123,7 @@ def _losses(
             target_ids=[f"target_{row}" for row in rows[1].tolist()],
         )
     )
-    loss = _classification(outputs[0], labels_B, adapted.classified_B) + adapted.alignment
+    loss = class_weight * _classification(outputs[0], labels_B, adapted.classified_B) + adapted.alignment
     return [loss] if adapted.agents is None else [loss, adapted.agents], adapted.removed
 
 
