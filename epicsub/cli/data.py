@@ -10,6 +10,7 @@ from epicsub.cli.data_check import check
 from epicsub.cli.data_prepare import prepare
 from epicsub.cli.data_status import status
 from epicsub.cli.options import DataOption, data_root
+from epicsub.words import counted
 
 app = typer.Typer(help="What lies on the disk: small kitchens, optical flow, the prepared store.", no_args_is_help=True)
 app.command("lists")(lists.lists)
@@ -62,4 +63,6 @@ def flow(
         workers=workers,
         overwrite=overwrite,
     )
-    typer.echo(f"flow: {summary.made} videos computed, {summary.kept} were there, {summary.seconds:.0f} s")
+    typer.echo(
+        f"flow: {counted(summary.made, 'video', 'videos')} computed, {summary.kept} were there, {summary.seconds:.0f} s"
+    )

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from epicsub.cli.options import DataOption, SkipOption, data_root
+from epicsub.words import counted, sized
 
 
 def prepare(
@@ -52,12 +53,13 @@ def prepare(
         elif not plan.kept:
             typer.echo(plan.told_typical())
     free = check_space(root.path / "prepared", 1.1 * needed)
-    typer.echo(f"{free / 1e9:.1f} GB are free")
+    typer.echo(f"{sized(free)} are free")
     if plan_only:
         return
     for plan in plans:
         if plan.jobs:
             done = prepare_all(plan, root, workers)
-            typer.echo(f"{plan.modality}: {done.made} videos prepared, {done.size / 1e9:.3f} GB, {done.seconds:.0f} s")
+            videos = counted(done.made, "video", "videos")
+            typer.echo(f"{plan.modality}: {videos} prepared, {sized(done.size)}, {done.seconds:.0f} s")
         else:
             typer.echo(f"{plan.modality}: nothing to do")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from epicsub.cli.options import DataOption, data_root
+from epicsub.words import counted, sized
 
 if TYPE_CHECKING:
     from epicsub.data.root import DataRoot
@@ -27,10 +28,11 @@ def status(
     root = data_root(data, loaded.recipe.data.root if loaded else None)
     found = status_of(root)
     lists = ", ".join(f"{name} {count}" for name, count in found.lists.items())
-    typer.echo(f"{root.path}: {found.segments} segments of {found.videos} videos ({lists or 'no lists of segments'})")
-    table = Table("there is", "videos", "segments", "GB")
+    videos = counted(found.videos, "video", "videos")
+    typer.echo(f"{root.path}: {found.segments} segments of {videos} ({lists or 'no lists of segments'})")
+    table = Table("there is", "videos", "segments", "size")
     for form in found.forms:
-        size = "single files" if form.size is None else f"{form.size / 1e9:.2f}"
+        size = "single files" if form.size is None else sized(form.size)
         counts = (share(form.videos, found.videos), share(form.segments, found.segments))
         table.add_row(form.name, *counts, size)
     Console().print(table)

@@ -10,6 +10,7 @@ from epicsub.data.prepare_source import open_source, source_name
 from epicsub.data.prepared_file import Index, encode, read_index
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.words import counted, sized
 
 OFFICIAL_LISTS = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv")
 JOINED_GAP = 0.25  # seconds: two stretches nearer than that are stored as one
@@ -72,18 +73,19 @@ class Plan:
         """One line for the user."""
         return (
             f"{self.modality}: {self.seconds / 3600:.2f} h of video in segments, overlaps once, "
-            f"{self.stored_seconds / 3600:.2f} h with margins; {self.kept} videos are prepared "
-            f"({self.kept_bytes / 1e9:.2f} GB), {len(self.jobs)} to do, {len(self.missing)} not here"
+            f"{self.stored_seconds / 3600:.2f} h with margins; {counted(self.kept, 'video is', 'videos are')} prepared "
+            f"({sized(self.kept_bytes)}), {len(self.jobs)} to do, {len(self.missing)} not here"
         )
 
     def told_size(self, rate: float) -> str:
         """What it will take at `rate` bytes a second, measured on this plan's videos, for the user."""
         pieces = sampled(self.jobs)
         videos = len({job.video_id for job, _ in pieces})
-        to_do, whole = sum(job.seconds for job in self.jobs) * rate / 1e9, self.stored_seconds * rate / 1e9
+        to_do, whole = (sized(seconds * rate) for seconds in (sum(j.seconds for j in self.jobs), self.stored_seconds))
         return (
-            f"{self.modality}: {rate / 1e3:.0f} kB a second, measured on {len(pieces)} pieces of {videos} videos that "
-            f"are here; to do: about {to_do:.2f} GB; the store of all these segments, at that rate: {whole:.1f} GB"
+            f"{self.modality}: {rate / 1e3:.0f} kB a second, measured on {counted(len(pieces), 'piece', 'pieces')} of "
+            f"{counted(videos, 'video', 'videos')} here; to do: about {to_do}; the store of all these segments, at "
+            f"that rate: {whole}"
         )
 
     def told_typical(self) -> str:
@@ -92,7 +94,7 @@ class Plan:
         return (
             f"{self.modality}: no video is here to measure on; at {rate / 1e3:.0f} kB a second, as a real kitchen clip "
             f"at 60 frames a second takes (benchmarks/store_size.py), the store of all these segments: "
-            f"{self.stored_seconds * rate / 1e9:.1f} GB"
+            f"{sized(self.stored_seconds * rate)}"
         )
 
 
@@ -220,7 +222,7 @@ def check_space(folder: Path, needed: float) -> int:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(
-            f"{folder}: {free / 1e9:.2f} GB are free, the store will take about {needed / 1e9:.2f} GB: make room, put "
+            f"{folder}: {sized(free)} are free, the store will take about {sized(needed)}: make room, put "
             "prepared/ on a larger disk, or choose fewer lists (--list) or a higher --crf; nothing was started"
         )
     return free

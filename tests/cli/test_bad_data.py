@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_nothing_broken_and_the_rest_is_done_later(command, r
     assert len(list((root / "prepared").rglob("P*.index"))) == 1
     again = command("data", "prepare", "--data", root, "--workers", 1)
     assert again.status == 0
-    assert "rgb: 1 videos prepared" in again.out
+    assert "rgb: 1 video prepared" in again.out
 
 
 def test_the_deep_check_decodes_the_store(command, root: Path) -> None:
