@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import write_figures
+from pairs import interval
 from simulation.arms import ARMS, CONTROL
 from simulation.generator import Setting
 from simulation.runs import Run, make_runs, read_runs, select
 from simulation.stationary import greedy_precision
-from simulation.statistics import Difference, accuracies, interval, paired
+from simulation.statistics import Difference, accuracies, paired
 
 from epicsub.data.parallel import cores
 

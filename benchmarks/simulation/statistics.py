@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from pairs import interval
 
 from simulation.runs import Run
 
@@ -36,10 +36,3 @@ def paired(arm: dict[int, Run], control: dict[int, Run]) -> Difference:
     half = interval(differences)
     mean = float(differences.mean()) if len(differences) else math.nan
     return Difference(mean, mean - half, mean + half, len(differences), len(pairs) - len(differences))
-
-
-def interval(values: np.ndarray) -> float:
-    """Half the width of the 95 % t interval of a mean; nan for fewer than two values."""
-    if len(values) < 2:
-        return math.nan
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))

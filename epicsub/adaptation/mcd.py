@@ -6,7 +6,8 @@ copied; [R] recalled, not verified; [D] our own choice.
 
 - Two classifiers, each fused over the streams by the sum of logits, both trained on the source (Eq 1 twice). The model
   carries them (models/two_classifiers.py), and predicts by the mean of their softmaxes [D].
-- Discrepancy: mean over clips and classes of |softmax1 - softmax2| on fused target logits [S]; verb plus noun [D].
+- Discrepancy: mean over clips and classes of |softmax1 - softmax2| on fused target logits [S]; verb plus noun [D]. The
+  classes are those that the heads tell apart: eight verbs and no noun under the lists of MM-SADA.
 - `one`, the default [S]: one update of everything. Target features reach both classifiers through a gradient
   reversal, and the loss is minus the discrepancy: the classifiers raise it, the features lower it. Weight: [S] has 0.2
   beside a classification loss of 0.2, which is 1 beside 1. The reversal's strength follows the usual schedule up to
@@ -32,13 +33,15 @@ from epicsub.adaptation.interface import (
 )
 from epicsub.adaptation.reversal import reversal_strength, reverse_gradient
 from epicsub.errors import AdaptationError
+from epicsub.models.limited import classes_told_apart
 from epicsub.models.outputs import TwoHeadOutput
 from epicsub.models.two_classifiers import TwoClassifiers
 
 
 def discrepancy(one_BC: Tensor, other_BC: Tensor) -> Tensor:
-    """Mean absolute difference of two softmaxes: 0 where they agree, at most 2 / C."""
-    return (one_BC.softmax(dim=1) - other_BC.softmax(dim=1)).abs().mean()
+    """Mean absolute difference of two softmaxes: 0 where they agree, at most 2 / C of the C classes told apart."""
+    apart_B = (one_BC.softmax(dim=1) - other_BC.softmax(dim=1)).abs().sum(dim=1)
+    return apart_B.mean() / classes_told_apart(one_BC)
 
 
 def both_tasks(one: TwoHeadOutput, other: TwoHeadOutput) -> Tensor:

@@ -18,7 +18,6 @@ Shapes: B instances (Bs of the source, Bt of the target), D features.
 """
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -30,6 +29,7 @@ from epicsub.adaptation.discriminator import discriminators, domain_loss, target
 from epicsub.adaptation.interface import at_least_float32
 from epicsub.adaptation.relevance import relevance, reward_of
 from epicsub.adaptation.task import ClassStatistics, entropy, ranks
+from epicsub.models.limited import classes_told_apart
 from epicsub.models.outputs import TwoHeadOutput
 
 AVERAGE = 0.99  # what the running average of the discriminator's weights keeps in a step
@@ -151,6 +151,11 @@ class Rewards(nn.Module):
 
 
 def certainty(output: TwoHeadOutput) -> Tensor:
-    """1 minus the entropy of verbs plus nouns over its largest value: 0 for no idea, 1 for one class of each. (B,)"""
-    largest = math.log(output.verb_logits_BV.shape[1]) + math.log(output.noun_logits_BN.shape[1])
-    return 1.0 - (entropy(output.verb_logits_BV) + entropy(output.noun_logits_BN)) / largest
+    """1 minus the entropy of verbs plus nouns over its largest value: 0 for no idea, 1 for one class of each. (B,)
+
+    Of the classes that the heads tell apart: with eight verbs and no nouns ln 8 is the largest value.
+    """
+    heads = [at_least_float32(logits) for logits in (output.verb_logits_BV, output.noun_logits_BN)]
+    counts = [classes_told_apart(logits) for logits in heads]
+    found_B = sum(entropy(logits) * (count > 1) for logits, count in zip(heads, counts, strict=True))
+    return 1.0 - found_B / torch.stack(counts).log().sum().clamp(min=LEAST_SPREAD)

@@ -15,6 +15,13 @@ NEVER = -1e4
 """Logit of a verb that there is not: its probability is exactly 0, also in half precision and beside other streams."""
 
 
+def classes_told_apart(logits_BC: Tensor) -> Tensor:
+    """How many classes a head decides between, a tensor of no dimension: all of them, those that `limit_classes` left
+    it, or 1 for a head that says nothing."""
+    possible = (logits_BC > NEVER / 2).any(0).sum()
+    return torch.where(logits_BC.any(), possible, torch.ones_like(possible))
+
+
 def limit_classes(model: nn.Module, verbs: Sequence[int] | None, nouns: bool) -> None:
     """Let every verb head of a model tell `verbs` alone apart, and its noun heads nothing unless `nouns`.
 

@@ -209,7 +209,7 @@ def small_agent(count: int) -> Agent:
 
 
 def test_loss_is_the_mean_squared_td_error() -> None:
-    agent = small_agent(9)
+    agent = small_agent(9).double()
     with torch.no_grad():
         for parameter in agent.target.parameters():
             parameter.mul_(-2.0)  # away from the online network
@@ -224,7 +224,8 @@ def test_loss_is_the_mean_squared_td_error() -> None:
             best = max(options, key=lambda n: q_next[n].item())
             y = y + 0.9 * agent.target(batch.next_state[i : i + 1])[0, best]
         expected += (y - q).item() ** 2 / 8
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert loss.dtype == torch.float64
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_gradient_of_the_loss_equals_finite_differences() -> None:

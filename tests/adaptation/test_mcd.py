@@ -9,6 +9,7 @@ from epicsub.adaptation.mcd import both_tasks, discrepancy
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
 from epicsub.models import TwoClassifiers, TwoHeadOutput
+from epicsub.models.limited import NEVER
 from tests.adaptation.batches import batch_of
 
 DIMS = {"rgb": 6, "flow": 4}
@@ -73,6 +74,18 @@ def test_discrepancy() -> None:
     assert discrepancy(first, second).item() == pytest.approx(2 / 5)
     assert discrepancy(one, other).item() == pytest.approx(slow_discrepancy(one, other), abs=1e-6)
     assert torch.autograd.gradcheck(discrepancy, (one.requires_grad_(), other.requires_grad_()))
+
+
+def test_verbs_that_there_are_not_do_not_thin_it_out() -> None:
+    """Five of 97 verbs, two streams summed: as a head of five says it; a mute noun head adds nothing."""
+    one, other = (torch.randn(7, 5, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in (0, 1))
+    wide = [torch.full((7, 97), 2 * NEVER, dtype=torch.float64) for _ in range(2)]
+    for table, logits in zip(wide, (one, other), strict=True):
+        table[:, [3, 10, 50, 51, 96]] = logits
+    assert discrepancy(*wide).item() == pytest.approx(slow_discrepancy(one, other), abs=1e-6)
+    mute = torch.zeros(7, 300, dtype=torch.float64)
+    outputs = [TwoHeadOutput(table, mute, {}) for table in wide]
+    assert both_tasks(*outputs).item() == pytest.approx(slow_discrepancy(one, other), abs=1e-6)
 
 
 def test_classifiers_raise_what_the_features_lower() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.adaptation import MMIR, mmir
-from epicsub.adaptation.dqn import Agent, candidate_sets
+from epicsub.adaptation.dqn import Agent, ReplayPool, Transitions, candidate_sets
 from epicsub.adaptation.relevance import reward_of
 from epicsub.adaptation.reversal import reversal_strength
 from tests.adaptation.batches import batch_of
@@ -21,7 +21,7 @@ from tests.adaptation.mmir_pieces import DIMS, EVERY, features, method, step
 
 def slow_step(one: MMIR, source: dict, target: dict, sets: dict[str, Tensor], progress: float) -> tuple:
     """Section 3 of the paper, a candidate set at a time, with greedy picks; sets are given."""
-    alignment, removed, episodes = torch.zeros(()), {}, {}
+    alignment, removed, episodes = torch.zeros((), dtype=torch.float64), {}, {}
     lam = reversal_strength(progress, one.lam_max)
     for m in DIMS:
         kept = {}
@@ -44,7 +44,7 @@ def slow_step(one: MMIR, source: dict, target: dict, sets: dict[str, Tensor], pr
             kept[domain] = [i for i in range(len(f)) if i not in out]
         terms = [
             F.binary_cross_entropy_with_logits(
-                one.discriminators[m](Reversed.apply(f[i : i + 1], lam))[0], torch.tensor(d)
+                one.discriminators[m](Reversed.apply(f[i : i + 1], lam))[0], torch.tensor(d, dtype=torch.float64)
             )
             for f, domain, d in ((source[m], "source", 0.0), (target[m], "target", 1.0))
             for i in kept[domain]
@@ -66,7 +66,7 @@ class Reversed(torch.autograd.Function):
 
 @pytest.mark.parametrize("removals", [1, 3])
 def test_a_step_equals_the_slow_one(removals: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = method(seed=5, epsilon=0.0, removals=removals, replay_size=100)
+    one = method(seed=5, epsilon=0.0, removals=removals, replay_size=100).double()
     dealt: list[Tensor] = []
 
     def record(count: int, candidates: int, generator: torch.Generator) -> Tensor:
@@ -74,7 +74,7 @@ def test_a_step_equals_the_slow_one(removals: int, monkeypatch: pytest.MonkeyPat
         return dealt[-1]
 
     monkeypatch.setattr(mmir, "candidate_sets", record)
-    source, target = features(12, 1), features(17, 2)
+    source, target = doubled(features(12, 1)), doubled(features(17, 2))
     losses = one.losses(batch_of(source, target, 0.3, 0, torch.Generator().manual_seed(0)))
     losses.alignment.backward()
     fast = {
@@ -87,6 +87,7 @@ def test_a_step_equals_the_slow_one(removals: int, monkeypatch: pytest.MonkeyPat
     sets = dict(zip(EVERY, dealt, strict=True))
     alignment, removed, episodes = slow_step(one, source, target, sets, 0.3)
     alignment.backward()
+    assert losses.alignment.dtype == torch.float64
     torch.testing.assert_close(losses.alignment, alignment)
     assert {name: positions.tolist() for name, positions in losses.removed.items()} == removed
     for m in DIMS:
@@ -106,7 +107,44 @@ def test_a_step_equals_the_slow_one(removals: int, monkeypatch: pytest.MonkeyPat
 
 
 def row_of(*parts: Any) -> list[float]:
-    return [round(value, 5) for part in parts for value in torch.as_tensor(part).float().flatten().tolist()]
+    return [round(value, 9) for part in parts for value in torch.as_tensor(part).double().flatten().tolist()]
+
+
+def doubled(f: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Features in float64."""
+    return {m: x.detach().double().requires_grad_() for m, x in f.items()}
+
+
+@pytest.mark.parametrize(("gamma", "double"), [(0.9, True), (0.9, False), (0.4, True)])
+def test_the_agents_learn_by_their_own_settings(gamma: float, double: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eq 5 and 6 by hand over what each agent replays, with two removals an episode, so that there is a next value."""
+    one = method(seed=2, removals=2, gamma=gamma, double=double).double()
+    for agent in one.agents.values():
+        for parameter in agent.target.parameters():
+            parameter.data.mul_(-2.0)  # away from the network that learns
+    replayed: list[Transitions] = []
+
+    def record(pool: ReplayPool, count: int, generator: torch.Generator) -> Transitions:
+        replayed.append(sample(pool, count, generator))
+        return replayed[-1]
+
+    sample = ReplayPool.sample
+    monkeypatch.setattr(ReplayPool, "sample", record)
+    batch = batch_of(doubled(features(25, 1)), doubled(features(25, 2)), 0.5, 0, torch.Generator().manual_seed(0))
+    loss, expected = one.losses(batch).agents, 0.0
+    assert len(replayed) == len(EVERY)
+    for name, batch in zip(EVERY, replayed, strict=True):
+        agent = one.agents[name]
+        for i in range(len(batch.reward)):
+            y = batch.reward[i].item()
+            if not batch.done[i]:
+                options = batch.available_next[i].nonzero().flatten().tolist()
+                by_online, by_target = (net(batch.next_state[i : i + 1])[0] for net in (agent.online, agent.target))
+                chooser = by_online if double else by_target
+                y += gamma * by_target[max(options, key=lambda n: chooser[n].item())].item()
+            q = agent.online(batch.state[i : i + 1])[0, batch.action[i]].item()
+            expected += (y - q) ** 2 / len(batch.reward)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_an_instance_that_was_taken_out_gets_no_alignment_gradient_but_is_classified() -> None:

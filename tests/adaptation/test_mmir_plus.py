@@ -8,6 +8,7 @@ import torch
 from scipy.stats import entropy as scipy_entropy
 
 from epicsub.adaptation.mmir_plus import MMIRPlus
+from epicsub.adaptation.reversal import reversal_strength
 from epicsub.adaptation.task import MEMORY, SHRINKAGE, ClassStatistics, entropy, ranks
 from epicsub.errors import AdaptationError
 from epicsub.models import TwoHeadOutput
@@ -88,6 +89,16 @@ def test_the_share_is_of_the_batch(share: float, gone: int) -> None:
     )
     assert adapted.agents is None
     assert adapted.classified_B is None
+
+
+def test_the_reversal_rises_as_the_control_s_does() -> None:
+    """The gradient of a run's tenth is that of its end, times what the reversal has by then."""
+    found = []
+    for progress in (0.1, 1.0):
+        source, target = features(10, 1, DIMS), features(10, 2, DIMS)
+        made().losses(batch_of(source, target, progress)).alignment.backward()
+        found.append(torch.cat([f.grad.flatten() for f in (*source.values(), *target.values())]))
+    torch.testing.assert_close(found[0], found[1] * reversal_strength(0.1, 1.0) / reversal_strength(1.0, 1.0))
 
 
 def test_no_narration_id_is_read() -> None:

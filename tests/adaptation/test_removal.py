@@ -6,6 +6,7 @@ import torch
 from epicsub.adaptation import Adversarial
 from epicsub.adaptation.discriminator import domain_loss
 from epicsub.adaptation.removal import Oracle, RuleRemoval, highest_of_sets, min_delta, random_removal, without
+from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
 from tests.adaptation.batches import batch_of, features
 
@@ -97,6 +98,22 @@ def test_alignment_is_of_the_kept_alone() -> None:
         for domain, f in (("source", source), ("target", target)):
             still = f[m].grad.abs().sum(1) == 0
             assert still.nonzero().flatten().tolist() == adapted.removed[f"{m}_{domain}"].tolist()
+
+
+def test_the_reversal_rises_as_the_control_s_does() -> None:
+    source, target = features(10, 1, DIMS), features(10, 2, DIMS)
+    method = made(min_delta, lam_max=0.3)
+    adapted = method.losses(batch_of(source, target, 0.1))
+    adapted.alignment.backward()
+    for m, discriminator in method.discriminators.items():
+        kept = [
+            without(f[m].detach(), adapted.removed[f"{m}_{d}"]) for d, f in (("source", source), ("target", target))
+        ]
+        plain = [f_BD.requires_grad_() for f_BD in kept]
+        p_s, p_t = (torch.sigmoid(discriminator(f_BD)) for f_BD in plain)
+        loss = (-(1 - p_s).log().sum() - p_t.log().sum()) / (len(p_s) + len(p_t))
+        for f, out, by_hand in zip((source, target), gone, torch.autograd.grad(loss, plain), strict=True):
+            torch.testing.assert_close(without(f[m].grad, out), -reversal_strength(0.1, 0.3) * by_hand)
 
 
 def test_starts_as_adversarial_only_does() -> None:

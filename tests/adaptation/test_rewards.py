@@ -8,7 +8,9 @@ import torch
 from scipy.stats import entropy, rankdata
 
 from epicsub.adaptation import RewardSettings
-from epicsub.adaptation.rewards import AVERAGE
+from epicsub.adaptation.rewards import AVERAGE, certainty
+from epicsub.models import TwoHeadOutput
+from epicsub.models.limited import NEVER
 from tests.adaptation.batches import VERBS, batch_of, output_of
 from tests.adaptation.mmir_pieces import DIMS, EVERY, features, method
 
@@ -114,6 +116,17 @@ def test_entropy_pays_for_what_the_model_is_unsure_of() -> None:
         slow = 1 - sum(both) / np.log([x.shape[1] for x in logits]).sum()
         for m in DIMS:
             np.testing.assert_allclose(deltas[f"{m}_{domain}"].numpy(), slow, atol=1e-6)
+
+
+def test_certainty_is_of_the_classes_there_are() -> None:
+    """Eight of 97 verbs and no nouns: 0 where all eight are as likely, 1 where one is sure."""
+    verb = torch.full((3, 97), 2 * NEVER)
+    verb[:, :8] = 0.0
+    verb[1, 2] = 50.0
+    verb[2, :8] = torch.arange(8.0)
+    found = certainty(TwoHeadOutput(verb, torch.zeros(3, 300), {}))
+    expected = [0.0, 1.0, 1 - entropy(np.exp(np.arange(8.0))) / np.log(8)]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
 
 
 def test_the_task_pays_for_target_instances_that_are_far_from_every_class() -> None:
