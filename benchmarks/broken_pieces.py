@@ -32,6 +32,7 @@ class Break(NamedTuple):
 
 
 A, D = "adaptation/", "adaptation/dqn.py"
+STEP, STEPPED = "training/step.py", "training/test_adapting_step.py"
 BREAKS = (
     Break("reversal keeps the sign", A + "reversal.py", "return -ctx.lam * gradient", "return ctx.lam * gradient",
           A + "test_reversal.py"),
@@ -86,7 +87,8 @@ BREAKS = (
     Break("AdaBN's variance is biased", A + "adabn.py", "/ (self.count - 1)", "/ self.count", A + "test_adabn.py"),
     Break("AdaBN averages batches evenly", A + "adabn.py", "self.sum_C += centred_NC.sum(dim=0)",
           "self.sum_C += centred_NC.mean(dim=0)", A + "test_adabn.py"),
-    Break("MCD's discrepancy squared", A + "mcd.py", "softmax(dim=1)).abs().mean()", "softmax(dim=1)).square().mean()",
+    Break("MCD's discrepancy squared", A + "mcd.py", ".abs().sum(dim=1)", ".square().sum(dim=1)", A + "test_mcd.py"),
+    Break("MCD thinned by verbs that there are not", A + "mcd.py", "/ classes_told_apart(one_BC)", "/ one_BC.shape[1]",
           A + "test_mcd.py"),
     Break("MCD without the reversal", A + "mcd.py", "reverse_gradient(at_least_float32(f_BD), lam)",
           "at_least_float32(f_BD)", A + "test_mcd.py"),
@@ -108,6 +110,18 @@ BREAKS = (
           A + "test_mmir_plus.py"),
     Break("a quantile's reward turned", A + "rewards.py", "return reward_of(delta_B, threshold)",
           "return -reward_of(delta_B, threshold)", A + "test_rewards.py"),
+    Break("agents without a discount", A + "mmir.py", "self.replay_batch, self.gamma", "self.replay_batch, 0.0",
+          A + "test_mmir_losses.py"),
+    Break("agents always double", A + "mmir.py", "self.double_dqn, draws", "True, draws", A + "test_mmir_losses.py"),
+    Break("controls' reversal does not rise", A + "removal.py", "reversal_strength(batch.progress, self.lam_max)",
+          "self.lam_max", A + "test_removal.py"),
+    Break("MMIR plus's reversal does not rise", A + "mmir_plus.py", "reversal_strength(batch.progress, self.lam_max)",
+          "self.lam_max", A + "test_mmir_plus.py"),
+    Break("the source in the target's place", STEP, 'state.model(batch["target"]["clips"])', "output", STEPPED),
+    Break("classification weighs 1", STEP, "class_weight(recipe, stage) * classification", "classification", STEPPED),
+    Break("alignment weighs 1", STEP, "alignment_weight(recipe) * adapted.alignment", "adapted.alignment", STEPPED),
+    Break("the stage's progress stands still", STEP, "progress=step[1] / stage.steps", "progress=0.5", STEPPED),
+    Break("agents never step", STEP, "state.agent_optimizer.step()", "pass", STEPPED),
 )  # fmt: skip
 
 

@@ -106,10 +106,8 @@ def test_the_reversal_rises_as_the_control_s_does() -> None:
     adapted = method.losses(batch_of(source, target, 0.1))
     adapted.alignment.backward()
     for m, discriminator in method.discriminators.items():
-        kept = [
-            without(f[m].detach(), adapted.removed[f"{m}_{d}"]) for d, f in (("source", source), ("target", target))
-        ]
-        plain = [f_BD.requires_grad_() for f_BD in kept]
+        gone = [adapted.removed[f"{m}_{domain}"] for domain in ("source", "target")]
+        plain = [without(f[m].detach(), out).requires_grad_() for f, out in zip((source, target), gone, strict=True)]
         p_s, p_t = (torch.sigmoid(discriminator(f_BD)) for f_BD in plain)
         loss = (-(1 - p_s).log().sum() - p_t.log().sum()) / (len(p_s) + len(p_t))
         for f, out, by_hand in zip((source, target), gone, torch.autograd.grad(loss, plain), strict=True):
