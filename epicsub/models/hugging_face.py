@@ -1,11 +1,19 @@
 """TimeSformer (arXiv 2102.05095) and VideoMAE (arXiv 2203.12602) of transformers, which is an extra: `epicsub[hf]`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from epicsub.errors import ModelError
-from epicsub.models.video_trunk import IMAGENET_MEAN, IMAGENET_STD, VideoTrunk, per_channel
+from epicsub.models.video_trunk import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    KINETICS_MEAN,
+    KINETICS_STD,
+    VideoTrunk,
+    per_channel,
+)
 
 PATCH = 16
 SIZES = {  # hidden units, layers, heads
@@ -32,7 +40,8 @@ def timesformer(variant: str, channels: int, frames: int, size: int) -> VideoTru
     network = transformers.TimesformerForVideoClassification(
         transformers.TimesformerConfig(**shape(variant, channels, frames, size))
     )
-    return trunk(network, channels, "timesformer")
+    # DATA.MEAN and DATA.STD of timesformer/config/defaults.py, and preprocessor_config.json of the published files
+    return trunk(network, channels, "timesformer", KINETICS_MEAN, KINETICS_STD)
 
 
 def videomae(variant: str, channels: int, frames: int, size: int) -> VideoTrunk:
@@ -53,7 +62,8 @@ def videomae(variant: str, channels: int, frames: int, size: int) -> VideoTrunk:
     network = transformers.VideoMAEForVideoClassification(
         transformers.VideoMAEConfig(**shape(variant, channels, frames, size))
     )
-    return trunk(network, channels, "videomae")
+    # preprocessor_config.json of the published files
+    return trunk(network, channels, "videomae", IMAGENET_MEAN, IMAGENET_STD)
 
 
 def library() -> Any:
@@ -90,15 +100,18 @@ def shape(variant: str, channels: int, frames: int, size: int) -> dict[str, Any]
     }
 
 
-def trunk(network: nn.Module, channels: int, prefix: str) -> VideoTrunk:
-    """The library's classification model without its classifier: what is left are pooled features."""
+def trunk(network: nn.Module, channels: int, prefix: str, mean: Sequence[float], std: Sequence[float]) -> VideoTrunk:
+    """The library's classification model without its classifier: what is left are pooled features.
+
+    `mean` and `std` are of RGB pixels in 0..1, as the published weights were trained with.
+    """
     features = network.classifier.in_features  # type: ignore[union-attr]
     network.classifier = nn.Identity()
     return VideoTrunk(
         network,
         features,  # type: ignore[arg-type]
-        per_channel(IMAGENET_MEAN, channels),
-        per_channel(IMAGENET_STD, channels),
+        per_channel(mean, channels),
+        per_channel(std, channels),
         inputs=lambda x_BCTHW: x_BCTHW.transpose(1, 2),
         outputs=lambda output: output.logits,
         classifier=("classifier",),

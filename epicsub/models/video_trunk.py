@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-KINETICS_MEAN, KINETICS_STD = (0.45,) * 3, (0.225,) * 3  # of pytorchvideo's models and torchvision's MViT
+KINETICS_MEAN, KINETICS_STD = (0.45,) * 3, (0.225,) * 3  # pytorchvideo, torchvision's MViT, TimeSformer
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
