@@ -47,7 +47,7 @@ _LIBRARIES = (
     "opencv-python-headless",
 )
 # settings of `data` that prediction ignores; what is read instead of `store` is in the videos
-_NOT_CLIPS = {"root", "store", "source", "target", "skip", "augment", "workers"}
+_NOT_CLIPS = {"root", "store", "source", "target", "skip", "augment", "workers", "synchronised"}
 
 
 @dataclass(frozen=True)

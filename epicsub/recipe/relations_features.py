@@ -7,7 +7,7 @@ from epicsub.recipe.settings import Settings
 from epicsub.recipe.yaml_tree import Problem, shown
 
 VIDEO_NEEDS = ("frames", "sampling", "short_side", "size", "augment")
-VIDEO_ALONE = (*VIDEO_NEEDS, "stride", "context", "store", "decoder", "workers")
+VIDEO_ALONE = (*VIDEO_NEEDS, "stride", "context", "synchronised", "store", "decoder", "workers")
 READ_FEATURES = ("feature_heads", "temporal_relations")
 """Models on features; all others read videos."""
 ALIGNS_NOTHING = ("source_only", "supervised")

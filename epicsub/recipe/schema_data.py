@@ -93,6 +93,8 @@ class Data(Section):
     context: NotNegative = 0.0
     """Most seconds on each side that a clip longer than its segment takes of the video around it (dense only); at 0 it
     repeats frames. The prepared store must have been made with as large a --margin."""
+    synchronised: bool = True
+    """Whether a training clip has its modalities at the same times; false lets each draw its own position [S]."""
     short_side: Count | None = None
     """Pixels of the picture's short side after resizing."""
     size: Count | None = None

@@ -241,6 +241,7 @@ def training_loader(
         transform=transform,
         looks=looks_of(recipe),
         looks_later=looks_later,
+        synchronised=recipe.data.synchronised,
     )
     return make_loader(clips, batch_sampler=sampler, collate=collate, workers=recipe.data.workers)
 

@@ -3,7 +3,7 @@ this device, a few are tried. Nothing is written."""
 
 import time
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 from lightning_fabric import Fabric
@@ -11,6 +11,7 @@ from torch import nn
 
 from epicsub.errors import TrainingError
 from epicsub.recipe import Recipe, Stage
+from epicsub.training.build import adaptation_of
 from epicsub.training.count import Work, clip_work, weightless_model, work_of
 from epicsub.training.find import (
     GIGA,
@@ -72,11 +73,29 @@ def parameter_lines(recipe: Recipe, device: torch.device, model: nn.Module) -> I
     yield f"device: {device}, precision {recipe.train.precision}"
     yield f"parameters: {count / 1e6:.2f} million, {trained / 1e6:.2f} million trained from the first step"
     yield f"weights, gradients and optimiser: {held / GIGA:.2f} GiB"
+    yield from method_lines(recipe, model, of_optimiser)
     if recipe.train.accumulate > 1 and any(True for _ in batch_norms(model)):
         yield (
             f"train.accumulate {recipe.train.accumulate}: batch norms see a part of a step's clips at a time, "
             "so this equals the whole batch in all but their statistics"
         )
+
+
+def method_lines(recipe: Recipe, model: nn.Module, of_optimiser: int) -> Iterator[str]:
+    """What an adaptation method has of its own: networks, copies of them, pools. Nothing where it has none."""
+    with torch.device("meta"):
+        method = adaptation_of(recipe, model)
+    if method is None or not (tensors := list(chain(method.parameters(), method.buffers()))):
+        return
+    with_model = sum(parameter.numel() for parameter in method.alignment_parameters())
+    apart = sum(parameter.numel() for parameter in method.agent_parameters())
+    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    held += 4 * (with_model * (1 + of_optimiser) + 2 * apart)  # gradients, and agents' SGD with momentum
+    count = sum(parameter.numel() for parameter in method.parameters())
+    yield (
+        f"{recipe.adaptation.method}: {count / 1e6:.2f} million parameters of its own, "
+        f"{(with_model + apart) / 1e6:.2f} million trained; {held / GIGA:.2f} GiB with gradients and optimisers"
+    )
 
 
 def few_clips(recipe: Recipe, domains: Domains) -> tuple[dict, float]:
@@ -156,7 +175,8 @@ def stage_line(index: int, stage: Stage, domains: Domains) -> str:
     """How much of the data a stage sees."""
     clips = stage.steps * stage.source_batch
     share = clips / len(domains.source)
-    return f"stage {index + 1}: {stage.steps} steps, {clips} labelled clips, {share:.1f} times each segment"
+    unlabelled = f", {stage.steps * stage.target_batch} unlabelled" if stage.target_batch else ""
+    return f"stage {index + 1}: {stage.steps} steps, {clips} labelled clips, {share:.1f} times each segment{unlabelled}"
 
 
 def timed_steps(trial: Trial, index: int, stage: Stage) -> tuple[float, float, int]:

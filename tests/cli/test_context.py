@@ -4,7 +4,14 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from epicsub.data.annotations import Segment
+from epicsub.data.root import DataRoot
+from epicsub.recipe import load_recipe
+from epicsub.training.build import source_segments, target_segments, training_loader
 
 pytestmark = pytest.mark.xdist_group("cli")
 
@@ -13,6 +20,26 @@ RGB = [
     "model.width=0.0625", "train.stages.0.steps=2", "train.stages.1.steps=1", "train.stages.0.source_batch=6",
     "train.stages.1.source_batch=6", "evaluation.protocol=small.yaml", "data.frames=40",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_modalities_draw_their_own_windows_where_a_recipe_says_so(
+    kitchens: Path, repository: Path, synchronised: bool
+) -> None:
+    words = [f"data.synchronised={str(synchronised).lower()}", "data.workers=0", "data.frames=9"]
+    recipe = load_recipe(repository / "recipes" / "tiny" / "mmir_i3d.yaml", words).recipe
+    root = DataRoot(kitchens)
+    loader = training_loader(recipe, root, source_segments(recipe, root), target_segments(recipe, root), 1, 0)
+    read, times = loader.dataset.clip_source.read, []
+
+    def keep(segment: Segment, wanted: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        times.append(wanted)
+        return read(segment, wanted)
+
+    loader.dataset.clip_source.read = keep
+    next(iter(loader))
+    assert len(times) > 10
+    assert all(np.array_equal(one["rgb"], one["flow"]) for one in times) == synchronised
 
 
 def test_short_segments_take_in_what_is_around_them(command, kitchens: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ COUNTED = [
     r"clips a step: \w+ \(\d+, .*\); one is read and cut in [\d.]+ s",
     r"kept for the backward pass: at most [\d.]+ GiB",
     r"arithmetic of a step: [\d.]+ .FLOP",
-    r"stage 1: \d+ steps, \d+ labelled clips, [\d.]+ times each segment; at least [\d.]+ s a step",
+    r"stage 1: \d+ steps, \d+ labelled clips, [\d.]+ times each segment(, \d+ unlabelled)?; at least [\d.]+ s a step",
     r"no step was tried: \d+ GFLOP/s",
     r"in all more than [\d.]+ (hours|minutes) on this machine, without evaluations; nothing was written",
 ]
@@ -72,6 +72,11 @@ def test_a_recipe_passes_as_it_stands(command, root, weights, recipes, work, mon
     for modality in data.modalities:
         pixels = f", {data.frames}, {data.size}, {data.size}" if data.features is None else ""
         assert re.search(rf"{modality} \({stage.source_batch}, \d+{pixels}", done.out), done.out
+    if "mmir_d2_d1" in name:  # four agents of 5 * 1024 -> 1024 -> 512 -> 5, their copies, two discriminators
+        agents = 4 * ((5120 + 1) * 1024 + (1024 + 1) * 512 + (512 + 1) * 5)
+        discriminators = 2 * (1025 * 128 + 129)
+        own = f"mmir: {(2 * agents + discriminators) / 1e6:.2f} million parameters of its own"
+        assert f"{own}, {(agents + discriminators) / 1e6:.2f} million trained; 0.38 GiB" in done.out
     if name in PUBLISHED:
         counted = float(re.search(r"parameters: ([\d.]+)", done.out)[1])
         assert counted == pytest.approx(PUBLISHED[name], rel=0.03)

@@ -49,6 +49,7 @@ def test_all_recipes_are_there():
         "mm_sada_i3d.yaml",
         "mmd_i3d.yaml",
         *(f"mmir_{pair}.yaml" for pair in PAIRS),
+        "mmir_features.yaml",
         "mmir_i3d.yaml",
         "mmir_i3d_adversarial.yaml",
         "mmir_i3d_source_only.yaml",
@@ -171,8 +172,9 @@ def test_pairs_of_table_1_are_the_flagship_on_other_lists(pair: str):
     flagship, recipe = (load_recipe(RECIPES / f"mmir_{name}.yaml").recipe for name in ("i3d", pair))
     assert differing(flagship.model_dump(), recipe.model_dump()) == {
         "name", "description", "supervision.data", "data.source.0", "data.target", "classes.verbs", "classes.nouns",
-        "train.evaluate_every", "train.mean_of_last", "evaluation.protocol",
+        "train.evaluate_every", "train.mean_of_last", "evaluation.protocol", "data.context", "data.synchronised",
     }  # fmt: skip
+    assert (recipe.data.context, recipe.data.synchronised) == (0.2667, False)  # MM-SADA's windows
     source, target = pair.upper().split("_")
     assert (recipe.data.source, recipe.data.target) == (
         (f"mmsada/{source}_train.csv",),

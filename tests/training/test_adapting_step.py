@@ -94,7 +94,7 @@ def test_the_method_sees_what_the_model_made_of_each_domain(stepped: dict) -> No
 
 
 def test_the_weights_move_by_equation_12(stepped: dict) -> None:
-    """0.2 of the classification loss, 0.5 of the domain loss of what was kept, reversed into the streams by lam(0.3)."""
+    """0.2 of the classification loss, 0.5 of the kept clips' domain loss, which reaches the streams times -lam(0.3)."""
     model, method = stepped["before"]
     source, target = (stepped["batch"][domain] for domain in ("source", "target"))
     outputs = model(source["clips"]), model(target["clips"])
