@@ -1,9 +1,10 @@
 """`epicsub data check`: annotations against files, before a run finds out."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +142,24 @@ def _all(root: DataRoot, looks: Sequence[Look], deep: bool, workers: int) -> Ite
     known = _remembered(memory) if deep else {}
     to_do = []
     for look in looks:
-        if (report := known.get(look.key())) is not None:
-            yield report
+        if known and (report := known.get(look.key())) is not None:
+            yield replace(report, path=str(look.path))  # as this command calls it
         else:
             to_do.append(look)
     reports = in_processes(look_at, to_do, workers if deep else min(workers, 8))
     done = len(looks) - len(to_do)
     for report in track(reports, "decoding every frame" if deep else "looking at files", len(looks), done):
         if deep:
-            with open(memory, "a", encoding="utf-8") as handle:
-                handle.write(json.dumps(asdict(report)) + "\n")
+            _remember(memory, report)
         yield report
+
+
+def _remember(path: Path, report: FileReport) -> None:
+    """Add a line; one that a kill cut off is ended first, so that it takes no other with it."""
+    with open(path, "ab+") as handle:
+        if handle.tell() and os.pread(handle.fileno(), 1, handle.tell() - 1) != b"\n":
+            handle.write(b"\n")
+        handle.write(json.dumps(asdict(report)).encode() + b"\n")
 
 
 def _remembered(path: Path) -> dict[str, FileReport]:

@@ -1,5 +1,7 @@
 """What a video, flow file, folder of extracted frames or prepared entry says of itself, and whether it holds it."""
 
+import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from epicsub.data.prepared_video import PreparedVideo
 from epicsub.data.readers import open_reader
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.words import counted
 
 INFO = "EPIC_100_video_info.csv"
 SHORTER, RATE_OFF = 1.0, 0.02  # seconds; share of the frame rate
@@ -46,10 +49,17 @@ class Look:
         return root.prepared(self.video_id, self.modality) if self.stored else root.found(self.video_id, self.modality)
 
     def key(self) -> str:
-        """Changes when the file does. A folder of frames goes by its own date."""
-        path = self.path and (pictures_of(self.path) if self.stored else self.path)
-        state = path.stat() if path and path.exists() else None
-        return f"{path} {state.st_size if state else 0} {state.st_mtime_ns if state else 0} deep={self.deep}"
+        """Changes when anything does that a report rests on; paths in it are relative to the root.
+
+        That is the file, or every file of a folder of frames; an entry's index; the video that flow was made of; and
+        the row of the table of videos.
+        """
+        path = self.path
+        files = [path, pictures_of(path) if self.stored and path else None]
+        if self.modality == "flow" and not self.stored:
+            files.append(DataRoot(self.root).video(self.video_id))
+        states = [f"{file.relative_to(self.root).as_posix()} {_state(file)}" for file in files if file is not None]
+        return f"{self.video_id} {self.modality} {'; '.join(states)}; {self.info} deep={self.deep}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,7 @@ def look_at(look: Look) -> FileReport:
     """Check one file; never raises `DataError`, for that is what it reports."""
     path = look.path
     assert path is not None
+    key = look.key()  # before it is read: of what changes meanwhile, nothing is remembered
     problems: list[str] = []
     notes: list[str] = []
     facts: dict[str, Any] = {}
@@ -83,8 +94,22 @@ def look_at(look: Look) -> FileReport:
         else:
             facts = _video(look, path, problems, notes)
     except DataError as error:
-        problems.append(str(error).removeprefix(f"{path}: "))
-    return FileReport(look.video_id, look.modality, str(path), problems=problems, notes=notes, key=look.key(), **facts)
+        problems.append(str(error).removeprefix(f"{pictures_of(path) if look.stored else path}: "))
+    return FileReport(look.video_id, look.modality, str(path), problems=problems, notes=notes, key=key, **facts)
+
+
+def _state(path: Path) -> str:
+    """Size and date of a file, or a digest of those of every file in a folder."""
+    try:
+        if not path.is_dir():
+            state = path.stat()
+            return f"{state.st_size} {state.st_mtime_ns}"
+        digest = hashlib.blake2b(digest_size=16)
+        for place in sorted(os.scandir(path), key=lambda place: place.name):
+            digest.update(f"{place.name} {_state(Path(place.path))}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+    except OSError:  # gone since it was listed
+        return "gone"
 
 
 def _video(look: Look, path: Path, problems: list[str], notes: list[str]) -> dict[str, Any]:
@@ -170,7 +195,8 @@ def _frames(look: Look, path: Path, problems: list[str], notes: list[str]) -> di
         notes.append(ERRATUM)
     if holes := frames.holes():
         problems.append(
-            f"lacks {len(holes)} frames between its first and last, from number {holes[0]}: unpack it again"
+            f"lacks {counted(len(holes), 'frame', 'frames')} between its first and last, from number {holes[0]}: "
+            "unpack it again"
         )
     if look.info and abs(frames.duration - look.info.duration) > SHORTER:
         expected = round(look.info.duration * frames.fps)

@@ -190,22 +190,3 @@ def test_a_video_that_the_table_does_not_know(root):
     table.write_text("video_id,duration,fps,resolution\nP01_01,0,59.94,wide\n")
     with pytest.raises(DataError, match=r"EPIC_100_video_info\.csv:2  P01_01: duration '0'"):
         check_data(root, LISTED, ["rgb"], 0.5, workers=1)
-
-
-def test_a_deep_check_goes_on_after_a_kill(root, monkeypatch):
-    from epicsub.data import checkup
-
-    first = check_data(root, LISTED, ["rgb"], 0.5, deep=True, workers=1)
-    memory = root.path / "checked.jsonl"
-    lines = memory.read_text().splitlines(keepends=True)
-    assert len(lines) == 2
-    memory.write_text(lines[0] + lines[1][: len(lines[1]) // 2])  # killed while writing the second
-    looked = []
-    monkeypatch.setattr(checkup, "look_at", lambda look: looked.append(look.video_id) or look_at(look))
-    again = check_data(root, LISTED, ["rgb"], 0.5, deep=True, workers=1)
-    assert len(looked) == 1
-    assert again.as_json() == first.as_json()
-    path = root.video("P01_02")
-    path.write_bytes(path.read_bytes() + b"\0")  # another file now
-    check_data(root, LISTED, ["rgb"], 0.5, deep=True, workers=1)
-    assert looked[1:] == ["P01_02"]
