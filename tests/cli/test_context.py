@@ -30,13 +30,13 @@ def test_modalities_draw_their_own_windows_where_a_recipe_says_so(
     recipe = load_recipe(repository / "recipes" / "tiny" / "mmir_i3d.yaml", words).recipe
     root = DataRoot(kitchens)
     loader = training_loader(recipe, root, source_segments(recipe, root), target_segments(recipe, root), 1, 0)
-    read, times = loader.dataset.clip_source.read, []
+    read, times = loader.dataset.dataset.clip_source.read, []
 
     def keep(segment: Segment, wanted: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
         times.append(wanted)
         return read(segment, wanted)
 
-    loader.dataset.clip_source.read = keep
+    loader.dataset.dataset.clip_source.read = keep
     next(iter(loader))
     assert len(times) > 10
     assert all(np.array_equal(one["rgb"], one["flow"]) for one in times) == synchronised
