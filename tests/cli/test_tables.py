@@ -26,9 +26,15 @@ TABLE_2 = {
         ["adaptation.agents=[rgb_source, flow_source, flow_target]"],
         EVERY - {"rgb_target"},
     ),
+    "without S-agents": (["adaptation.agents=[rgb_target, flow_target]"], {"rgb_target", "flow_target"}),
+    "without T-agents": (["adaptation.agents=[rgb_source, flow_source]"], {"rgb_source", "flow_source"}),
     "MMIR": ([], EVERY),
 }
 TABLE_3 = {
+    "source only": (
+        ["adaptation={method: source_only}", "data.target=[]", "train.stages.1.target_batch=0"],
+        set(),
+    ),
     "adversarial only": (["adaptation.agents=[]"], set()),
     "adversarial only, with correspondence": (["adaptation.agents=[]", "adaptation.correspondence_weight=1.0"], set()),
     "MMIR, refined instances in the class loss": (["adaptation.class_instances=kept"], EVERY),
@@ -44,15 +50,17 @@ def train(command, kitchens: Path, recipe: str, out: str, *words: str) -> list[d
 @pytest.mark.parametrize("row", [*TABLE_2, *TABLE_3])
 def test_a_row_is_a_recipe_with_overrides(command, kitchens, row: str) -> None:
     words, agents = (TABLE_2 | TABLE_3)[row]
-    lines = train(command, kitchens, "mmir_i3d", f"outputs/row_{[*TABLE_2, *TABLE_3].index(row)}", *ADAPTED, *words)
+    adapted = ADAPTED if row != "source only" else []
+    lines = train(command, kitchens, "mmir_i3d", f"outputs/row_{[*TABLE_2, *TABLE_3].index(row)}", *adapted, *words)
     assert len(lines) == 3
+    assert any("discriminator_accuracy" in name for name in lines[-1]) == (row != "source only")
     seen = {name.split("/")[0] for name in lines[-1] if "/reward" in name}
     assert seen == agents
     assert ("correspondence_accuracy" in lines[-1]) == ("with correspondence" in row)
 
 
 def test_adversarial_only_by_an_override_is_the_adversarial_recipe(command, kitchens) -> None:
-    """Table 3's row and its control give the same losses and weights, to the bit. Source only is its own recipe."""
+    """Table 3's row and its control give the same losses and weights, to the bit."""
     runs = {}
     for recipe, words in (("mmir_i3d", ["adaptation.agents=[]"]), ("adversarial", [])):
         lines = train(command, kitchens, recipe, f"outputs/same_{recipe}", *ADAPTED, *words)
