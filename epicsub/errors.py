@@ -30,7 +30,7 @@ class TrainingError(EpicsubError):
 
 
 class NotFiniteError(TrainingError):
-    """A run whose loss has become infinite or no number: it diverged."""
+    """A run whose loss or gradient has become infinite or no number: it diverged."""
 
 
 class InferenceError(EpicsubError):

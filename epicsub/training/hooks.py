@@ -18,7 +18,8 @@ from epicsub.training.step import (
     alignment_weight,
     average_gradients,
     class_weight,
-    refuse_non_finite,
+    taught_and_mixed,
+    update_weights,
 )
 
 ONE_VIEW = Views(clips=1, crops=1, flip=False)
@@ -33,14 +34,15 @@ def later_updates(
         return {}
     figures = {}
     generator = seed_everything_for(recipe.seed, state.step, fabric.global_rank)
-    for number, update in enumerate(method.later_updates(state.model.module), 1):
+    updates = method.later_updates(state.model.module)
+    source = taught_and_mixed(recipe, state, batch["source"], generator) if updates else batch["source"]
+    for number, update in enumerate(updates, 1):
         state.optimizer.zero_grad(set_to_none=True)
         outputs = (state.model(batch["source"]["clips"]), state.model(batch["target"]["clips"]))
         seen = adaptation_batch(state, outputs, batch, stage, step, generator)
         loss = alignment_weight(recipe) * update.loss(seen)
         if update.classifies:
-            loss = loss + class_weight(recipe, stage) * state.criterion(outputs[0], batch["source"])
-        refuse_non_finite(loss, None, batch, state.step + 1)
+            loss = loss + class_weight(recipe, stage) * state.criterion(outputs[0], source)
         fabric.backward(loss)
         average_gradients(fabric, method.alignment_parameters())
         moved = {id(parameter) for parameter in update.parameters}
@@ -48,9 +50,7 @@ def later_updates(
             for parameter in group["params"]:
                 if id(parameter) not in moved:
                     parameter.grad = None  # an optimiser leaves parameters without gradient alone
-        if recipe.train.clip_grad is not None:
-            fabric.clip_gradients(state.model, state.optimizer, max_norm=recipe.train.clip_grad)
-        state.optimizer.step()
+        update_weights(fabric, recipe, state, {"the loss": loss}, batch)
         figures[f"loss_update_{number}"] = loss.detach()
     return figures
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from epicsub.adaptation import AdaptationBatch, AdaptationLosses, AdaptationMethod
@@ -68,15 +69,13 @@ def train_step(
         adapted = state.adaptation.losses(adaptation_batch(state, outputs, batch, stage, step, generator))
         classification = state.criterion(output, source, adapted.classified_B)
         loss = class_weight(recipe, stage) * classification + alignment_weight(recipe) * adapted.alignment
-        refuse_non_finite(loss, adapted, batch, state.step + 1)
         fabric.backward(loss)
     else:
         output, classification = classify(fabric, state, source, recipe.train.accumulate)
+        loss = classification
     if state.adaptation is not None:
         average_gradients(fabric, state.adaptation.alignment_parameters())
-    if recipe.train.clip_grad is not None:
-        fabric.clip_gradients(state.model, state.optimizer, max_norm=recipe.train.clip_grad)
-    state.optimizer.step()
+    update_weights(fabric, recipe, state, {"the loss": loss} | agents_loss(adapted), batch)
     state.removed = adapted.removed if adapted else {}
     if adapted is not None and state.adaptation is not None:
         step_agents(fabric, state, adapted)
@@ -105,7 +104,6 @@ def classify(fabric: Fabric, state: State, source: dict, parts: int) -> tuple[Tw
         with fabric.no_backward_sync(state.model, enabled=number < parts):
             output = state.model(part["clips"])
             loss = state.criterion(output, part) / parts
-            refuse_non_finite(loss, None, {"source": part}, state.step + 1)
             fabric.backward(loss)
         outputs.append((output.verb_logits_BV.detach(), output.noun_logits_BN.detach()))
         losses.append(loss.detach())
@@ -184,11 +182,34 @@ def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> Non
                 parameter.grad = fabric.all_reduce(parameter.grad, reduce_op="mean")
 
 
-def refuse_non_finite(loss: Tensor, adapted: AdaptationLosses | None, batch: dict, step: int) -> None:
-    """Stop before the update: one bad step spoils every weight."""
-    values = {"the loss": loss}
-    if adapted is not None and adapted.agents is not None:
-        values["the agents' loss"] = adapted.agents
+def agents_loss(adapted: AdaptationLosses | None) -> dict[str, Tensor]:
+    """The agents' loss by its name, where there are agents."""
+    return {} if adapted is None or adapted.agents is None else {"the agents' loss": adapted.agents}
+
+
+def update_weights(fabric: Fabric, recipe: Recipe, state: State, losses: dict[str, Tensor], batch: dict) -> None:
+    """Clip the gradient and step the optimiser, unless a loss or the gradient is not finite.
+
+    With 16-mixed a gradient that is not finite is no error: the scaler leaves the step out and lowers its factor.
+
+    Raises:
+        NotFiniteError: before the update, as one bad step spoils every weight.
+    """
+    clip, scaled = recipe.train.clip_grad, recipe.train.precision == "16-mixed"
+    groups = state.optimizer.param_groups
+    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None and not scaled]
+    refuse_non_finite(losses | {"the gradient's norm": get_total_norm(gradients)}, batch, state.step + 1)
+    if clip is not None:
+        fabric.clip_gradients(state.model, state.optimizer, max_norm=clip, error_if_nonfinite=False)
+    state.optimizer.step()
+
+
+def refuse_non_finite(values: dict[str, Tensor], batch: dict, step: int) -> None:
+    """Stop at what is not finite, with the clips of the step.
+
+    Raises:
+        NotFiniteError: naming the value and the narration ids.
+    """
     for name, value in values.items():
         if not torch.isfinite(value):
             ids = {domain: ", ".join(part["narration_id"]) for domain, part in batch.items()}
