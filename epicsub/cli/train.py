@@ -90,7 +90,7 @@ def say(text: str) -> None:
 
 
 def evaluator(loaded: "LoadedRecipe", root: "DataRoot") -> "Evaluate | None":
-    """Periodic validation: the same code as `epicsub validate`."""
+    """Periodic validation: the same code as `epicsub validate`. Several processes share the list among them."""
     recipe = loaded.recipe
     if recipe.train.evaluate_every is None and recipe.train.mean_of_last is None:
         return None
@@ -101,20 +101,25 @@ def evaluator(loaded: "LoadedRecipe", root: "DataRoot") -> "Evaluate | None":
     from epicsub.data.annotations import read_segments
     from epicsub.data.views import parse_views
     from epicsub.inference.predict import predict
+    from epicsub.inference.shares import gathered
     from epicsub.training.build import skipped_ids, view_loader
+    from epicsub.training.lock import process_number
     from epicsub.training.selection import Evaluated
     from epicsub.validation import load_protocol, read_reference
 
     protocol = load_protocol(Path(recipe.evaluation.protocol))
     skipped = skipped_ids(recipe)
     segments = [s for s in read_segments(root.annotations(protocol.validation.list)) if s.narration_id not in skipped]
-    loader = view_loader(recipe, root, segments, parse_views(recipe.evaluation.views))
+    ids, ranks = [segment.narration_id for segment in segments], recipe.train.devices
+    rank = process_number() if ranks > 1 else 0
+    loader = view_loader(recipe, root, segments, parse_views(recipe.evaluation.views), rank=rank, ranks=ranks)
 
     select = recipe.train.select
 
     def scores_of(model: nn.Module) -> Evaluated:
         device = next(model.parameters()).device
-        predictions = predict(model, loader, len(loader), device, "validation")
+        own = predict(model, loader, len(loader), device, "validation") if len(loader) else None
+        predictions = gathered(own, ids)
         reference = read_reference(protocol, root.path / "annotations")
         hits_S = None if select == "last" else torch.from_numpy(reference.counted_hits(predictions, select))
         return Evaluated(scores=reference.evaluate(predictions).scores, hits_S=hits_S)

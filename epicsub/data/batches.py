@@ -139,6 +139,14 @@ def systematic_draws(order: np.ndarray, weights: np.ndarray, generator: np.rando
     return order[np.searchsorted(ends, teeth, side="right").clip(max=len(order) - 1)]
 
 
+def batches_of_share(count: int, size: int, rank: int = 0, ranks: int = 1) -> list[list[int]]:
+    """Places 0 to `count` - 1 in order, `size` a batch; of several processes each gets every `ranks`-th batch.
+
+    Whole batches, so that each is the same however many processes there are; no place twice, none left out.
+    """
+    return [list(range(begin, min(begin + size, count))) for begin in range(0, count, size)][rank::ranks]
+
+
 def balanced_weights(classes: Sequence[Hashable], balance: str) -> list[float]:
     """Weight of each segment so that classes come in equal shares (class) or by the root of their size (square_root).
 

@@ -223,12 +223,12 @@ def collate_views(
 def make_loader(
     dataset: Dataset[Any],
     *,
-    batch_sampler: Sampler[list[Draw]] | None = None,
+    batch_sampler: Sampler[list[Draw]] | Sequence[list[int]] | None = None,
     batch_size: int | None = None,
     collate: Callable[[Sequence[Any]], Any] | None = None,
     workers: int | None = None,
 ) -> "ClipLoader":
-    """A loader of `dataset`, by a batch sampler or in order by `batch_size`.
+    """A loader of `dataset`, by a batch sampler (or a list of batches) or in order by `batch_size`.
 
     Args:
         collate: `collate_views` unless given.

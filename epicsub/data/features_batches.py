@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from epicsub.data.annotations import Segment
-from epicsub.data.batches import StepSampler
+from epicsub.data.batches import StepSampler, batches_of_share
 from epicsub.data.domains import SOURCE, check_domains, noun_of
 from epicsub.data.features import FeatureTable, Selected
 
@@ -62,13 +62,22 @@ class FeatureBatches:
 class FeatureViews:
     """Segments in order for prediction: (narration ids, {modality: (B, 1, D) or (B, 1, T, D)}).
 
+    Process `rank` of `ranks` gets every `ranks`-th batch.
+
     Raises:
         DataError: segments without features.
     """
 
-    def __init__(self, segments: Sequence[Segment], tables: Mapping[str, FeatureTable], batch_size: int) -> None:
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        tables: Mapping[str, FeatureTable],
+        batch_size: int,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
         self._part = _Part(segments, tables)
-        self._positions = list(torch.arange(len(segments)).split(batch_size))
+        self._positions = [torch.tensor(part) for part in batches_of_share(len(segments), batch_size, rank, ranks)]
 
     def __len__(self) -> int:
         return len(self._positions)

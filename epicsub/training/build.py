@@ -28,7 +28,7 @@ from epicsub.adaptation import (
     random_removal,
 )
 from epicsub.data.annotations import Segment, read_ids, read_skip_list
-from epicsub.data.batches import StepSampler
+from epicsub.data.batches import StepSampler, batches_of_share
 from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
 from epicsub.data.domains import load_source, load_target
 from epicsub.data.features import FeatureTable, open_features
@@ -253,12 +253,15 @@ def view_loader(
     views: Views,
     places: Sequence[tuple[float, float]] | None = None,
     prepared: Collection[str] | None = None,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> ViewLoader:
     """Batches of (narration ids, {modality: uint8 clips (B, V, C, T, H, W)}) for prediction, in the list's order.
 
     `places` are the clips to take of `views.places()`; all unless given. `prepared` are the modalities to read from the
     prepared store, where that is settled already for more segments than these. Features come as (B, 1, D) or
-    (B, 1, T, D): they were made of their views.
+    (B, 1, T, D): they were made of their views. Of several processes each gets its share of the list's batches: every
+    `ranks`-th from number `rank`, no batch twice.
 
     Raises:
         DataError: other than one plain view of features is asked for.
@@ -266,7 +269,7 @@ def view_loader(
     if recipe.data.features:
         if views != Views():
             raise DataError(f"views {views}: {recipe.name} reads features, which were made of their views: ask for 1x1")
-        return FeatureViews(segments, features_of(recipe, root), recipe.evaluation.batch_size)
+        return FeatureViews(segments, features_of(recipe, root), recipe.evaluation.batch_size, rank, ranks)
     if prepared is None:
         prepared = store_of(recipe, root, segments).prepared
     cut = recipe.data.video()
@@ -281,7 +284,8 @@ def view_loader(
         views=views,
         places=places,
     )
-    return make_loader(clips, batch_size=recipe.evaluation.batch_size, workers=recipe.data.workers)
+    batches = batches_of_share(len(segments), recipe.evaluation.batch_size, rank, ranks)
+    return make_loader(clips, batch_sampler=batches, workers=recipe.data.workers)
 
 
 def seed_everything_for(seed: int, step: int, rank: int = 0) -> torch.Generator:

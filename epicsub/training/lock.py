@@ -45,7 +45,12 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 def first_process() -> bool:
     """Whether this is the one process of a run, or the first of several."""
-    return (os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0") == "0"
+    return process_number() == 0
+
+
+def process_number() -> int:
+    """Which of a run's processes this is, by what started it; also before they know of each other."""
+    return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
 
 
 def _take(handle: TextIOWrapper, path: Path) -> None:

@@ -6,6 +6,7 @@ and resumed ends where the uninterrupted one does.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -97,7 +98,7 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
         higher = False
         if evaluated and evaluate is not None:
             with as_if_finished(fabric, recipe, domains.root, domains.target, state, total):
-                higher = score(recipe, state, evaluate, log)
+                higher = score(fabric, recipe, state, evaluate, log)
         state.stopped = evaluated and state.selection.tired(train.patience) and state.step < total
         kept = evaluated or due(train.checkpoint_every, state.step, total)
         if removals and (kept or state.step % train.log_every == 0):
@@ -190,9 +191,10 @@ def finish_average(recipe: Recipe, domains: Domains, state: State, stage: int, f
     refresh_batch_norms(state.average.model, (fabric.to_device(batch["source"]["clips"]) for batch in batches))
 
 
-def score(recipe: Recipe, state: State, evaluate: Evaluate, log: RunLog | None) -> bool:
+def score(fabric: Fabric, recipe: Recipe, state: State, evaluate: Evaluate, log: RunLog | None) -> bool:
     """Evaluate; whether it is the best so far, by the recipe's score and margin."""
-    evaluated, train = evaluate(state.in_use), recipe.train
+    with model_to_score(fabric, state) as model:
+        evaluated, train = evaluate(model), recipe.train
     state.scores = evaluated.scores
     state.last.add(state.step, total_steps(recipe), state.scores)
     if log:
@@ -205,6 +207,24 @@ def score(recipe: Recipe, state: State, evaluate: Evaluate, log: RunLog | None) 
     if log and (train.margin or train.patience):
         log.write("selection", state.step, figures)
     return bool(figures["higher"])
+
+
+@contextmanager
+def model_to_score(fabric: Fabric, state: State) -> Iterator[nn.Module]:
+    """The model in use; several processes, which share the list to score, have the same one, the first one's.
+
+    Parameters are the same in all; batch norm's running statistics are each process's own until DDP's next step. And a
+    forward pass of DDP would wait for the other processes, who may have a batch fewer: the model goes without it.
+    """
+    if fabric.world_size == 1:
+        yield state.in_use
+        return
+    averaged = state.in_use is not state.model
+    model = state.in_use if averaged else state.model.module
+    for buffer in model.buffers():
+        torch.distributed.broadcast(buffer, 0)
+    with nullcontext() if averaged else fabric.autocast():
+        yield model
 
 
 def keep(recipe: Recipe, domains: Domains, state: State, folder: Path, higher: bool) -> None:

@@ -157,3 +157,16 @@ def test_weights_that_fit_no_list_are_refused() -> None:
     for weights in ([1.0], [1.0, -1.0]):
         with pytest.raises(ValueError, match="weights"):
             StepSampler(2, [], 1, 0, 0, 0, 1, source_weights=weights)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_processes_draw_disjoint_shares_of_what_one_draws(ranks: int) -> None:
+    """Every clip once: no segment of an epoch in two processes, none left out, the same augmentation."""
+    whole = list(sampler())
+    shares = [list(sampler(rank=rank, ranks=ranks)) for rank in range(ranks)]
+    for step, draws in enumerate(whole):
+        parts = [set(share[step]) for share in shares]
+        assert sum(map(len, parts)) == len(draws) == 12
+        assert set.union(*parts) == set(draws)
+        for part in parts:
+            assert [sum(draw.domain == domain for draw in part) for domain in (0, 1)] == [6 // ranks] * 2

@@ -87,3 +87,11 @@ def test_target_labels_and_missing_segments_are_refused(tables) -> None:
         FeatureBatches(SOURCE_SEGMENTS, [segments("P02_01", 5, True)], tables, sampler(0))
     with pytest.raises(DataError, match="no rgb features for 1 segments: P02_01_5"):
         FeatureViews(segments("P02_01", 6, False), tables, 2)
+
+
+def test_two_processes_share_the_batches_of_views(tables) -> None:
+    whole = list(FeatureViews(TARGETS[1], tables, batch_size=3))
+    shares = [list(FeatureViews(TARGETS[1], tables, 3, rank, 2)) for rank in (0, 1)]
+    assert [ids for ids, _ in shares[0]] == [whole[0][0], whole[2][0]]
+    assert [ids for ids, _ in shares[1]] == [whole[1][0]]
+    assert torch.equal(shares[1][0][1]["rgb"], whole[1][1]["rgb"])
