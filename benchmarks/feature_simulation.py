@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from agent_looks import report_agents
 from machine import write_figures
-from pairs import interval
 from simulation.arms import ARMS, CONTROL
 from simulation.generator import Setting
 from simulation.runs import Run, make_runs, read_runs, select
@@ -82,7 +82,11 @@ def report_arms(arms: dict[str, dict[int, Run]]) -> dict[str, float]:
         figures |= {f"{name}_over_adversarial{end}": value for end, value in _ends(difference) if name != CONTROL}
     figures |= {figure: paired(arms[arm], arms[CONTROL]).mean for figure, arm in GAINS.items() if arm in arms}
     _report_removed(arms)
-    return figures | _report_agents({name: arms[name] for name in ARMS if name in arms})
+    finished = {
+        name: [run for run in arms[name].values() if run["accuracy"] is not None] for name in ARMS if name in arms
+    }
+    looks = {name: [run["agents"] for run in runs if run["agents"]] for name, runs in finished.items()}
+    return figures | report_agents(looks)
 
 
 def _ends(difference: Difference) -> list[tuple[str, float]]:
@@ -96,23 +100,6 @@ def _report_removed(arms: dict[str, dict[int, Run]]) -> None:
         if removed:
             shares = {key: np.mean([one[key] for one in removed]) for key in removed[0]}
             print(f"{name}: " + ", ".join(f"{key} {share:.3f}" for key, share in shares.items()))
-
-
-def _report_agents(arms: dict[str, dict[int, Run]]) -> dict[str, float]:
-    """Means over seeds, with intervals, of what the agents pick and what their reward marks."""
-    print("\n| agent | greedy precision | planted | share of positive rewards | P(planted, given reward above 0) |")
-    print("|---|---|---|---|---|")
-    figures = {}
-    for name, runs in arms.items():
-        whole = [run["agents"] for run in runs.values() if run["agents"] and run["accuracy"] is not None]
-        for agent in whole[0] if whole else ():
-            cells = []
-            for figure in ("greedy_precision", "base", "positive", "planted_if_positive"):
-                values = np.array([one[agent][figure] for one in whole])
-                cells.append(f"{values.mean():.3f} ± {interval(values):.3f}")
-                figures[f"{name}_{agent}_{figure}"] = float(values.mean())
-            print(f"| {name} {agent} | " + " | ".join(cells) + " |")
-    return figures
 
 
 def report_dose(runs: list[Run], plot: Path | None) -> dict[str, float]:

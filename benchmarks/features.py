@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from agent_looks import look_at_run, report_agents
 from machine import write_figures
 from pairs import paired
 
@@ -55,12 +56,7 @@ LISTS = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timesta
 OUTLIERS = "outliers.csv"  # under the benchmark's own data root, for the oracle
 TASKS = ("verb", "noun", "action")
 MEASURE = "target action"  # what arms are compared by, fixed before the first run
-GAINS = {
-    "MMIR": "mmir_gain",
-    "min-Delta": "min_delta_gain",
-    "oracle": "oracle_gain",
-    "MMIR plus (ours)": "mmir_plus_gain",
-}
+GAINS = {"MMIR": "mmir", "min-Delta": "min_delta", "oracle": "oracle", "MMIR plus (ours)": "mmir_plus"}
 
 
 @dataclass(frozen=True)
@@ -205,6 +201,7 @@ def run(job: Job) -> None:
             domains = prepare(loaded, job.root, Path(folder))
             trained = load_trained(fit(loaded.recipe, domains, Path(folder), None, None), torch.device("cpu"))
             figures: dict[str, Any] = scores(trained.model, trained.recipe, job.root, job.lists)
+            figures["agents"] = look_at_run(trained, job.root, set(pd.read_csv(outliers)["narration_id"]), job.seed)
         except TrainingError as error:
             if "stopped before the update" not in str(error):
                 raise
@@ -217,7 +214,7 @@ def kept_in(out: Path, arm: str, seed: int) -> Path:
     return out / "runs" / arm.replace(" ", "_") / f"{seed}.json"
 
 
-def scores_of(out: Path, arm: str, seed: int) -> dict[str, float] | None:
+def scores_of(out: Path, arm: str, seed: int) -> dict[str, Any] | None:
     """Scores of a finished run; None of one that diverged."""
     figures = json.loads(kept_in(out, arm, seed).read_text())
     return None if "diverged" in figures else figures
@@ -282,7 +279,9 @@ def report(found: dict[str, list[dict[str, float] | None]], share: dict[str, flo
         print(f"| {arm} | {difference:+.2f} | {difference - half:+.2f} to {difference + half:+.2f} | {len(pairs)} |")
         figures |= {f"{arm}: difference": difference, f"{arm}: half of the interval": half}
         if arm in GAINS:
-            figures[GAINS[arm]] = difference
+            figures[f"{GAINS[arm]}_gain"] = difference
+    looks = {arm: [run["agents"] for run in runs if run and run.get("agents")] for arm, runs in found.items()}
+    figures |= report_agents({arm: seen for arm, seen in looks.items() if seen})
     plain, with_agents = share["adversarial_step_ms"], share["mmir_step_ms"]
     print(
         f"\nA step: {plain:.1f} ms without agents, {with_agents:.1f} ms with: {share['agents_share']:.0f} % is theirs"
