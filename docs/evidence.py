@@ -196,6 +196,20 @@ def rewards() -> str:
     return markdown(["agents' reward", *head], rows)
 
 
+def agents() -> str:
+    """What faithful MMIR's agents pick greedily and what their reward marks, by agent, in both studies that know."""
+    names = {"greedy_precision": "greedy precision", "base": "planted", "positive": "reward +1"}
+    names["planted_if_positive"] = "P(planted, given +1)"
+    rows = []
+    for study, arm in (("simulation", "mmir"), ("features", "MMIR")):
+        figures = result(study)["figures"]
+        for agent in AGENTS:
+            values = [figures.get(f"{arm}_{agent}_{name}") for name in names]
+            if None not in values:
+                rows.append([f"{study}, {agent.replace('_', ' ')}", *(f"{value:.3f}" for value in values)])
+    return markdown(["agent", *names.values()], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "arms": arms,
     "video": video,
@@ -203,6 +217,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "simulation": simulation,
     "dose": dose,
     "rewards": rewards,
+    "agents": agents,
 }
 
 
