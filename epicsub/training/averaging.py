@@ -4,12 +4,14 @@ The averages are torch's (torch.optim.swa_utils). Buffers, batch norm's running 
 the last weights, unless they are made anew for the averaged ones.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import AveragedModel
+
+from epicsub.training.layers import Part, batch_norms, freeze
 
 
 class WeightAverage:
@@ -60,11 +62,29 @@ class WeightAverage:
         torch._foreach_lerp_(average, current, 1 - decay)
 
 
-def refresh_batch_norms(model: nn.Module, clips: Iterable[dict[str, Tensor]]) -> None:
+@torch.no_grad()
+def refresh_batch_norms(
+    model: nn.Module, clips: Iterable[dict[str, Tensor]], parts: Sequence[Part] = (), step: int = 0
+) -> None:
     """Make batch norms' running statistics anew: the plain mean over these batches, with the model's own weights.
 
     Args:
         model: nothing happens to one without batch norms, and `clips` are not read.
         clips: batches of training clips on the model's device.
+        parts: of these, what is frozen at the step of the run keeps its statistics, and normalises by them.
+        step: from 0.
     """
-    update_bn(clips, model)
+    was_training = model.training
+    model.train()
+    freeze(model, parts, step)
+    norms = [module for module in batch_norms(model) if module.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean
+    if norms:
+        for batch in clips:
+            model(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.train(was_training)

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.build import adaptation_of, model_of
-from epicsub.training.layers import freeze
+from epicsub.training.layers import freeze, refuse_unfit
 from epicsub.training.methods import action_table, parts_of
 
 STEP_OVER_FORWARD = 3  # a backward pass is twice the forward pass: by the inputs, and by the weights
@@ -39,10 +39,12 @@ def weightless_model(recipe: Recipe, segments: list) -> nn.Module:
 
     Raises:
         ModelError: weights are not found or do not fit; the network cannot take such clips.
+        TrainingError: parts that the model does not have, or that leave nothing to train.
     """
     with torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*meta parameter in the current model, which is a no-op")
         model = model_of(recipe, weights=True, actions=action_table(recipe, segments))
+    refuse_unfit(model, parts_of(recipe))
     freeze(model, parts_of(recipe), 0)
     return model.train()
 

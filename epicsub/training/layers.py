@@ -2,10 +2,11 @@
 
 A layer is found in the names of the parameters: after a stream's name and `CARRIERS`, up to the first number
 (`backbone.layer1.0`, `network.blocks.3`), or else one word (`trunk.Mixed_3b`). Layers come in the order in which the
-model holds them. What follows the backbone (temporal part, heads) counts as the last layer.
+model holds them; those before the first numbered block (a stem, embeddings) are as deep as one. What follows the
+backbone (temporal part, heads) counts as the last layer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,9 +15,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from epicsub.errors import TrainingError
+from epicsub.words import counted
 
-CARRIERS = ("trunk", "backbone", "network")
+CARRIERS = ("trunk", "backbone", "network", "timesformer", "videomae")
 LAST = ("temporal", "verb_head", "noun_head", "action_head", "second", "head", "heads", "fusion")
+MARK = "frozen_by_recipe"
+"""Attribute of a parameter that `freeze` froze, by which it knows what to wake up."""
 
 
 class Part(NamedTuple):
@@ -44,16 +48,22 @@ def layer_of(name: str) -> str:
 
 def layer_depths(model: nn.Module) -> dict[str, int]:
     """Number of each layer from the input, by `layer_of`; streams are counted side by side, "last" is the highest."""
-    depths: dict[str, int] = {}
-    reached: dict[str, int] = {}
-    for name, _ in model.named_parameters():
-        layer = layer_of(name)
-        if layer != "last" and layer not in depths:
+    streams: dict[str, list[str]] = {}
+    for layer in dict.fromkeys(layer_of(name) for name, _ in model.named_parameters()):
+        if layer != "last":
             words = layer.split(".")
-            stream = words[words.index("streams") + 1] if "streams" in words else ""
-            depths[layer] = reached.get(stream, 0)
-            reached[stream] = depths[layer] + 1
+            streams.setdefault(words[words.index("streams") + 1] if "streams" in words else "", []).append(layer)
+    modules = dict(model.named_modules())
+    depths: dict[str, int] = {}
+    for layers in streams.values():
+        stem = next((place for place, layer in enumerate(layers) if _is_block(layer, modules)), 1)
+        depths |= {layer: max(place - max(stem - 1, 0), 0) for place, layer in enumerate(layers)}
     return depths | {"last": max(depths.values(), default=-1) + 1}
+
+
+def _is_block(layer: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a layer is one of a numbered row, and no single convolution or norm of a stem that is numbered too."""
+    return layer.rpartition(".")[2].isdigit() and layer in modules and any(True for _ in modules[layer].children())
 
 
 def part_of(name: str, parts: Sequence[Part]) -> Part | None:
@@ -66,9 +76,9 @@ def parameter_groups(model: nn.Module, parts: Sequence[Part], layer_decay: float
     """Optimiser groups {"params", "rate_factor"}: the part's factor times layer_decay for each layer above.
 
     Raises:
-        TrainingError: parts that the model does not have, all at once.
+        TrainingError: parts that the model does not have, all at once, or that leave nothing to train.
     """
-    refuse_unknown(model, parts)
+    refuse_unfit(model, parts)
     depths = layer_depths(model)
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -79,8 +89,8 @@ def parameter_groups(model: nn.Module, parts: Sequence[Part], layer_decay: float
     return [{"params": parameters, "rate_factor": factor} for factor, parameters in groups.items()]
 
 
-def refuse_unknown(model: nn.Module, parts: Sequence[Part]) -> None:
-    """Stop at parts that no parameter's name begins with.
+def refuse_unfit(model: nn.Module, parts: Sequence[Part]) -> None:
+    """Stop at parts that no parameter's name begins with, and at parts that freeze all there is.
 
     Raises:
         TrainingError: naming them, and what there is.
@@ -94,18 +104,33 @@ def refuse_unknown(model: nn.Module, parts: Sequence[Part]) -> None:
             f"train.parts: the model has no {', '.join(unknown)}; it has {', '.join(there[:30])}"
             + (", ..." if len(there) > 30 else "")
         )
+    left = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if parts and all(_frozen(name, parts, 0) for name in left):  # with time parts only wake up
+        holding = [part for part in parts if part.frozen_steps != 0]
+        steps = min((part.frozen_steps for part in holding if part.frozen_steps is not None), default=None)
+        raise TrainingError(
+            f"train.parts: {', '.join(part.name for part in holding)} freeze the whole model "
+            + (f"in the first {counted(steps, 'step', 'steps')}" if steps else "for the whole run")
+            + ": nothing is left to train. Leave one of them out, or name smaller parts"
+        )
 
 
 def freeze(model: nn.Module, parts: Sequence[Part], step: int) -> None:
     """Freeze and unfreeze parts as they are at a step of the run (from 0).
 
     Frozen parameters get no gradient, and the running statistics of frozen batch norms stand still. Call it after
-    `model.train()`, which wakes those up.
+    `model.train()`, which wakes those up. What the model itself keeps from training stays so.
     """
     if not any(part.frozen_steps != 0 for part in parts):
         return
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not _frozen(name, parts, step))
+        if _frozen(name, parts, step):
+            if parameter.requires_grad:
+                parameter.requires_grad_(False)
+                setattr(parameter, MARK, True)
+        elif getattr(parameter, MARK, False):
+            parameter.requires_grad_(True)
+            delattr(parameter, MARK)
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and _frozen(name, parts, step):
             module.eval()
@@ -156,18 +181,18 @@ class _Quiet:
 
     def __enter__(self) -> None:
         for norm in self.norms:
-            counted = norm.num_batches_tracked
-            self.before.append((norm.momentum, None if counted is None else counted.clone()))
+            seen = norm.num_batches_tracked
+            self.before.append((norm.momentum, None if seen is None else seen.clone()))
             norm.momentum = 0.0
 
     def __exit__(self, *raised: object) -> None:
-        for norm, (momentum, counted) in zip(self.norms, self.before, strict=True):
+        for norm, (momentum, seen) in zip(self.norms, self.before, strict=True):
             norm.momentum = momentum
-            if counted is not None and norm.num_batches_tracked is not None:
-                norm.num_batches_tracked.copy_(counted)
+            if seen is not None and norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.copy_(seen)
         self.before.clear()
 
 
-def batch_norms(model: nn.Module) -> Iterator[nn.Module]:
+def batch_norms(model: nn.Module) -> Iterator[_BatchNorm]:
     """The model's batch norms, which see a part of a step at a time where its gradient is accumulated."""
     return (module for module in model.modules() if isinstance(module, _BatchNorm))

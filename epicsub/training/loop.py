@@ -188,7 +188,8 @@ def finish_average(recipe: Recipe, domains: Domains, state: State, stage: int, f
         return
     loader = training_loader(recipe, domains.root, domains.source, domains.target, stage, 0)
     batches = islice(loader, settings.bn_batches)
-    refresh_batch_norms(state.average.model, (fabric.to_device(batch["source"]["clips"]) for batch in batches))
+    clips = (fabric.to_device(batch["source"]["clips"]) for batch in batches)
+    refresh_batch_norms(state.average.model, clips, parts_of(recipe), state.step - 1)
 
 
 def score(fabric: Fabric, recipe: Recipe, state: State, evaluate: Evaluate, log: RunLog | None) -> bool:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from epicsub.training.averaging import WeightAverage, refresh_batch_norms
+from epicsub.training.layers import Part
 
 
 def walk(steps: int) -> tuple[nn.Module, list[dict[str, torch.Tensor]]]:
@@ -81,3 +82,14 @@ def test_batch_norms_get_the_mean_over_the_batches() -> None:
     refresh_batch_norms(model, batches)
     torch.testing.assert_close(model[0].running_mean, torch.stack([b.mean(0) for b in batches]).mean(0))
     torch.testing.assert_close(model[0].running_var, torch.stack([b.var(0) for b in batches]).mean(0))
+
+
+def test_frozen_batch_norms_keep_their_statistics_and_normalise_by_them() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3)).eval()
+    nn.init.constant_(model[0].running_mean, 7.0)
+    before, clips = copy.deepcopy(model[0].state_dict()), torch.randn(8, 3)
+    refresh_batch_norms(model, [clips], [Part("0", 1.0, 5), Part("1", 1.0, 4)], step=4)
+    assert all(torch.equal(value, before[name]) for name, value in model[0].state_dict().items())
+    torch.testing.assert_close(model[1].running_mean, (clips - 7.0).mean(0), atol=1e-4, rtol=1e-4)
+    assert [module.training for module in model.modules()] == [False] * 3
+    assert model[1].momentum == 0.1

@@ -47,10 +47,26 @@ def test_depths_rise_from_the_input_and_streams_stand_side_by_side(i3d: TwoStrea
     assert depths["last"] == 12
     resnet = nn.ModuleDict({"backbone": timm.create_model("resnet18", num_classes=0)})
     assert layer_depths(resnet) == {
-        "backbone.conv1": 0, "backbone.bn1": 1, "backbone.layer1.0": 2, "backbone.layer1.1": 3, "backbone.layer2.0": 4,
-        "backbone.layer2.1": 5, "backbone.layer3.0": 6, "backbone.layer3.1": 7, "backbone.layer4.0": 8,
-        "backbone.layer4.1": 9, "last": 10,
+        "backbone.conv1": 0, "backbone.bn1": 0, "backbone.layer1.0": 1, "backbone.layer1.1": 2, "backbone.layer2.0": 3,
+        "backbone.layer2.1": 4, "backbone.layer3.0": 5, "backbone.layer3.1": 6, "backbone.layer4.0": 7,
+        "backbone.layer4.1": 8, "last": 9,
     }  # fmt: skip
+
+
+def test_all_before_the_first_numbered_block_is_one_layer() -> None:
+    with torch.device("meta"):
+        vit = nn.ModuleDict({"backbone": timm.create_model("test_vit", num_classes=0)})
+        video = [
+            build_model(name, ["rgb"], weights={"rgb": None}, variant=variant, frames=8, size=224)
+            for name, variant in (("r2plus1d", "18"), ("timesformer", "tiny"))
+        ]
+    stems = [{name for name, depth in layer_depths(model).items() if depth == 0} for model in (vit, *video)]
+    network = "streams.rgb.trunk.network"
+    assert stems[0] == {"backbone.cls_token", "backbone.pos_embed", "backbone.patch_embed"}
+    assert stems[1] == {f"{network}.stem.{place}" for place in (0, 1, 3, 4)}
+    assert stems[2] == {f"{network}.timesformer.embeddings"}
+    assert layer_depths(video[0])[f"{network}.layer1.0"] == layer_depths(vit)["backbone.blocks.0"] == 1
+    assert layer_depths(video[1])[f"{network}.timesformer.layernorm"] == 3  # after both of its layers
 
 
 def test_groups_hold_every_parameter_once_with_its_factor(i3d: TwoStream) -> None:
@@ -87,6 +103,25 @@ def test_frozen_parts_stand_still_for_their_steps() -> None:
         moved.append({name for name, value in model.state_dict().items() if not torch.equal(value, before[name])})
     head = {"head.weight", "head.bias"}
     assert moved == [head, head, head | {"body.0.weight", "body.0.bias"}, head | {"body.0.weight", "body.0.bias"}]
+
+
+def test_freezing_parts_leaves_what_the_model_froze_itself() -> None:
+    model = nn.ModuleDict({"body": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    model["body"].bias.requires_grad_(False)
+    model["head"].bias.requires_grad_(False)
+    trained = []
+    for step in (0, 1):
+        freeze(model, [Part("body", 1.0, 1)], step)
+        trained.append([name for name, parameter in model.named_parameters() if parameter.requires_grad])
+    assert trained == [["head.weight"], ["body.weight", "head.weight"]]
+
+
+@pytest.mark.parametrize(("steps", "text"), [(None, "for the whole run"), (1, "in the first 1 step")])
+def test_parts_that_leave_nothing_to_train_are_refused(i3d: TwoStream, steps: int | None, text: str) -> None:
+    parts = [Part("streams.rgb", 0.5, None), Part("streams.flow", 1.0, steps)]
+    with pytest.raises(TrainingError, match=f"streams.rgb, streams.flow freeze the whole model {text}: nothing"):
+        parameter_groups(i3d, parts, 1.0)
+    parameter_groups(i3d, [*parts, Part("streams.flow.verb_head", 1.0, 0)], 1.0)
 
 
 def test_checkpointed_layers_train_to_the_bit_as_plain_ones(i3d: TwoStream) -> None:
