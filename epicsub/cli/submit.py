@@ -7,6 +7,7 @@ import typer
 
 from epicsub.cli.ensemble import RuleOption, labelled_members, learned_on
 from epicsub.cli.options import DEFAULT_PROTOCOL, CountOption, DataOption, DeviceOption, ProtocolOption, TtaOption
+from epicsub.words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,7 +171,8 @@ def write_and_check(
         raise SubmissionError("\n".join(problems))
     for file in written:
         typer.echo(f"wrote {file}")
-    typer.echo(f"{len(ids)} segments, {len(manifest['members'])} members; all three files reopened and checked: good")
+    members = counted(len(manifest["members"]), "member", "members")
+    typer.echo(f"{len(ids)} segments, {members}; all three files reopened and checked: good")
     typer.echo(f"once it is uploaded: epicsub submissions --uploaded {name}")
 
 

@@ -131,7 +131,7 @@ def test_train_validate_predict_submit_on_features(command, features, kitchens: 
     assert scored.status == 0, scored.err
     sent = command("submit", out, "--data", kitchens, "--name", f"features_{method}")
     assert sent.status == 0, sent.err
-    assert "20 segments, 1 members; all three files reopened and checked: good" in sent.out
+    assert "20 segments, 1 member; all three files reopened and checked: good" in sent.out
     views = command("predict", out, "--split", "test", "--data", kitchens, "--tta", "3x1", "-o", "no.npz")
     assert views.status == 2
     assert "features, which were made of their views: ask for 1x1" in views.err
