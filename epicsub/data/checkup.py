@@ -143,7 +143,7 @@ def _all(root: DataRoot, looks: Sequence[Look], deep: bool, workers: int) -> Ite
     to_do = []
     for look in looks:
         if known and (report := known.get(look.key())) is not None:
-            yield replace(report, path=str(look.path))  # as this command calls it
+            yield replace(report, path=look.named)  # as this command calls it
         else:
             to_do.append(look)
     reports = in_processes(look_at, to_do, workers if deep else min(workers, 8))

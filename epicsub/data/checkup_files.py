@@ -48,6 +48,12 @@ class Look:
         root = DataRoot(self.root)
         return root.prepared(self.video_id, self.modality) if self.stored else root.found(self.video_id, self.modality)
 
+    @property
+    def named(self) -> str:
+        """The file that a report is about: of a prepared entry its pictures, which its index only checks."""
+        path = self.path
+        return str(pictures_of(path) if self.stored and path else path)
+
     def key(self) -> str:
         """Changes when anything does that a report rests on; paths in it are relative to the root.
 
@@ -94,8 +100,8 @@ def look_at(look: Look) -> FileReport:
         else:
             facts = _video(look, path, problems, notes)
     except DataError as error:
-        problems.append(str(error).removeprefix(f"{pictures_of(path) if look.stored else path}: "))
-    return FileReport(look.video_id, look.modality, str(path), problems=problems, notes=notes, key=key, **facts)
+        problems.append(str(error).removeprefix(f"{look.named}: "))
+    return FileReport(look.video_id, look.modality, look.named, problems=problems, notes=notes, key=key, **facts)
 
 
 def _state(path: Path) -> str:
