@@ -232,7 +232,8 @@ def make_loader(
 
     Args:
         collate: `collate_views` unless given.
-        workers: processes; None takes one for each core that this process may use (up to 16), and none on one core.
+        workers: processes; None takes one for each core that this process may use, from 1 to 16. With 0 the items are
+            read in this process, and a decoder that is stuck stays so.
 
     Iterating raises `DataError` with all problems of a batch, as their messages were, also from a worker, and where a
     worker has been at one item for too long (see `loader.STUCK_AFTER`).

@@ -23,8 +23,8 @@ LONGEST_NAME = 128
 
 
 def workers_of_machine() -> int:
-    """One worker for each core this process may use, up to 16; none where there is one core."""
-    return 0 if cores() == 1 else min(cores(), MOST_WORKERS)
+    """One worker for each core this process may use, from 1 to 16: the watchdog can end none but another process."""
+    return min(cores(), MOST_WORKERS)
 
 
 class ClipLoader(DataLoader):

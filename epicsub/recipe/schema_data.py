@@ -102,7 +102,8 @@ class Data(Section):
     augment: Augment | None = None
     """Random changes of a training clip."""
     workers: WholeNumber | None = None
-    """Processes that decode; null chooses by the machine, 0 decodes in the training process."""
+    """Processes that decode; null is one for each core, from 1 to 16. 0 decodes in the training process, where a stuck
+    decoder is never ended."""
 
     def video(self) -> VideoCut:
         """The settings for videos, which `load_recipe` holds to be there where `features` are not."""

@@ -207,7 +207,7 @@ def test_our_own_mistakes_are_not_dressed_up(root, workers):
 
 
 def test_workers_of_this_machine(monkeypatch):
-    for cores, workers in ((1, 0), (2, 2), (6, 6), (64, 16)):
+    for cores, workers in ((1, 1), (2, 2), (6, 6), (64, 16)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False)
         assert workers_of_machine() == workers
     monkeypatch.delattr(os, "sched_getaffinity")
