@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from epicsub.errors import TrainingError
+from epicsub.errors import NotFiniteError, TrainingError
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.build import training_loader
 from epicsub.training.distill import reading
@@ -102,6 +102,9 @@ def find_rate(recipe: Recipe, domains: Domains) -> Iterator[str]:
 
     Yields:
         Lines: some rates with their smoothed loss, then the rate at which it falls fastest.
+
+    Raises:
+        TrainingError: the first steps are not finite already.
     """
     stages = [recipe.train.stages[0].model_copy(update={"steps": RATE_STEPS}), *recipe.train.stages[1:]]
     trial = start_trial(with_stages(recipe, stages), domains)
@@ -113,7 +116,12 @@ def find_rate(recipe: Recipe, domains: Domains) -> Iterator[str]:
         )
         try:
             losses.append(float(trial.step(flat, number, batch)["loss_classification"]))
-        except TrainingError:  # a loss that is not finite
+        except NotFiniteError as error:
+            if len(losses) < 2:
+                raise TrainingError(
+                    f"--find-lr has nothing to compare: at a learning rate of {rate:.1e} already, {error}\n"
+                    "A rate hardly matters so early: look at the clips, the loss and the weights it starts from"
+                ) from error
             break
         rates.append(rate)
         smooth = smoothed(losses)

@@ -1,9 +1,15 @@
 """The arithmetic of the range test and of made-up batches."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from epicsub.errors import NotFiniteError, TrainingError
+from epicsub.recipe import Stage, load_recipe
+from epicsub.training import find
 from epicsub.training.dry_run import shown_hours, shown_operations
 from epicsub.training.find import repeated, smoothed, steepest
 
@@ -18,6 +24,26 @@ def test_the_steepest_rate_is_found_before_the_minimum(place: float) -> None:
     rates = np.geomspace(1e-6, 1, 100)
     losses = 3 - 2 / (1 + (place / rates) ** 2) + np.where(rates > 30 * place, 50 * (rates - 30 * place), 0)
     assert steepest(rates.tolist(), losses.tolist()) == pytest.approx(place, rel=0.5)
+
+
+@pytest.mark.parametrize("finite", [0, 1, 2])
+def test_the_range_test_says_so_where_its_first_steps_are_not_finite(
+    finite: int, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(repository / "recipes" / "tiny" / "source_only.yaml").recipe
+
+    def step(stage: Stage, number: int, batch: dict) -> dict[str, float]:
+        if number >= finite:
+            raise NotFiniteError(f"step {number + 1}: the loss is nan")
+        return {"loss_classification": 3.0 - number}
+
+    trial = SimpleNamespace(recipe=recipe, batches=lambda index, steps: [{}] * steps, step=step)
+    monkeypatch.setattr(find, "start_trial", lambda recipe, domains: trial)
+    if finite < 2:
+        with pytest.raises(TrainingError, match=rf"nothing to compare: at .*, step {finite + 1}: the loss is nan"):
+            list(find.find_rate(recipe, None))
+    else:
+        assert "try train.stages.0.learning_rate=" in list(find.find_rate(recipe, None))[-2]
 
 
 def test_a_batch_is_repeated_with_all_that_belongs_to_its_clips() -> None:
