@@ -81,6 +81,10 @@ def _stage_mixing(settings: Settings, stage: str) -> Iterator[Problem]:
     batch, devices = settings[f"{stage}.source_batch"], settings["train.devices"]
     if settings["train.mixing"] is not None and batch // devices < 2:
         yield Problem(f"{stage}.source_batch", f"is {batch}, but train.mixing mixes a clip with another of its device")
+    repeats = settings["train.sampling.repeats"]
+    if settings["train.mixing"] is not None and 2 <= batch // devices <= repeats:
+        text = f"is {batch}, but train.sampling.repeats {repeats} makes a device's clips one segment, mixed with itself"
+        yield Problem(f"{stage}.source_batch", f"{text}: write a larger batch")
 
 
 def _without_nouns(settings: Settings) -> Iterator[Problem]:

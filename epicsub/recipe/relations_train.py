@@ -65,6 +65,19 @@ def _parts(settings: Settings) -> Iterator[Problem]:
                 f"is {steps}, but {devices} devices share gradients as the run begins: write 0, or null for all steps"
             )
             yield Problem(f"train.parts.{index}.frozen_steps", text)
+        rate = settings[f"train.parts.{index}.rate"]
+        if steps is None and rate != 1:
+            text = f"is {shown(rate)}, but frozen_steps null keeps the part still for the whole run: leave it out"
+            yield Problem(f"train.parts.{index}.rate", text)
+
+
+def _class_weight(settings: Settings) -> Iterator[Problem]:
+    weight = settings["train.class_weight"]
+    if weight != 1 and not any(settings[f"train.stages.{stage}.target_batch"] for stage in settings.stages()):
+        text = (
+            f"is {shown(weight)}, but no stage has a target_batch: the classification loss stands alone, leave it out"
+        )
+        yield Problem("train.class_weight", text)
 
 
 def _accumulate(settings: Settings) -> Iterator[Problem]:
@@ -116,6 +129,7 @@ TRAIN_RELATIONS = (
     _precision,
     _average,
     _parts,
+    _class_weight,
     _accumulate,
     _patience,
     _compile,

@@ -85,6 +85,18 @@ REFUSED = [
         "train.parts.0.frozen_steps: is 5, but 2 devices share gradients as the run begins: write 0, or null for all steps",
     ),
     (
+        ["train.parts=[{name: streams, rate: 0.1, frozen_steps: null}]"],
+        "train.parts.0.rate: is 0.1, but frozen_steps null keeps the part still for the whole run: leave it out",
+    ),
+    (
+        ["train.class_weight=0.2", *CONTROL],
+        "train.class_weight: is 0.2, but no stage has a target_batch: the classification loss stands alone, leave it out",
+    ),
+    (
+        ["train.mixing={mixup: 0.8}", "train.sampling.repeats=4", *CONTROL, "train.stages.0.source_batch=4"],
+        "train.stages.0.source_batch: is 4, but train.sampling.repeats 4 makes a device's clips one segment, mixed with itself: write a larger batch",
+    ),
+    (
         ["train.accumulate=2"],
         "train.accumulate: is 2, but adaptation.method mmir needs all clips of a step at once: write 1",
     ),
