@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from epicsub.errors import ModelError
 from epicsub.models.video_trunk import KINETICS_MEAN, KINETICS_STD, VideoTrunk, per_channel
 
 STEMS = {"r50": 64, "tiny": 8}
@@ -19,10 +20,15 @@ def i3d_r50(variant: str, channels: int, frames: int) -> VideoTrunk:
     Args:
         variant: a key of `STEMS`.
         channels: C.
-        frames: T; not read, the network takes 2 or more.
+        frames: T, 2 or more.
+
+    Raises:
+        ModelError: a single frame.
     """
     from pytorchvideo.models.resnet import create_resnet
 
+    if frames < 2:
+        raise ModelError(f"i3d_r50 pools every two frames after its first stage: 2 or more, not {frames}")
     network = create_resnet(
         input_channel=channels,
         model_depth=50,

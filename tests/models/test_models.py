@@ -188,6 +188,7 @@ def test_wrong_combinations_are_refused() -> None:
         ("slowfast", {"frames": 18}, "a multiple of 4 from 8 on, not 18"),
         ("mvit_v2", {"size": 72}, "a multiple of 32 pixels, not 16 and 72"),
         ("videomae", {"frames": 15}, "an even number, not 15"),
+        ("i3d_r50", {"frames": 1}, "i3d_r50 pools every two frames after its first stage: 2 or more, not 1"),
         ("timesformer", {"size": 70}, "a multiple of it, not 70"),
         ("x3d", {"drop_path": 0.1}, "x3d has no stochastic depth"),
         ("x3d", {"weights": {"rgb": "x3d_m_kinetics"}}, "x3d_m_kinetics are for x3d m, not for x3d tiny"),
