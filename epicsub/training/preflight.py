@@ -34,6 +34,7 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
     problems += folder_problems(folder) if writes else place_problems(folder)
     problems += weight_problems(loaded)
     problems += model_problems(loaded)
+    problems += precision_problems(loaded)
     problems += outlier_problems(loaded)
     try:
         choose_decoder(recipe.data.decoder)
@@ -172,6 +173,18 @@ def model_problems(loaded: LoadedRecipe) -> list[str]:
     except ModelError as error:
         return [f"{loaded.where('model')}  model: {error}"]
     return []
+
+
+def precision_problems(loaded: LoadedRecipe) -> list[str]:
+    """16-mixed where `auto` finds a CPU alone, on which it would become bf16-mixed without a word."""
+    train = loaded.recipe.train
+    found = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if train.precision != "16-mixed" or train.accelerator != "auto" or found:
+        return []
+    return [
+        f"{loaded.where('train.precision')}  train.precision: is 16-mixed, but train.accelerator auto finds a cpu "
+        "alone here: write bf16-mixed or 32-true, or run it where there is a GPU (`epicsub doctor`)"
+    ]
 
 
 def find_timm_weights(backbone: str) -> Path:

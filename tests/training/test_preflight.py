@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from epicsub.errors import ModelError
-from epicsub.training.preflight import find_timm_weights
+from epicsub.recipe import load_recipe
+from epicsub.training.preflight import find_timm_weights, precision_problems
 
 
 def test_timm_weights_are_found_without_a_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,3 +21,17 @@ def test_timm_weights_are_found_without_a_backbone(tmp_path: Path, monkeypatch: 
 def test_a_backbone_that_timm_has_not(name: str) -> None:
     with pytest.raises(ModelError, match=name):
         find_timm_weights(name)
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_half_precision_needs_a_device_that_has_it(
+    found: bool, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    path = repository / "recipes" / "tiny" / "source_only.yaml"
+    loaded = load_recipe(path, ["train.precision=16-mixed", "train.accelerator=auto"])
+    problems = precision_problems(loaded)
+    assert len(problems) == (0 if found else 1)
+    assert found or "train.precision: is 16-mixed, but train.accelerator auto finds a cpu alone" in problems[0]
+    assert precision_problems(load_recipe(path, ["train.precision=bf16-mixed"])) == []
