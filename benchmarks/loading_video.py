@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 
 WIDTH, HEIGHT, RATE = 640, 360, Fraction(60000, 1001)
-SCENE_SECONDS, SCENES = 45, 4  # one scene is drawn and encoded; the file holds it four times over
+SCENE_SECONDS, SCENES = 46, 4  # one scene is drawn and encoded; the file holds it four times over
+PICTURES = int(SCENE_SECONDS * RATE)  # of a scene
+LASTS = float(SCENES * PICTURES / RATE)  # seconds, at least three minutes
 MARGIN = 1.2  # the picture is drawn larger than it is seen, so that the camera can move
 
 
@@ -21,7 +23,7 @@ def make_video(path: Path, clip: Path) -> Path:
     if path.is_file():
         return path
     frames = clip_frames(clip)
-    count, rng = int(SCENE_SECONDS * RATE), np.random.default_rng(0)
+    count, rng = PICTURES, np.random.default_rng(0)
     grain = [rng.normal(0, 3, (HEIGHT, WIDTH, 1)).astype(np.float32) for _ in range(16)]
     pushes = np.stack([np.convolve(rng.normal(0, 1, count + 19), np.ones(20) / 20, "valid") for _ in range(3)], axis=1)
     place = np.zeros(3)  # right, down (pixels) and degrees
