@@ -12,6 +12,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.frames import index_rate, index_stride
 from epicsub.data.prepare import prepare
 from epicsub.data.prepare_plan import Settings, make_plan
+from epicsub.data.readers import DECODERS, why_not
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
 
@@ -21,6 +22,7 @@ LATE = 3420  # seconds: an index counted at 60 instead of 59.94 is 3.4 s off her
 PARTS = ((0.0, 2.6), (LATE, LATE + 2.6))
 MARGIN = 0.25
 HALF_MILLISECOND = Fraction(1, 2000)
+INSTALLED = [decoder for decoder in DECODERS if why_not(decoder) is None]
 
 
 def shown(time, rate):
@@ -42,9 +44,9 @@ def segments_of(video):
     ]
 
 
-def read_all(root, video, times, prepared):
+def read_all(root, video, times, prepared, decoder="auto"):
     """Numbers in the rgb and flow pictures at `times`."""
-    source = ClipSource(root, ("rgb", "flow"), prepared=("rgb", "flow") if prepared else ())
+    source = ClipSource(root, ("rgb", "flow"), decoder, prepared=("rgb", "flow") if prepared else ())
     numbers = {"rgb": [], "flow": []}
     for segment, part in zip(segments_of(video), np.split(times, 2), strict=True):
         for modality, clip in source.read(segment, part).items():
@@ -76,7 +78,8 @@ def test_originals_and_their_store(name, rates, tmp_path):
         "flow": [shown(time, rate) // stride * stride for time in times],
     }
     root = DataRoot(tmp_path)
-    assert read_all(root, video, times, prepared=False) == wanted
+    for decoder in INSTALLED:
+        assert read_all(root, video, times, prepared=False, decoder=decoder) == wanted, decoder
     prepare_both(root, video, short_side=48)
     shutil.rmtree(tmp_path / "videos")
     shutil.rmtree(tmp_path / "flow")
