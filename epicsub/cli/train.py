@@ -60,6 +60,7 @@ def notes_before(recipe: "Recipe", root: "DataRoot", domains: "Domains") -> "Ite
     """What is told before the first step: how many segments there are, and what a reader of the scores should know."""
     from epicsub.inference.story import upper_bound_note
     from epicsub.training.build import reading_notes, skipped_ids
+    from epicsub.training.preflight import clip_notes
     from epicsub.training.schedules import scaled_rate_notes
 
     targets = ", ".join(map(str, map(len, domains.target))) or "no"
@@ -69,6 +70,7 @@ def notes_before(recipe: "Recipe", root: "DataRoot", domains: "Domains") -> "Ite
         yield upper_bound_note(recipe.data.source)
     if recipe.data.skip:
         yield f"{len(skipped_ids(recipe))} segments are named in {recipe.data.skip} and left out"
+    yield from clip_notes(recipe)
     yield from scaled_rate_notes(recipe)
 
 

@@ -2,6 +2,7 @@
 All problems at once, before anything slow."""
 
 import os
+from math import isclose
 from pathlib import Path
 
 import timm
@@ -13,6 +14,7 @@ from epicsub.data.readers import choose_decoder
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.files import sha256, written_whole
+from epicsub.models.published import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel, recipe_from_dict
 from epicsub.training.build import features_of, model_of, source_segments, store_of, target_segments
@@ -161,6 +163,21 @@ def weight_problems(loaded: LoadedRecipe) -> list[str]:
         except EpicsubError as error:
             problems.append(f"{loaded.where(key)}  {key}: {error}")
     return problems
+
+
+def clip_notes(recipe: Recipe) -> list[str]:
+    """A line for each published file that was trained on other clips than the recipe cuts: any stride is taken, but
+    a network knows motion at the pace at which it learnt it."""
+    wanted, data = getattr(recipe.model, "weights", None), recipe.data
+    notes = []
+    for modality, name in wanted.items() if isinstance(wanted, dict) else ():
+        if name in WEIGHTS:
+            frames, apart = WEIGHTS[name].clip
+            if data.frames != frames or data.stride is None or not isclose(data.stride, apart, rel_tol=0.01):
+                own = "spread over the segment" if data.stride is None else f"{data.stride:.3f} s apart"
+                told = f"{name} was trained on {frames} frames {apart:.3f} s apart"
+                notes.append(f"model.weights.{modality}: {told}, this recipe cuts {data.frames}, {own}")
+    return notes
 
 
 def model_problems(loaded: LoadedRecipe) -> list[str]:

@@ -119,3 +119,11 @@ def test_weights_that_are_nowhere_name_the_place_and_the_source(
     assert "X3D_M.pyth in weights" in str(caught.value)
     assert "model_zoo/kinetics/X3D_M.pyth: no network" in str(caught.value)
     assert "put it into weights/" in str(caught.value)
+
+
+def test_the_page_of_models_names_every_published_file_and_the_clips_it_was_trained_on(repository: Path) -> None:
+    rows = [line for line in (repository / "docs" / "models.md").read_text().splitlines() if line.startswith("| `")]
+    for name, weights in WEIGHTS.items():
+        start = f"| `{name}` | `{weights.file}` | {weights.model}"
+        frames, apart = weights.clip
+        assert [f" | {frames}, {apart:.3f} s | " in row for row in rows if row.startswith(start)] == [True], name

@@ -7,7 +7,7 @@ import torch
 
 from epicsub.errors import ModelError
 from epicsub.recipe import load_recipe
-from epicsub.training.preflight import find_timm_weights, precision_problems
+from epicsub.training.preflight import clip_notes, find_timm_weights, precision_problems
 
 
 def test_timm_weights_are_found_without_a_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +35,17 @@ def test_half_precision_needs_a_device_that_has_it(
     assert len(problems) == (0 if found else 1)
     assert found or "train.precision: is 16-mixed, but train.accelerator auto finds a cpu alone" in problems[0]
     assert precision_problems(load_recipe(path, ["train.precision=bf16-mixed"])) == []
+
+
+def test_clips_of_another_pace_than_the_published_files_are_told(repository: Path) -> None:
+    recipes = repository / "recipes"
+    told = clip_notes(load_recipe(recipes / "i3d_r50.yaml").recipe)
+    assert told == [
+        "model.weights.rgb: i3d_r50_kinetics was trained on 8 frames 0.267 s apart, this recipe cuts 8, 0.133 s apart"
+    ]
+    assert clip_notes(load_recipe(recipes / "i3d_r50.yaml", ["data.stride=0.2666667"]).recipe) == []
+    spread = load_recipe(recipes / "i3d_r50.yaml", ["data.sampling=uniform", "data.stride=null", "data.frames=16"])
+    assert clip_notes(spread.recipe)[0].endswith("this recipe cuts 16, spread over the segment")
+    assert len(clip_notes(load_recipe(recipes / "mmir_i3d.yaml").recipe)) == 2
+    for without in ("frame_mean", "mmir_features", "tiny/i3d_r50"):
+        assert clip_notes(load_recipe(recipes / f"{without}.yaml").recipe) == []
