@@ -1,6 +1,7 @@
 """Losses and samplers for rare classes, on frozen features of small kitchens made imbalanced, over paired seeds.
 
     python benchmarks/imbalance.py --model outputs/tiny_source_only --json benchmarks/results/imbalance.json
+    python benchmarks/imbalance.py --lists --json benchmarks/results/imbalance.json     # what each seed learns from
 
 The features are of a trained run of `recipes/tiny/source_only.yaml`, for kitchens of another seed: that model has seen
 none of these segments, as a backbone published elsewhere has not. `recipes/tiny/features_source_only.yaml` trains heads
@@ -10,12 +11,15 @@ are made (arXiv 1901.05555, section 5.1); every arm of a seed learns from the sa
 same first weights. "Rare" is the rarer half of the verbs or of the nouns; an action is rare if its verb or its noun
 is, as the organisers count it. The held-out segments keep their nearly even shares. Each arm has its method's defaults
 here, chosen before the first run; none was tuned. A finished run is kept in --out, so that a stopped benchmark goes on.
+`--lists` plans the kitchens without drawing them, says how many segments of which classes each seed has, and trains
+nothing.
 """
 
 import argparse
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +31,9 @@ from pairs import paired
 
 from epicsub.data.annotations import read_segments
 from epicsub.data.root import DataRoot
+from epicsub.data.synth import SynthSettings
+from epicsub.data.synth.plan import plan_videos
+from epicsub.data.synth.tables import write_tables
 from epicsub.data.views import Views
 from epicsub.files import write_text
 from epicsub.inference.predict import predict
@@ -60,9 +67,10 @@ ARMS = {
     "class-balanced sampling by action": ["train.sampling={balance: class, by: action}"],
     "each drawn segment twice": ["train.sampling={repeats: 2}"],
 }
-SIZES = ("--seed", "1", "--train", "2400", "--heldout", "800", "--validation", "1", "--test", "1")
+SIZES = {"seed": 1, "train": 2400, "heldout": 800, "validation": 1, "test": 1}
 TRAIN, HELDOUT = "EPIC_100_train.csv", "source_heldout.csv"
-TASKS, GROUPS = ("verb", "noun", "action"), ("all", "rare", "frequent")
+HEADS = ("verb", "noun")
+TASKS, GROUPS = (*HEADS, "action"), ("all", "rare", "frequent")
 MEASURES = ("rare verb", "rare noun", "rare action", "all action")  # compared with the plain arm, fixed beforehand
 Scores = dict[str, float]
 
@@ -76,22 +84,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="0 to SEEDS - 1")
     parser.add_argument("--ratio", type=float, default=20.0)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
+    parser.add_argument("--lists", action="store_true", help="print what each seed learns from; train nothing")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.lists:
+        keep_lists(planned_lists(arguments.ratio, arguments.seeds), arguments.ratio, arguments.json)
+        return
     torch.set_num_threads(1)
     data = ("--data", str(arguments.kitchens))
-    epicsub("data", "synth", str(arguments.kitchens), *SIZES)
+    epicsub("data", "synth", str(arguments.kitchens), *(word for k, n in SIZES.items() for word in (f"--{k}", str(n))))
     epicsub("data", "flow", "--bound", "4", *data)
     made = str(arguments.kitchens / "features" / "source_only")
     epicsub("data", "features", arguments.model, "-o", made, "--list", TRAIN, "--list", HELDOUT, *data)
     root = DataRoot(arguments.kitchens)
+    train, heldout = (pd.read_csv(root.annotations(name)) for name in (TRAIN, HELDOUT))
     found: dict[str, list[Scores]] = {arm: [] for arm in arguments.arms}
+    lists = []
     for seed in range(arguments.seeds):
-        kept = imbalanced(pd.read_csv(root.annotations(TRAIN)), arguments.ratio, seed)
+        kept = imbalanced(train, arguments.ratio, seed)
+        lists.append(counts(kept, heldout))
         for arm in arguments.arms:
             found[arm].append(run(arm, seed, kept, root, arguments.out))
             print(f"seed {seed}, {arm}: " + ", ".join(f"{name} {found[arm][-1][name]:.1f}" for name in MEASURES))
-    report(found, arguments.json, {"ratio": arguments.ratio, "seeds": arguments.seeds, "one list": counts(kept)})
+    tell_lists(lists)
+    report(found, arguments.json, lists=lists, settings={"ratio": arguments.ratio, "seeds": arguments.seeds})
 
 
 def imbalanced(train: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
@@ -105,9 +121,53 @@ def imbalanced(train: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
     return train[np.random.default_rng(seed).random(len(train)) < share / share.max()]
 
 
-def counts(kept: pd.DataFrame) -> dict[str, dict[int, int]]:
-    """Segments of each class, the most frequent first."""
-    return {key: {int(k): int(n) for k, n in kept[key].value_counts().items()} for key in ("verb_class", "noun_class")}
+def planned_lists(ratio: float, seeds: int) -> list[dict[str, Any]]:
+    """What each seed learns from and is scored on; the kitchens' tables follow from their plan alone."""
+    settings = SynthSettings(**SIZES)
+    with TemporaryDirectory() as name:
+        write_tables(Path(name), settings, plan_videos(settings))
+        train, heldout = (pd.read_csv(Path(name) / "annotations" / file) for file in (TRAIN, HELDOUT))
+    return [counts(imbalanced(train, ratio, seed), heldout) for seed in range(seeds)]
+
+
+def counts(kept: pd.DataFrame, heldout: pd.DataFrame) -> dict[str, Any]:
+    """Segments that a seed learns from, of each class, the most frequent first, and the rare ones that are scored."""
+    made: dict[str, Any] = {
+        "segments": len(kept),
+        "rare scored": {k: int(n.sum()) for k, n in rare_of(kept, heldout).items()},
+    }
+    for task in HEADS:
+        made[task] = {str(k): int(n) for k, n in kept[f"{task}_class"].value_counts().items()}
+    return made
+
+
+def rare_of(kept: pd.DataFrame, heldout: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Whether each held-out segment is of a rare verb, noun, action: not of the more frequent half of those kept."""
+    rare = {}
+    for task in HEADS:
+        ranked = kept[f"{task}_class"].value_counts().index
+        rare[task] = ~heldout[f"{task}_class"].isin(ranked[: len(ranked) // 2]).to_numpy()
+    return rare | {"action": rare["verb"] | rare["noun"]}
+
+
+def tell_lists(lists: list[dict[str, Any]]) -> None:
+    """Print how many segments of each class each seed learns from, and of how many rare classes how many score."""
+    print("\n| seed | segments | of each verb | of each noun | rare: verbs, scored | nouns, scored | actions scored |")
+    print("|---|---|---|---|---|---|---|")
+    for seed, one in enumerate(lists):
+        cells = [one["segments"], *(" ".join(map(str, one[task].values())) for task in HEADS)]
+        cells += [f"{len(one[task]) - len(one[task]) // 2}, {one['rare scored'][task]}" for task in HEADS]
+        print(f"| {seed} | " + " | ".join(map(str, [*cells, one["rare scored"]["action"]])) + " |")
+
+
+def keep_lists(lists: list[dict[str, Any]], ratio: float, path: Path | None) -> None:
+    """Print the lists, and put them beside the figures that a file holds of them."""
+    tell_lists(lists)
+    if path is not None:
+        held = json.loads(path.read_text())
+        if (held["settings"]["ratio"], held["settings"]["seeds"]) != (ratio, len(lists)):
+            raise SystemExit(f"{path} is of other lists: {held['settings']}")
+        write_text(path, json.dumps(held | {"lists": lists}, indent=1) + "\n")
 
 
 def run(arm: str, seed: int, kept: pd.DataFrame, root: DataRoot, out: Path) -> Scores:
@@ -136,20 +196,16 @@ def run(arm: str, seed: int, kept: pd.DataFrame, root: DataRoot, out: Path) -> S
 
 def accuracies(predicted: dict[str, np.ndarray], heldout: pd.DataFrame, kept: pd.DataFrame) -> Scores:
     """Top-1 in percent over all held-out segments, those of rare classes, and the others."""
-    right, rare = {}, {}
-    for task, classes in predicted.items():
-        key = f"{task}_class"
-        ranked = list(counts(kept)[key])
-        right[task] = classes == heldout[key].to_numpy()
-        rare[task] = ~heldout[key].isin(ranked[: len(ranked) // 2]).to_numpy()  # with those that no list has
-    right["action"], rare["action"] = right["verb"] & right["noun"], rare["verb"] | rare["noun"]
+    rare = rare_of(kept, heldout)
+    right = {task: classes == heldout[f"{task}_class"].to_numpy() for task, classes in predicted.items()}
+    right["action"] = right["verb"] & right["noun"]
     chosen = {task: {"all": np.ones(len(heldout), bool), "rare": rare[task], "frequent": ~rare[task]} for task in TASKS}
     return {
         f"{group} {task}": 100 * float(right[task][chosen[task][group]].mean()) for task in TASKS for group in GROUPS
     }
 
 
-def report(found: dict[str, list[Scores]], path: Path | None, settings: dict[str, object]) -> None:
+def report(found: dict[str, list[Scores]], path: Path | None, **more: object) -> None:
     """Print the mean and standard deviation of every arm, then the paired differences to plain cross-entropy."""
     columns = [f"{group} {task}" for task in TASKS for group in GROUPS]
     print(f"\nTop-1 in percent, mean ± standard deviation over {len(next(iter(found.values())))} seeds\n")
@@ -171,7 +227,7 @@ def report(found: dict[str, list[Scores]], path: Path | None, settings: dict[str
                 figures |= {f"{arm}: {name} over {PLAIN}": difference, f"{arm}: {name} half of the interval": half}
                 cells.append(f"{difference:+.1f} ± {half:.1f}")
             print(f"| {arm} | " + " | ".join(cells) + " |")
-    write_figures(path, figures, by_seed=found, settings=settings)
+    write_figures(path, figures, by_seed=found, **more)
 
 
 if __name__ == "__main__":
