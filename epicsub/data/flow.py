@@ -22,11 +22,12 @@ from av.container import InputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epicsub.data.flow_file import flow_note, quantise, read_flow_note, write_flow
-from epicsub.data.parallel import cores, in_processes
+from epicsub.data.parallel import alone, cores, in_processes
 from epicsub.data.readers import open_reader
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.progress import track
+from epicsub.words import counted
 
 METHODS = ("dis", "tvl1")
 STRIDE_2018, STRIDE_2020 = 2, 1
@@ -125,8 +126,8 @@ def flow_for_videos(
         overwrite: make flow again where it was made with other settings, which is an error otherwise.
 
     Raises:
-        DataError: wrong settings, a wrong video id, or flow of other settings, before anything is computed; or, when
-            all other videos are done, every video that failed.
+        DataError: wrong settings, a wrong video id, flow of other settings, or another process is at it, before
+            anything is computed; or, when all other videos are done, every video that failed.
     """
     began = time.monotonic()
     check_settings(short_side, bound, method)
@@ -150,13 +151,17 @@ def flow_for_videos(
     if conflicts:
         told = "\n".join(conflicts)
         raise DataError(f"there is flow that was made otherwise; delete it or ask for overwriting:\n{told}")
-    _remove_leftovers(data.path / "flow")
     kept = len(ids) - len(jobs) - len(problems)
-    problems += track(in_processes(_try_one, jobs, workers or cores()), "computing flow", len(jobs) + kept, kept)
+    if jobs:
+        with alone(data.path / "flow"):
+            _remove_leftovers(data.path / "flow")
+            outcomes = in_processes(_try_one, jobs, workers or cores())
+            problems += track(outcomes, "computing flow", len(jobs) + kept, kept)
     failed = sorted(problem for problem in problems if problem)
     if failed:
         told = "\n".join(failed)
-        raise DataError(f"no flow for {len(failed)} of {len(ids)} videos, the others are done:\n{told}")
+        videos = counted(len(ids), "video", "videos")
+        raise DataError(f"no flow for {len(failed)} of {videos}, the others are done:\n{told}")
     return FlowSummary(len(jobs), kept, time.monotonic() - began)
 
 
@@ -223,7 +228,9 @@ def _gray_frames(
             count, pts = count + 1, stamp
             yield pts, np.ascontiguousarray(gray.to_ndarray())
     except av.error.FFmpegError as error:
-        raise DataError(f"{path}: decoding fails after {count} frames ({error.strerror}): damaged") from None
+        raise DataError(
+            f"{path}: decoding fails after {counted(count, 'frame', 'frames')} ({error.strerror}): damaged"
+        ) from None
     if count < 2:
         raise DataError(f"{path}: flow needs two frames, found {count}")
     assert stream.time_base is not None

@@ -1,11 +1,14 @@
-"""The same work on many things, one process a core."""
+"""The same work on many things, one process a core, and one run at a time."""
 
+import fcntl
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from epicsub.errors import DataError
@@ -38,6 +41,22 @@ def in_processes(work: Callable[[J], R], jobs: Sequence[J], workers: int) -> Ite
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second run, whose clearing up would take away this one's files.
+
+    Raises:
+        DataError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{folder}: another process is writing there; wait for it, or stop it") from None
+        yield
 
 
 def cores() -> int:

@@ -4,16 +4,13 @@ ROOT/prepared/rgb/P01/P01_01.h264 and .index; see `prepared_file`. An entry is w
 """
 
 import errno
-import fcntl
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from epicsub.data.parallel import cores, in_processes
+from epicsub.data.parallel import alone, cores, in_processes
 from epicsub.data.prepare_plan import Interval, Job, Plan
 from epicsub.data.prepare_source import open_source
 from epicsub.data.prepared_file import write_entry
@@ -105,22 +102,6 @@ def pieces(start: float, stop: float) -> list[Interval]:
     edges = [start + (stop - start) * part / count for part in range(count + 1)]
     edges[-1] = stop
     return list(pairwise(edges))
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second run, whose clearing up would take away this one's files.
-
-    Raises:
-        DataError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{folder}: another process is preparing it; wait for it, or stop it") from None
-        yield
 
 
 def remove_leftovers(folder: Path) -> None:

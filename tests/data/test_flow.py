@@ -11,6 +11,7 @@ import pytest
 from epicsub.data import flow as flow_module
 from epicsub.data.flow import compute_flow, flow_for_videos, flow_size, flow_stride
 from epicsub.data.flow_file import quantise, read_flow_note
+from epicsub.data.parallel import alone
 from epicsub.errors import DataError
 
 FPS = Fraction(60000, 1001)
@@ -214,6 +215,17 @@ def test_flow_of_other_settings_is_refused_before_anything_is_computed(root: Pat
         flow_for_videos(root, ["P01_01", "P01_02"], bound=5, workers=1)
     assert not (root / "flow" / "P01" / "P01_02.mp4").exists()
     assert flow_for_videos(root, ["P01_01", "P01_02"], bound=5, workers=1, overwrite=True).made == 2
+
+
+def test_two_at_once_are_refused(root: Path) -> None:
+    mine = root / "flow" / "P01" / ".P01_01.zzz.mp4"
+    with alone(root / "flow"):
+        mine.parent.mkdir()
+        mine.write_bytes(b"being written")
+        with pytest.raises(DataError, match="another process is writing there"):
+            flow_for_videos(root, ["P01_01"], workers=1)
+        assert mine.exists()
+    assert flow_for_videos(root, ["P01_01"], workers=1).made == 1
 
 
 def test_flow_of_another_file_is_refused(root: Path) -> None:

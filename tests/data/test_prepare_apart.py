@@ -7,7 +7,8 @@ import pytest
 
 from epicsub.data.annotations import Segment
 from epicsub.data.decode_pyav import PyavReader
-from epicsub.data.prepare import alone, prepare
+from epicsub.data.parallel import alone
+from epicsub.data.prepare import prepare
 from epicsub.data.prepare_plan import (
     Settings,
     make_plan,
@@ -35,7 +36,7 @@ def test_pixels_are_the_originals(tmp_path, shared_data):
 def test_two_at_once_are_refused(tmp_path):
     with (
         alone(tmp_path / "rgb"),
-        pytest.raises(DataError, match="another process is preparing it"),
+        pytest.raises(DataError, match="another process is writing there"),
         alone(tmp_path / "rgb"),
     ):
         pass
