@@ -19,18 +19,39 @@ def written_whole(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be made or written.
     """
     path = Path(path)
+    with temporary_beside(path) as temporary:
+        yield temporary
+        flush(temporary)
+        temporary.replace(path)
+        sync_folder(path.parent)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Give a new path beside `path` with its suffix; on leaving, nothing is there unless it was renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix, delete=False) as handle:
         temporary = Path(handle.name)
     try:
         yield temporary
-        with open(temporary, "rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(temporary: Path) -> None:
+    """Bring a temporary file to the disk, readable as any other file."""
+    with open(temporary, "rb+") as handle:
+        os.fsync(handle.fileno())
+    temporary.chmod(0o666 & ~_umask())
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's new names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -49,11 +70,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -105,6 +105,9 @@ def pieces(start: float, stop: float) -> list[Interval]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """A run that was killed leaves its temporary files behind."""
+    """A run that was killed leaves its temporary files behind, or pictures whose index it did not come to write."""
     for path in folder.glob("*/.P*"):
         path.unlink()
+    for path in folder.glob("*/P*.h264"):
+        if not path.with_suffix(".index").exists():
+            path.unlink()

@@ -28,7 +28,7 @@ from av.video.frame import VideoFrame
 from epicsub.data.h264 import has_reference_slice
 from epicsub.data.readers import HALF_MILLISECOND
 from epicsub.errors import DataError
-from epicsub.files import written_whole
+from epicsub.files import flush, sync_folder, temporary_beside
 
 FORMAT = 1
 KEYFRAME_EVERY = 8
@@ -153,21 +153,25 @@ def write_entry(path: Path, stretches: Iterable[Iterable[Picture]], crf: int, no
     tables: list[np.ndarray] = []
     found: list[Stretch] = []
     size = rows = 0
-    with written_whole(pictures_of(path)) as temporary:
-        with open(temporary, "wb") as handle:
+    with temporary_beside(pictures_of(path)) as all_pictures, temporary_beside(path) as index:
+        with open(all_pictures, "wb") as handle:
             for pictures in stretches:
                 encoded, stamps, end = encode(pictures, crf, note)
                 table = _table(encoded, size)
                 size += handle.write(b"".join(data for _, data, _ in encoded))
                 handle.flush()
-                _read_back(temporary, table, stamps)
+                _read_back(all_pictures, table, stamps)
                 found.append(Stretch(stamps[0], end, rows, len(table)))
                 rows += len(table)
                 tables.append(table)
+        content = note | {"epicsub_prepared": FORMAT, "bytes": size, "stretches": found}
+        index.write_bytes(json.dumps(content).encode() + b"\n" + b"".join(table.tobytes() for table in tables))
+        flush(all_pictures)
+        flush(index)
         path.unlink(missing_ok=True)  # the old index does not fit the new pictures
-    content = note | {"epicsub_prepared": FORMAT, "bytes": size, "stretches": found}
-    with written_whole(path) as temporary:
-        temporary.write_bytes(json.dumps(content).encode() + b"\n" + b"".join(table.tobytes() for table in tables))
+        all_pictures.replace(pictures_of(path))
+        index.replace(path)
+        sync_folder(path.parent)
     return size + path.stat().st_size
 
 

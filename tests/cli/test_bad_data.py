@@ -106,7 +106,7 @@ def test_a_full_disk_leaves_nothing_broken_and_the_rest_is_done_later(command, r
 
     def full(descriptor: int) -> None:
         flushed.append(descriptor)
-        if len(flushed) > 5:  # within the second video
+        if len(flushed) > 4:  # within the second video
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(descriptor)
 

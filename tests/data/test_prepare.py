@@ -186,7 +186,7 @@ def test_full_disk(root, monkeypatch, files):
 
     def full(descriptor):
         opened.append(descriptor)
-        if len(opened) > 2 * files:  # a file and its folder are flushed
+        if len(opened) > files // 2 * 3 + files % 2:  # two files and their folder are flushed
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(descriptor)
 

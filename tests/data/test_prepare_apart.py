@@ -1,5 +1,7 @@
-"""The prepared store of a real kitchen, pixel by pixel; and no two processes in one store."""
+"""The prepared store of a real kitchen, pixel by pixel; no two processes in one store; what a full disk leaves."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +10,9 @@ import pytest
 from epicsub.data.annotations import Segment
 from epicsub.data.decode_pyav import PyavReader
 from epicsub.data.parallel import alone
-from epicsub.data.prepare import prepare
-from epicsub.data.prepare_plan import (
-    Settings,
-    make_plan,
-)
+from epicsub.data.prepare import prepare, remove_leftovers
+from epicsub.data.prepare_plan import Settings, make_plan
+from epicsub.data.prepared_file import read_index
 from epicsub.data.prepared_video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
@@ -40,3 +40,34 @@ def test_two_at_once_are_refused(tmp_path):
         alone(tmp_path / "rgb"),
     ):
         pass
+
+
+def test_a_full_disk_leaves_the_entry_that_is_extended_as_it_was(tmp_path, make_video, monkeypatch):
+    """The disk fills up while the index of the longer entry is written: the old pictures and index are untouched."""
+    make_video(tmp_path / "videos/P01/P01_01.MP4", 120)
+    root, settings = DataRoot(tmp_path), Settings(40, 20, 0.1)
+    parts = [Segment(f"P01_01_{a}", "P01", "P01_01", float(a), a + 0.4, 1, 2, 0, 0) for a in (0, 1)]
+    prepare(make_plan(root, parts[:1], "rgb", settings), root, workers=1)
+    folder = tmp_path / "prepared/rgb/P01"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    real = os.fsync
+
+    def full(descriptor):
+        if os.fstat(descriptor).st_ino in {path.stat().st_ino for path in folder.glob(".P*.index")}:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match="disk is full"):
+        prepare(make_plan(root, parts, "rgb", settings), root, workers=1)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert read_index(root.prepared("P01_01", "rgb")).covers(0.0, 0.4)
+
+
+def test_pictures_without_an_index_are_cleared_away(tmp_path):
+    folder = tmp_path / "P01"
+    folder.mkdir()
+    for name in ("P01_01.h264", "P01_02.h264", "P01_02.index", ".P01_03.x.h264"):
+        (folder / name).write_bytes(b"")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == ["P01_02.h264", "P01_02.index"]
