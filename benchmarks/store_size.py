@@ -75,7 +75,7 @@ def rate_of(video: Path, modality: str) -> float:
             Segment(f"P01_01_{number}", "P01", "P01_01", start, min(start + 2.0, duration), 0, 0, None, None)
             for number, start in enumerate(range(0, int(duration - 1), 3))
         ]
-        return measured_rate(make_plan(DataRoot(folder), pieces, modality, Settings(margin=0.0)).jobs)
+        return measured_rate(make_plan(DataRoot(folder), pieces, modality, Settings(margin=0.0)).jobs).rate
 
 
 if __name__ == "__main__":

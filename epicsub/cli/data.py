@@ -47,7 +47,7 @@ def flow(
         float, typer.Option(help="Largest displacement kept, pixels a frame (8 at 60 fps: 20 at 25).")
     ] = 8.0,
     method: Annotated[Literal["dis", "tvl1"], typer.Option(help="tvl1 needs opencv-contrib-python-headless.")] = "dis",
-    workers: Annotated[int | None, typer.Option(help="Processes. Default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace flow made with other settings.")] = False,
 ) -> None:
     """Optical flow of every video under videos/, one seekable file each; what is whole is skipped."""

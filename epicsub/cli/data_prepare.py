@@ -1,55 +1,70 @@
 """epicsub data prepare: the parts of the videos that segments need, small and fast to read."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from epicsub.cli.options import DataOption, SkipOption, data_root
 from epicsub.words import counted, sized
 
+if TYPE_CHECKING:
+    from epicsub.data.prepare_plan import Settings
+
 
 def prepare(
     data: DataOption = None,
     modality: Annotated[
         Literal["rgb", "flow"] | None,
-        typer.Option(help="What to prepare. Default: rgb, and flow where there is flow/."),
+        typer.Option(help="What to prepare. Default: rgb, and flow where there is flow/ or flow_frames/."),
     ] = None,
     lists: Annotated[
         list[str] | None, typer.Option("--list", help="Table under annotations/. Default: the official three.")
     ] = None,
     skip: SkipOption = None,
-    short_side: Annotated[int, typer.Option(help="Pixels of the short side of rgb; never enlarged.")] = 256,
-    crf: Annotated[int, typer.Option(help="x264's quality of rgb: lower is better and larger.")] = 20,
-    flow_crf: Annotated[int, typer.Option(help="x264's quality of flow.")] = 20,
+    short_side: Annotated[
+        int | None, typer.Option(help="Pixels of the short side of rgb; never enlarged. Default: 256.")
+    ] = None,
+    crf: Annotated[
+        int | None, typer.Option(help="x264's quality of rgb: lower is better and larger. Default: 20.")
+    ] = None,
+    flow_crf: Annotated[int | None, typer.Option(help="x264's quality of flow. Default: 20.")] = None,
     margin: Annotated[float, typer.Option(help="Seconds kept on both sides of each segment.")] = 0.5,
-    workers: Annotated[int | None, typer.Option(help="Processes. Default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace entries made with other settings.")] = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what it will take, and do nothing.")] = False,
 ) -> None:
     """Cut and shrink the videos to what segments need; a killed run goes on when run again."""
     from epicsub.data.annotations import read_skip_list
     from epicsub.data.prepare import prepare as prepare_all
-    from epicsub.data.prepare_plan import Settings, check_space, listed_segments, make_plan, measured_rate
+    from epicsub.data.prepare_plan import check_space, listed_segments, make_plan, measured_rate
+    from epicsub.errors import DataError
 
     root = data_root(data)
+    chosen = settings_of([modality] if modality else root.modalities(), short_side, crf, flow_crf, margin)
     skipped = read_skip_list(skip) if skip else set()
     listed = listed_segments(root, lists or [])
     segments = [segment for segment in listed if segment.narration_id not in skipped]
     if len(segments) < len(listed):
-        typer.echo(f"{len(listed) - len(segments)} segments named in {skip} are left out")
-    wanted = [modality] if modality else ["rgb", "flow"] if (root.path / "flow").is_dir() else ["rgb"]
-    typer.echo(f"{len(segments)} segments of {len({segment.video_id for segment in segments})} videos are listed")
+        left = counted(len(listed) - len(segments), "segment is", "segments are")
+        typer.echo(f"{left} named in {skip} and left out")
+    videos = counted(len({segment.video_id for segment in segments}), "video", "videos")
+    typer.echo(f"listed: {counted(len(segments), 'segment', 'segments')} of {videos}")
     plans = []
-    for name in wanted:
-        settings = Settings(short_side=short_side, crf=crf if name == "rgb" else flow_crf, margin=margin)
-        plans.append(make_plan(root, segments, name, settings, overwrite))
+    problems: list[str] = []
+    for name, settings in chosen.items():
+        try:
+            plans.append(make_plan(root, segments, name, settings, overwrite))
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
     needed = 0.0
     for plan in plans:
         typer.echo(plan.told())
         if plan.jobs:
-            rate = measured_rate(plan.jobs)
-            typer.echo(plan.told_size(rate))
-            needed += rate * sum(job.seconds for job in plan.jobs)
+            measured = measured_rate(plan.jobs)
+            typer.echo(plan.told_size(measured))
+            needed += measured.rate * sum(job.seconds for job in plan.jobs)
         elif not plan.kept:
             typer.echo(plan.told_typical())
     free = check_space(root.path / "prepared", 1.1 * needed)
@@ -57,9 +72,43 @@ def prepare(
     if plan_only:
         return
     for plan in plans:
-        if plan.jobs:
-            done = prepare_all(plan, root, workers)
-            videos = counted(done.made, "video", "videos")
-            typer.echo(f"{plan.modality}: {videos} prepared, {sized(done.size)}, {done.seconds:.0f} s")
-        else:
+        if not plan.jobs:
             typer.echo(f"{plan.modality}: nothing to do")
+            continue
+        try:
+            done = prepare_all(plan, root, workers)
+        except DataError as error:  # bad videos of one modality do not keep the other from being prepared
+            problems.append(str(error))
+            continue
+        videos = counted(done.made, "video", "videos")
+        typer.echo(f"{plan.modality}: {videos} prepared, {sized(done.size)}, {done.seconds:.0f} s")
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def settings_of(
+    modalities: list[str], short_side: int | None, crf: int | None, flow_crf: int | None, margin: float
+) -> "dict[str, Settings]":
+    """How each modality is stored.
+
+    Raises:
+        DataError: an option is for a modality that is not prepared, or a value makes no sense.
+    """
+    from epicsub.data.prepare_plan import Settings
+    from epicsub.errors import DataError
+
+    options = {"rgb": {"--short-side": short_side, "--crf": crf}, "flow": {"--flow-crf": flow_crf}}
+    problems = [
+        f"{option} {value}: is for {modality}, and {modalities[0]} alone is prepared; leave it out"
+        for modality, values in options.items()
+        for option, value in values.items()
+        if value is not None and modality not in modalities
+    ]
+    if problems:
+        raise DataError("\n".join(problems))
+    of_rgb = {"short_side": short_side, "crf": crf, "margin": margin}
+    given = {"rgb": of_rgb, "flow": {"crf": flow_crf, "margin": margin}}
+    return {
+        name: Settings(**{key: value for key, value in given[name].items() if value is not None})  # type: ignore[arg-type]
+        for name in modalities
+    }

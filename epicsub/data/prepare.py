@@ -17,6 +17,7 @@ from epicsub.data.prepared_file import write_entry
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.progress import track
+from epicsub.words import counted
 
 LONGEST_STRETCH = 60.0  # seconds
 
@@ -61,15 +62,17 @@ def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
             done.append(outcome)
             if outcome.full:
                 raise DataError(
-                    f"{outcome.problem}\n{len([o for o in done if not o.problem])} of {len(plan.jobs)} videos are done "
-                    "and kept, nothing broken is left behind: make room and run the same command again"
+                    f"{outcome.problem}\n{len([o for o in done if not o.problem])} of "
+                    f"{counted(len(plan.jobs), 'video', 'videos')} done and kept, nothing broken is left behind: make "
+                    "room and run the same command again"
                 )
     problems = sorted(outcome.problem for outcome in done if outcome.problem)
     if problems:
         told = "\n".join(problems)
         raise DataError(
-            f"no prepared {plan.modality} for {len(problems)} of {len(plan.jobs)} videos, the others are done; fetch "
-            "these again, or leave their segments out (`epicsub data check --write-skip FILE`, then --skip FILE):\n"
+            f"no prepared {plan.modality} for {len(problems)} of {counted(len(plan.jobs), 'video', 'videos')}, the "
+            "others are done; fetch these again, or leave their segments out (`epicsub data check --write-skip FILE`, "
+            "then --skip FILE):\n"
             f"{told}"
         )
     return Summary(len(done), sum(outcome.size for outcome in done), time.monotonic() - began)
@@ -84,7 +87,9 @@ def prepare_one(job: Job) -> Outcome:
         last = max(0.0, source.note["duration"] - 0.5 / source.note["fps"])
         cut = dict.fromkeys((min(start, last), min(stop, last)) for start, stop in job.intervals)
         stretches = (source.pictures(*piece) for start, stop in cut for piece in pieces(start, stop))
-        note = source.note | {"crf": job.settings.crf, "short_side": job.settings.short_side, "video_id": job.video_id}
+        note = source.note | {"crf": job.settings.crf, "video_id": job.video_id}
+        if job.modality == "rgb":  # flow keeps its size
+            note["short_side"] = job.settings.short_side
         size = write_entry(path, stretches, job.settings.crf, note)
         source.close()
     except DataError as error:

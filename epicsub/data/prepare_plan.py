@@ -58,6 +58,16 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """Bytes a second of video, 0 where nothing could be measured; the pieces that were, and of how many videos."""
+
+    rate: float
+    pieces: int
+    videos: int
+    problems: list[str]  # of the pieces that could not be read
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be done for one modality."""
 
@@ -77,15 +87,20 @@ class Plan:
             f"({sized(self.kept_bytes)}), {len(self.jobs)} to do, {len(self.missing)} not here"
         )
 
-    def told_size(self, rate: float) -> str:
-        """What it will take at `rate` bytes a second, measured on this plan's videos, for the user."""
-        pieces = sampled(self.jobs)
-        videos = len({job.video_id for job, _ in pieces})
+    def told_size(self, measured: "Measured") -> str:
+        """What it will take at the rate measured on this plan's videos, for the user."""
+        if not measured.rate:
+            return (
+                f"{self.modality}: what it will take cannot be measured, none of "
+                f"{counted(len(measured.problems), 'piece', 'pieces')} tried can be read (the first: "
+                f"{measured.problems[0]})"
+            )
+        rate = measured.rate
         to_do, whole = (sized(seconds * rate) for seconds in (sum(j.seconds for j in self.jobs), self.stored_seconds))
         return (
-            f"{self.modality}: {rate / 1e3:.0f} kB a second, measured on {counted(len(pieces), 'piece', 'pieces')} of "
-            f"{counted(videos, 'video', 'videos')} here; to do: about {to_do}; the store of all these segments, at "
-            f"that rate: {whole}"
+            f"{self.modality}: {rate / 1e3:.0f} kB a second, measured on "
+            f"{counted(measured.pieces, 'piece', 'pieces')} of {counted(measured.videos, 'video', 'videos')} here; "
+            f"to do: about {to_do}; the store of all these segments, at that rate: {whole}"
         )
 
     def told_typical(self) -> str:
@@ -178,14 +193,14 @@ def sampled(jobs: Sequence[Job]) -> list[tuple[Job, Interval]]:
     return [every[(2 * number + 1) * len(every) // (2 * count)] for number in range(count)]
 
 
-def measured_rate(jobs: Sequence[Job]) -> float:
+def measured_rate(jobs: Sequence[Job]) -> Measured:
     """Bytes a second of video: the middle of some intervals, encoded as the store will hold it.
 
-    Raises:
-        DataError: no original can be read there. One that cannot is left out here; preparing it will say why.
+    An original that cannot be read there is left out; preparing it will say why.
     """
     size = seconds = 0.0
     problems: list[str] = []
+    videos: list[str] = []
     for job, interval in sampled(jobs):
         try:
             more_size, more_seconds = _measured(job, interval)
@@ -193,9 +208,8 @@ def measured_rate(jobs: Sequence[Job]) -> float:
             problems.append(str(error))
             continue
         size, seconds = size + more_size, seconds + more_seconds
-    if not seconds:
-        raise DataError("\n".join(problems))
-    return size / seconds
+        videos.append(job.video_id)
+    return Measured(size / seconds if seconds else 0.0, len(videos), len(set(videos)), problems)
 
 
 def _measured(job: Job, interval: Interval) -> tuple[int, float]:

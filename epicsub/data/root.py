@@ -52,6 +52,11 @@ class DataRoot:
         return sorted({file.stem for file in files})
 
     def video(self, video_id: str) -> Path | None:
+    def modalities(self) -> list[str]:
+        """rgb, and flow where there is any: epicsub's own or extracted frames."""
+        flow = any((self.path / name).is_dir() for name in ("flow", "flow_frames"))
+        return ["rgb", "flow"] if flow else ["rgb"]
+
         """The video file, or None."""
         kitchen = self.path / "videos" / _participant(video_id)
         for folder in (kitchen, kitchen / "videos", self.path / "videos"):

@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_nothing_broken_and_the_rest_is_done_later(command, r
     monkeypatch.setattr(os, "fsync", real)
     assert done.status == 2
     assert "the disk is full (No space left on device)" in done.err
-    assert "1 of 2 videos are done and kept, nothing broken is left behind: make room and run the same" in done.err
+    assert "1 of 2 videos done and kept, nothing broken is left behind: make room and run the same" in done.err
     assert not list((root / "prepared").rglob(".P*"))
     assert len(list((root / "prepared").rglob("P*.index"))) == 1
     again = command("data", "prepare", "--data", root, "--workers", 1)

@@ -160,7 +160,10 @@ def test_originals_may_go_afterwards(root):
 def test_a_bad_video_does_not_keep_the_others(root):
     path = root.path / "videos/P01/P01_02.MP4"
     path.write_bytes(path.read_bytes()[:2000])
-    assert measured_rate(make_plan(root, EVERY, "rgb", SMALL).jobs) > 0
+    plan = make_plan(root, EVERY, "rgb", SMALL)
+    measured = measured_rate(plan.jobs)
+    assert measured.rate > 0
+    assert "measured on 4 pieces of 2 videos here" in plan.told_size(measured)  # not 6 of 3
     with pytest.raises(DataError, match=r"for 1 of 3 videos, the others are done(.|\n)*P01_02: .*P01_02\.MP4"):
         prepare(make_plan(root, EVERY, "rgb", SMALL), root, workers=1)
     assert make_plan(root, EVERY, "rgb", SMALL).kept == 2
@@ -205,7 +208,7 @@ def test_full_disk(root, monkeypatch, files):
 
 def test_not_enough_room_is_known_before(root, monkeypatch):
     plan = make_plan(root, EVERY, "rgb", SMALL)
-    rate = measured_rate(plan.jobs)
+    rate = measured_rate(plan.jobs).rate
     size = prepare(plan, root, workers=1).size
     assert 0.5 < rate * sum(job.seconds for job in plan.jobs) / size < 2
     with pytest.raises(DataError, match=r"GB are free, the store will take about .* nothing was started"):

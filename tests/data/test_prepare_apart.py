@@ -11,7 +11,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.decode_pyav import PyavReader
 from epicsub.data.parallel import alone
 from epicsub.data.prepare import prepare, remove_leftovers
-from epicsub.data.prepare_plan import Settings, make_plan
+from epicsub.data.prepare_plan import Settings, make_plan, measured_rate
 from epicsub.data.prepared_file import read_index
 from epicsub.data.prepared_video import PreparedVideo
 from epicsub.data.root import DataRoot
@@ -71,3 +71,12 @@ def test_pictures_without_an_index_are_cleared_away(tmp_path):
         (folder / name).write_bytes(b"")
     remove_leftovers(tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == ["P01_02.h264", "P01_02.index"]
+
+
+def test_where_nothing_can_be_read_the_rate_is_not_known(tmp_path):
+    (tmp_path / "videos/P01").mkdir(parents=True)
+    (tmp_path / "videos/P01/P01_01.MP4").write_bytes(b"no video")
+    root = DataRoot(tmp_path)
+    plan = make_plan(root, [Segment("P01_01_0", "P01", "P01_01", 0.0, 1.0, 1, 2, 0, 0)], "rgb", Settings())
+    told = plan.told_size(measured_rate(plan.jobs))
+    assert "rgb: what it will take cannot be measured, none of 1 piece tried can be read (the first: " in told

@@ -1,0 +1,62 @@
+"""Options of the data commands that would be ignored or make no sense, and one modality that cannot be prepared."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from ..data.conftest import write_list
+from ..data.sparse import write_jpegs, write_sparse
+
+RATE = Fraction(60000, 1001)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """One segment of a video that is none."""
+    write_list(tmp_path / "annotations/EPIC_100_train.csv", [("P01_01_0", "P01_01", 0.0, 0.2)], labels=True)
+    (tmp_path / "videos/P01").mkdir(parents=True)
+    (tmp_path / "videos/P01/P01_01.MP4").write_bytes(b"no video")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--modality", "flow", "--crf", 35), "--crf 35: is for rgb, and flow alone is prepared"),
+        (("--modality", "flow", "--short-side", 128), "--short-side 128: is for rgb, and flow alone is prepared"),
+        (("--modality", "rgb", "--flow-crf", 35), "--flow-crf 35: is for flow, and rgb alone is prepared"),
+        (("--flow-crf", 35), "--flow-crf 35: is for flow, and rgb alone is prepared"),  # no flow is here
+    ],
+)
+def test_what_would_be_ignored_is_refused(command, root, words, said) -> None:
+    refused = command("data", "prepare", "--data", root, *words)
+    assert refused.status == 2
+    assert said in refused.err
+
+
+@pytest.mark.parametrize("name", ["prepare", "flow"])
+@pytest.mark.parametrize("workers", [0, -1])
+def test_no_workers_are_refused(command, root, name, workers) -> None:
+    refused = command("data", name, "--data", root, "--workers", workers)
+    assert refused.status == 2
+    assert "--workers" in refused.err
+
+
+def test_a_bad_video_does_not_keep_its_flow_from_being_prepared(command, root) -> None:
+    write_sparse(root / "flow/P01/P01_01.mp4", range(20), RATE / 2, flow=True)
+    done = command("data", "prepare", "--data", root, "--workers", 1)
+    assert done.status == 2
+    assert "rgb: what it will take cannot be measured" in done.out
+    assert "flow: 1 video prepared" in done.out
+    assert "no prepared rgb for 1 of 1 video" in done.err
+    assert (root / "prepared/flow/P01/P01_01.index").is_file()
+    assert "short_side" not in (root / "prepared/flow/P01/P01_01.index").read_bytes().decode(errors="replace")
+
+
+def test_extracted_flow_is_flow(command, root) -> None:
+    write_jpegs(root / "flow_frames/P01/P01_01", {n: n for n in range(10)}, base=1, flow=True)
+    planned = command("data", "prepare", "--data", root, "--plan")
+    assert planned.status == 0, planned.err
+    assert "listed: 1 segment of 1 video" in planned.out
+    assert "flow: " in planned.out
