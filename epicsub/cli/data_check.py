@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from epicsub.cli.options import DataOption, SkipOption, data_root
+from epicsub.words import counted
 
 if TYPE_CHECKING:
     from epicsub.data.checkup import Checkup
@@ -32,7 +33,7 @@ def check(
     clip_seconds: Annotated[
         float, typer.Option(help="Seconds of a clip; shorter segments are counted.")
     ] = CLIP_SECONDS,
-    workers: Annotated[int | None, typer.Option(help="Processes. Default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")] = None,
 ) -> None:
     """Report what is missing, damaged or does not fit. Exit status 2 where a segment cannot be read."""
     from epicsub.data.annotations import read_segments, read_skip_list
@@ -42,8 +43,7 @@ def check(
 
     root = data_root(data)
     listed = {name: read_segments(root.annotations(name)) for name in lists_of(root, lists or [])}
-    flow_there = any((root.path / name).is_dir() for name in ("flow", "flow_frames"))
-    modalities = [modality] if modality else ["rgb", "flow"] if flow_there else ["rgb"]
+    modalities = [modality] if modality else root.modalities()
     skipped = read_skip_list(skip) if skip else set()
     found = check_data(root, listed, modalities, clip_seconds, deep, workers, skipped)
     show(found, deep)
@@ -54,7 +54,8 @@ def check(
         lines = [f"{identity}  # {why}" for identity, why in found.unreadable.items()]
         lines += [f"{identity}  # left out before" for identity in sorted(skipped)]
         write_text(write_skip, "".join(f"{line}\n" for line in lines))
-        typer.echo(f"wrote {len(lines)} segments to {write_skip}: name it in data.skip of a recipe, or with --skip")
+        wrote = counted(len(lines), "segment", "segments")
+        typer.echo(f"wrote {wrote} to {write_skip}: name it in data.skip of a recipe, or with --skip")
     if not found.fine and not (write_skip and found.unreadable):
         raise typer.Exit(2)
 
@@ -73,10 +74,12 @@ def show(found: "Checkup", deep: bool) -> None:
         console.print(table)
     for modality, ids in found.missing.items():
         if ids:
-            typer.echo(f"no {modality} for {len(ids)} videos: {some(ids)}")
+            typer.echo(f"no {modality} for {counted(len(ids), 'video', 'videos')}: {some(ids)}")
     for modality, ids in found.stored_alone.items():
         if ids:
-            typer.echo(f"{modality} of {len(ids)} videos is in the prepared store alone: {some(ids)}")
+            typer.echo(
+                f"{modality} of {counted(len(ids), 'video', 'videos')} is in the prepared store alone: {some(ids)}"
+            )
     for report in found.broken:
         for problem in report.problems:
             typer.echo(f"{report.path}: {problem}")
@@ -87,14 +90,22 @@ def show(found: "Checkup", deep: bool) -> None:
         typer.echo(f"note: ... and {len(noted) - SHOWN} more (--json FILE has all)")
     if found.unknown_videos:
         typer.echo(f"not in EPIC_100_video_info.csv: {some(found.unknown_videos)}")
+    short = counted(len(found.short), "is shorter than a clip and repeats", "are shorter than a clip and repeat")
+    unknown = len(found.not_compared)
     typer.echo(
-        f"segments: {len(found.overrun)} run past their video's end and are cut there, {len(found.short)} are shorter "
-        f"than a clip and repeat frames, {found.overlapping} overlap an earlier one"
-        + (f", {found.left_out} are left out" if found.left_out else "")
+        f"segments: {counted(len(found.overrun), 'runs past its', 'run past their')} video's end and "
+        f"{'is' if len(found.overrun) == 1 else 'are'} cut there, {short} frames, "
+        f"{counted(len(found.overlapping), 'overlaps', 'overlap')} an earlier one"
+        + (f", {counted(unknown, 'has', 'have')} a video whose end is not known" if unknown else "")
+        + (f", {counted(found.left_out, 'is', 'are')} left out" if found.left_out else "")
     )
     how = "every frame was decoded" if deep else "headers and last keyframes were read, --deep decodes every frame"
-    verdict = "all segments can be read" if found.fine else f"{len(found.unreadable)} segments cannot be read"
-    typer.echo(f"{len(found.files)} files, {len(found.broken)} with problems ({how}): {verdict}")
+    verdict = (
+        "all segments can be read"
+        if found.fine
+        else f"{counted(len(found.unreadable), 'segment', 'segments')} cannot be read"
+    )
+    typer.echo(f"{counted(len(found.files), 'file', 'files')}, {len(found.broken)} with problems ({how}): {verdict}")
 
 
 def some(names: list[str]) -> str:

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from epicsub.data.annotations import Segment, read_video_info
+from epicsub.data.annotations import Segment, VideoInfo, read_video_info
 from epicsub.data.checkup_files import INFO, FileReport, Look, look_at
 from epicsub.data.parallel import cores, in_processes
 from epicsub.data.prepared_file import read_index
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import LONGEST_OVERRUN
+from epicsub.errors import DataError
 from epicsub.progress import track
 
 
@@ -37,9 +38,10 @@ class Checkup:
     missing: dict[str, list[str]] = field(default_factory=dict)  # modality -> ids of videos
     stored_alone: dict[str, list[str]] = field(default_factory=dict)  # the same, whole in the prepared store
     unreadable: dict[str, str] = field(default_factory=dict)  # narration id -> why
-    overrun: list[str] = field(default_factory=list)  # up to a second past the video's end: cut there
+    overrun: list[str] = field(default_factory=list)  # past the end of the video, or of its row where it is not here
+    not_compared: list[str] = field(default_factory=list)  # their video is neither here nor in the table of videos
     short: list[str] = field(default_factory=list)
-    overlapping: int = 0
+    overlapping: list[str] = field(default_factory=list)  # begin before an earlier one of their video ends
     unknown_videos: list[str] = field(default_factory=list)  # not in the table of videos
     left_out: int = 0
 
@@ -64,6 +66,7 @@ class Checkup:
             "videos_in_prepared_store_alone": self.stored_alone,
             "unreadable_segments": self.unreadable,
             "overrunning_segments": self.overrun,
+            "segments_without_video_end": self.not_compared,
             "short_segments": self.short,
             "overlapping_segments": self.overlapping,
             "videos_not_in_table": self.unknown_videos,
@@ -90,8 +93,10 @@ def check_data(
         skip: narration ids that are left out.
 
     Raises:
-        DataError: the table of videos is wrong.
+        DataError: the table of videos or `clip_seconds` is wrong.
     """
+    if not 0 < clip_seconds < float("inf"):
+        raise DataError(f"clip_seconds={clip_seconds}: seconds of a clip, above 0")
     skipped = set(skip)
     kept = {name: [s for s in segments if s.narration_id not in skipped] for name, segments in lists.items()}
     every = {segment.narration_id: segment for segments in kept.values() for segment in segments}
@@ -121,7 +126,7 @@ def check_data(
         if root.prepared(video_id, modality).is_file()
     ]
     found.files = sorted(_all(root, looks, deep, workers or cores()), key=lambda r: (r.video_id, r.modality, r.path))
-    _segments(found, every.values(), clip_seconds)
+    _segments(found, every.values(), clip_seconds, infos)
     found.lists = {name: _coverage(found, segments) for name, segments in kept.items()}
     by_kitchen: dict[str, list[Segment]] = {}
     for segment in every.values():
@@ -177,7 +182,7 @@ def _remembered(path: Path) -> dict[str, FileReport]:
     return known
 
 
-def _segments(found: Checkup, segments: Iterable[Segment], clip_seconds: float) -> None:
+def _segments(found: Checkup, segments: Iterable[Segment], clip_seconds: float, infos: Mapping[str, VideoInfo]) -> None:
     """Which segments cannot be read, run past the end, are short or overlap another one."""
     reports: dict[str, list[FileReport]] = {}
     for report in found.files:
@@ -190,22 +195,25 @@ def _segments(found: Checkup, segments: Iterable[Segment], clip_seconds: float) 
             found.short.append(segment.narration_id)
         if segment.video_id in gone:
             found.unreadable[segment.narration_id] = f"no {gone[segment.video_id]} for video {segment.video_id}"
-            continue
         here = reports.get(segment.video_id, [])
-        for report in here:
+        for report in here if segment.video_id not in gone else ():
             if report.problems:
                 found.unreadable[segment.narration_id] = f"{report.path}: {report.problems[0]}"
             elif report.readable_to and segment.stop > report.readable_to + LONGEST_OVERRUN:
                 found.unreadable[segment.narration_id] = (
                     f"ends at {segment.stop:.2f} s, {report.path} at {report.readable_to:.2f} s"
                 )
-        end = min((report.duration for report in here if report.duration), default=segment.stop)
-        if segment.narration_id not in found.unreadable and segment.stop > end:
+        row = infos.get(segment.video_id)
+        end = min((report.duration for report in here if report.duration), default=row.duration if row else None)
+        if end is None:
+            found.not_compared.append(segment.narration_id)
+        elif segment.stop > end and (segment.video_id in gone or segment.narration_id not in found.unreadable):
             found.overrun.append(segment.narration_id)
     for here_too in by_video.values():
         latest = 0.0
         for segment in sorted(here_too, key=lambda s: s.start):
-            found.overlapping += segment.start < latest
+            if segment.start < latest:
+                found.overlapping.append(segment.narration_id)
             latest = max(latest, segment.stop)
 
 

@@ -50,7 +50,7 @@ def test_a_bad_video_is_named_by_check_and_prepare_and_the_other_one_done(comman
     assert checked.status == 2
     assert f"{path}: " in checked.out
     assert words in checked.out
-    assert "1 segments cannot be read" in checked.out
+    assert "1 segment cannot be read" in checked.out
     prepared = command("data", "prepare", "--data", root, "--workers", 1)
     assert prepared.status == 2
     assert words in prepared.err
@@ -94,7 +94,7 @@ def test_a_video_that_is_nowhere(command, root: Path) -> None:
     write_list(root / "annotations/EPIC_100_train.csv", [*SEGMENTS, ("P09_09_0", "P09_09", 0.0, 1.0)], labels=True)
     done = command("data", "check", "--data", root)
     assert done.status == 2
-    assert "no rgb for 1 videos: P09_09" in done.out
+    assert "no rgb for 1 video: P09_09" in done.out
     assert "not in EPIC_100_video_info.csv: P09_09" in done.out
     planned = command("data", "prepare", "--data", root, "--plan")
     assert planned.status == 0
@@ -136,7 +136,7 @@ def test_the_deep_check_decodes_the_store(command, root: Path) -> None:
     found = command("data", "check", "--deep", "--data", root, "--workers", 1)
     assert found.status == 2
     assert f"\n{entry}: has other bytes than were written: damaged, delete it and run `epicsub data pre" in found.out
-    assert "1 segments cannot be read" in found.out
+    assert "1 segment cannot be read" in found.out
     entry.with_suffix(".index").write_bytes(b"{")
     half = command("data", "check", "--data", root, "--workers", 1)
     assert half.status == 0

@@ -35,12 +35,18 @@ def test_what_would_be_ignored_is_refused(command, root, words, said) -> None:
     assert said in refused.err
 
 
-@pytest.mark.parametrize("name", ["prepare", "flow"])
+@pytest.mark.parametrize("name", ["check", "prepare", "flow"])
 @pytest.mark.parametrize("workers", [0, -1])
 def test_no_workers_are_refused(command, root, name, workers) -> None:
     refused = command("data", name, "--data", root, "--workers", workers)
     assert refused.status == 2
     assert "--workers" in refused.err
+
+
+def test_a_clip_of_no_number_is_refused(command, root) -> None:
+    refused = command("data", "check", "--data", root, "--clip-seconds", "nan")
+    assert refused.status == 2
+    assert "clip_seconds=nan: seconds of a clip, above 0" in refused.err
 
 
 def test_a_bad_video_does_not_keep_its_flow_from_being_prepared(command, root) -> None:

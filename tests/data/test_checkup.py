@@ -162,7 +162,8 @@ def test_lists_kitchens_and_segments(root):
     assert {name: (c.segments, c.read) for name, c in found.kitchens.items()} == {"P01": (5, 4), "P02": (1, 0)}
     assert found.unreadable["P02_01_0"] == "no rgb for video P02_01"
     assert "ends at 9.90 s" in found.unreadable["P01_02_1"]
-    assert (found.overrun, found.short, found.overlapping) == (["P01_01_2"], ["P01_01_1"], 1)
+    assert (found.overrun, found.short, found.overlapping) == (["P01_01_2"], ["P01_01_1"], ["P01_01_1"])
+    assert found.not_compared == ["P02_01_0"]  # neither the video is here nor a table
     assert not found.fine
     assert json.loads(json.dumps(found.as_json()))["lists"]["two.csv"]["read"] == 1
     left = check_data(root, LISTED, ["rgb"], 0.5, workers=1, skip=["P02_01_0", "P01_02_1"])
@@ -187,6 +188,17 @@ def test_a_video_that_the_table_does_not_know(root):
     table.write_text("video_id,duration,fps,resolution\nP01_01,5.005,59.94,100x80\nP02_01,9.0,50.0,100x80\n")
     found = check_data(root, LISTED, ["rgb"], 0.5, workers=1)
     assert found.unknown_videos == ["P01_02"]
+    assert "P02_01_0" not in [*found.overrun, *found.not_compared]
+    table.write_text("video_id,duration,fps,resolution\nP01_01,5.005,59.94,100x80\nP02_01,1.8,50.0,100x80\n")
+    found = check_data(root, LISTED, ["rgb"], 0.5, workers=1)
+    assert found.as_json()["overrunning_segments"] == ["P01_01_2", "P02_01_0"]  # the second's video is not here
+    assert found.as_json()["segments_without_video_end"] == []
     table.write_text("video_id,duration,fps,resolution\nP01_01,0,59.94,wide\n")
     with pytest.raises(DataError, match=r"EPIC_100_video_info\.csv:2  P01_01: duration '0'"):
         check_data(root, LISTED, ["rgb"], 0.5, workers=1)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), -1.0, 0.0, float("inf")])
+def test_a_clip_of_no_length_is_refused(tmp_path, seconds):
+    with pytest.raises(DataError, match=f"clip_seconds={seconds}: seconds of a clip, above 0"):
+        check_data(DataRoot(tmp_path), {}, ["rgb"], seconds)
