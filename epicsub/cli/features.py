@@ -27,8 +27,16 @@ def features(
     """Write each segment's features, pooled, a modality at a time; goes on where it was stopped."""
     from epicsub.data.features_foreign import is_foreign
 
+    from epicsub.errors import DataError
     if is_foreign(Path(source)):
         made = repack(Path(source), out, shard)
+        given = {"--tta": tta, "--list": lists, "--data": data, "--device": device if device != "auto" else None}
+        unused = [option for option, value in given.items() if value]
+        if unused:
+            raise DataError(
+                f"{', '.join(unused)}: for features that a checkpoint makes, and {source} holds features of others, "
+                "which are copied as they are; leave it out"
+            )
     else:
         made = extract_from(source, out, lists, tta, shard, data_root(data), device)
     typer.echo(f"{out}: {made}")

@@ -50,6 +50,9 @@ class FeatureStore:
             for entry in index["shards"]:
                 whole = _is_whole(self.folder, entry)
                 (self.shards if whole else self.dropped).append(entry if whole else entry["file"])
+        for pattern in (".features-*.safetensors", ".index.*.json"):
+            for leftover in self.folder.glob(pattern):  # of a run that was killed
+                leftover.unlink()
         self.made_by = plain
         self.narration_ids = {name for entry in self.shards for name in entry["narration_ids"]}
 

@@ -66,3 +66,12 @@ def test_extracted_flow_is_flow(command, root) -> None:
     assert planned.status == 0, planned.err
     assert "listed: 1 segment of 1 video" in planned.out
     assert "flow: " in planned.out
+
+
+def test_features_of_others_take_no_options_of_a_model(command, root) -> None:
+    (root / "uda.pkl").write_bytes(b"")
+    words = ("--tta", "5x3", "--list", "nothing.csv", "--device", "cuda")
+    refused = command("data", "features", root / "uda.pkl", "-o", root / "out", *words)
+    assert refused.status == 2
+    assert "--tta, --list, --device: for features that a checkpoint makes" in refused.err
+    assert not (root / "out").exists()

@@ -175,3 +175,11 @@ def test_shards_of_other_lengths_and_ids_twice_are_refused(folder: Path) -> None
     (folder / INDEX).write_text(json.dumps(index))
     with pytest.raises(DataError, match=r"features-00002.* 1 narration ids are in .*features-00000.* too: P01_01_0"):
         open_features({"rgb": folder})
+
+
+def test_what_a_killed_writer_left_is_cleared_away(folder: Path) -> None:
+    before = sorted(path.name for path in folder.iterdir())
+    for name in (".features-00002.abc.safetensors", ".index.abc.json"):
+        (folder / name).write_bytes(b"half")
+    FeatureStore(folder, MADE_BY)
+    assert sorted(path.name for path in folder.iterdir()) == before
