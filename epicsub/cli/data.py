@@ -36,7 +36,9 @@ def synth(
     settings = SynthSettings(seed=seed, **{name: size for name, size in sizes.items() if size is not None})
     made = make_kitchens(folder, settings)
     sizes_made = ", ".join(f"{size} {name}" for name, size in made.segments.items())
-    typer.echo(f"{folder}: {made.videos} videos ({made.kept} were there), segments: {sizes_made}; {made.seconds:.0f} s")
+    videos = counted(made.videos, "video", "videos")
+    kept = counted(made.kept, "was", "were")
+    typer.echo(f"{folder}: {videos} ({kept} there), segments: {sizes_made}; {made.seconds:.0f} s")
 
 
 @app.command()
@@ -64,5 +66,6 @@ def flow(
         overwrite=overwrite,
     )
     typer.echo(
-        f"flow: {counted(summary.made, 'video', 'videos')} computed, {summary.kept} were there, {summary.seconds:.0f} s"
+        f"flow: {counted(summary.made, 'video', 'videos')} computed, {counted(summary.kept, 'was', 'were')} there, "
+        f"{summary.seconds:.0f} s"
     )

@@ -29,7 +29,8 @@ def status(
     found = status_of(root)
     lists = ", ".join(f"{name} {count}" for name, count in found.lists.items())
     videos = counted(found.videos, "video", "videos")
-    typer.echo(f"{root.path}: {found.segments} segments of {videos} ({lists or 'no lists of segments'})")
+    segments = counted(found.segments, "segment", "segments")
+    typer.echo(f"{root.path}: {segments} of {videos} ({lists or 'no lists of segments'})")
     table = Table("there is", "videos", "segments", "size")
     for form in found.forms:
         size = "single files" if form.size is None else sized(form.size)
@@ -56,9 +57,11 @@ def for_recipe(recipe: "Recipe", root: "DataRoot") -> list[str]:
 
     try:
         segments = [*source_segments(recipe, root), *(s for part in target_segments(recipe, root) for s in part)]
-        lines = [f"{len(segments)} segments in {', '.join((*recipe.data.source, *recipe.data.target))}"]
+        lists = ", ".join((*recipe.data.source, *recipe.data.target))
+        lines = [f"{counted(len(segments), 'segment', 'segments')} in {lists}"]
         if recipe.data.skip:
-            lines.append(f"{len(skipped_ids(recipe))} segments are named in {recipe.data.skip} and left out")
+            skipped = counted(len(skipped_ids(recipe)), "segment is", "segments are")
+            lines.append(f"{skipped} named in {recipe.data.skip} and left out")
         if recipe.data.features:
             return [*lines, *reading_notes(recipe, root, segments), *missing_files(recipe, root, segments)]
         lines += needs_of(root, segments, recipe.data.modalities)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from epicsub.cli.options import DataOption, DeviceOption, TtaOption, data_root
+from epicsub.words import all_told, counted
 
 if TYPE_CHECKING:
     from epicsub.data.root import DataRoot
@@ -26,10 +27,9 @@ def features(
 ) -> None:
     """Write each segment's features, pooled, a modality at a time; goes on where it was stopped."""
     from epicsub.data.features_foreign import is_foreign
-
     from epicsub.errors import DataError
+
     if is_foreign(Path(source)):
-        made = repack(Path(source), out, shard)
         given = {"--tta": tta, "--list": lists, "--data": data, "--device": device if device != "auto" else None}
         unused = [option for option, value in given.items() if value]
         if unused:
@@ -37,6 +37,7 @@ def features(
                 f"{', '.join(unused)}: for features that a checkpoint makes, and {source} holds features of others, "
                 "which are copied as they are; leave it out"
             )
+        made = repack(Path(source), out, shard)
     else:
         made = extract_from(source, out, lists, tta, shard, data_root(data), device)
     typer.echo(f"{out}: {made}")
@@ -53,7 +54,6 @@ def extract_from(
     from epicsub.inference.features import extract, made_by, segments_of
     from epicsub.inference.targets import load_trained, resolve_target
     from epicsub.training.preflight import missing_files
-    from epicsub.words import all_told
 
     target = resolve_target(source)
     if target.kind != "checkpoint":
@@ -72,7 +72,8 @@ def extract_from(
     count = extract(trained, root, segments, views, store, chosen, shard)
     dims: dict[str, int] = trained.model.feature_dims  # type: ignore[assignment]  # every model has it
     sizes = ", ".join(f"{name} {dim}" for name, dim in dims.items())
-    return f"{count} segments made, {len(segments) - count} were there; {sizes}, views {views}"
+    kept = counted(len(segments) - count, "was", "were")
+    return f"{counted(count, 'segment', 'segments')} made, {kept} there; {sizes}, views {views}"
 
 
 def lists_of(recipe: "Recipe") -> list[str]:
@@ -92,4 +93,5 @@ def repack(place: Path, out: Path, shard: int) -> str:
     shards = read_foreign(place)
     store = FeatureStore(out, {"repacked": str(place), "frames": FRAMES})
     written = write_all(store, shards, shard)
-    return f"{written} segments copied, {len(store.narration_ids) - written} were there"
+    kept = counted(len(store.narration_ids) - written, "was", "were")
+    return f"{counted(written, 'segment', 'segments')} copied, {kept} there"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from epicsub.errors import DataError
 from epicsub.vocab import NUM_NOUNS, NUM_VERBS
+from epicsub.words import counted
 
 SEGMENT_COLUMNS = (
     "narration_id",
@@ -270,4 +271,4 @@ def _refuse(path: Path, problems: Iterable[str], advice: str) -> None:
     shown = problems[:PROBLEMS_SHOWN]
     if len(problems) > len(shown):
         shown.append(f"... and {len(problems) - len(shown)} more")
-    raise DataError("\n".join([f"{path}: {len(problems)} problems; {advice}", *shown]))
+    raise DataError("\n".join([f"{path}: {counted(len(problems), 'problem', 'problems')}; {advice}", *shown]))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from epicsub.data.annotations import Segment, read_segments
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.words import counted
 
 SOURCE, TARGET = 0, 1  # the domain labels
 IDS_SHOWN = 5
@@ -91,7 +92,7 @@ def _kept(root: DataRoot, name: str, skip: Collection[str]) -> list[Segment]:
     found = read_segments(path)
     kept = [segment for segment in found if segment.narration_id not in skip]
     if not kept:
-        raise DataError(f"{path}: all {len(found)} segments are in the skip list")
+        raise DataError(f"{path}: all segments ({len(found)}) are in the skip list")
     return kept
 
 
@@ -105,7 +106,8 @@ def _shared(names: Sequence[str], lists: Sequence[Sequence[Segment]]) -> list[st
             if first != position:
                 shared.setdefault((first, position), []).append(segment.narration_id)
     return [
-        f"{len(ids)} narration ids are in both {names[first]} and {names[second]}: {_some(ids)}"
+        f"{counted(len(ids), 'narration id is', 'narration ids are')} in both {names[first]} and {names[second]}: "
+        f"{_some(ids)}"
         for (first, second), ids in shared.items()
     ]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from epicsub.errors import DataError
+from epicsub.words import counted
 
 IDS_SHOWN = 5
 CHUNK = 4096  # rows that are looked through for NaN at a time
@@ -77,8 +78,9 @@ class FeatureTable:
     def lacks(self, missing: Sequence[str]) -> str:
         """The problem of segments without features, in one line."""
         there = ", ".join(list(self._rows)[:2])
+        lacking = counted(len(missing), "segment", "segments")
         return (
-            f"{self.place}: no {self.modality} features for {len(missing)} segments: {some(missing)} (it has "
+            f"{self.place}: no {self.modality} features for {lacking}: {some(missing)} (it has "
             f"{len(self)}, such as {there}); make the rest with `epicsub data features`, or name them in data.skip"
         )
 
@@ -173,7 +175,8 @@ def _check_shapes(shards: Sequence[Shard], modality: str, place: Path) -> None:
         if len(shape) not in (2, 3) or shape[0] != count or 0 in shape:
             problems.append(
                 f"{shard.path}: {modality} features are {shape}, expected ({count}, D) or ({count}, T, D) for its "
-                f"{count} narration ids, {shard.narration_ids[0]} to {shard.narration_ids[-1]}"
+                f"{counted(count, 'narration id', 'narration ids')}, {shard.narration_ids[0]} to "
+                f"{shard.narration_ids[-1]}"
             )
         elif shape[1:] != expected:
             first = f"{tuple(expected)} in {shards[0].path.name}"
@@ -195,9 +198,10 @@ def _rows_of(shards: Sequence[Shard]) -> dict[str, tuple[int, int]]:
                 twice.setdefault((shards[first[0]].path, shard.path), []).append(name)
     if twice:
         lines = [
-            f"{second}: {len(names)} narration ids stand there twice: {some(names)}"
+            f"{second}: {counted(len(names), 'narration id stands', 'narration ids stand')} there twice: {some(names)}"
             if first == second
-            else f"{second}: {len(names)} narration ids are in {first} too: {some(names)}"
+            else f"{second}: {counted(len(names), 'narration id is', 'narration ids are')} in {first} too: "
+            f"{some(names)}"
             for (first, second), names in twice.items()
         ]
         raise DataError("\n".join(lines))

@@ -23,6 +23,7 @@ from epicsub.data.features import Shard, some
 from epicsub.errors import DataError, PredictionsError
 from epicsub.progress import track
 from epicsub.unpickle import load_pickle, load_torch
+from epicsub.words import counted
 
 KITCHENS = {"P08": "D1", "P01": "D2", "P22": "D3"}
 SPLITS = ("train", "test")
@@ -83,7 +84,7 @@ def read_challenge(path: Path) -> Shard:
             last = f"; the last id is {ids[-1]}" if ids else ""
             problems.append(
                 f"{path}: {name} features are {array.dtype} {array.shape}, expected floats ({len(ids)}, D) or "
-                f"({len(ids)}, T, D) for its {len(ids)} narration ids{last}"
+                f"({len(ids)}, T, D) for its {counted(len(ids), 'narration id', 'narration ids')}{last}"
             )
             continue
         tensors[str(name).lower()] = torch.from_numpy(array)

@@ -7,6 +7,7 @@ from epicsub.data.annotations import Segment, read_video_info
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import with_context
 from epicsub.errors import DataError
+from epicsub.words import counted
 
 TABLE = "EPIC_100_video_info.csv"
 
@@ -21,13 +22,17 @@ def lengths_note(root: DataRoot, segments: Iterable[Segment], clip_seconds: floa
     """
     segments = list(segments)
     short = sum(clip_seconds is not None and s.stop - s.start < clip_seconds for s in segments)
-    told = f"of {len(segments)} segments {short} are shorter than a clip and repeat frames evenly"
+    told = (
+        f"of {counted(len(segments), 'segment', 'segments')} "
+        f"{counted(short, 'is shorter than a clip and repeats', 'are shorter than a clip and repeat')} frames evenly"
+    )
     table = root.path / "annotations" / TABLE
     if not table.is_file():
         return f"{told}; without {table.name} it is not known how many run past their video's end"
     videos = read_video_info(table)
     past = sum(s.video_id in videos and s.stop > videos[s.video_id].duration for s in segments)
-    return f"{told}, {past} run past their video's end and are cut there"
+    one, many = "runs past its video's end and is cut there", "run past their video's end and are cut there"
+    return f"{told}, {counted(past, one, many)}"
 
 
 def short_with_context(root: DataRoot, segments: Iterable[Segment], seconds: float, context: float) -> list[Segment]:

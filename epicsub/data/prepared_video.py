@@ -14,6 +14,7 @@ from av.video.reformatter import VideoReformatter
 from epicsub.data.decode_pyav import copy_pixels
 from epicsub.data.prepared_file import KEY, REFERENCE, Stretch, decoder, pictures_of, read_index
 from epicsub.errors import DataError
+from epicsub.words import counted
 
 PICTURES_AT_ONCE = 64
 ADVICE = "delete it and run `epicsub data prepare`"
@@ -90,7 +91,7 @@ class PreparedVideo:
         except (av.error.FFmpegError, OSError) as error:
             raise self._error(f"cannot be decoded ({error.strerror}): damaged, {ADVICE}") from None
         if wanted:
-            raise self._error(f"{len(wanted)} frames do not decode: damaged, {ADVICE}")
+            raise self._error(f"{counted(len(wanted), 'frame does', 'frames do')} not decode: damaged, {ADVICE}")
 
     def _decode(self, packets: np.ndarray, places: np.ndarray, wanted: dict[int, np.ndarray], out: np.ndarray) -> None:
         """Decode the pictures at `places`, write those `wanted` (by timestamp) and take them off the list."""

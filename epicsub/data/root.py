@@ -15,6 +15,7 @@ from pathlib import Path
 
 from epicsub.data.annotations import Segment
 from epicsub.errors import DataError
+from epicsub.words import counted
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
 
@@ -51,12 +52,12 @@ class DataRoot:
         files = (file for file in (self.path / "videos").rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
         return sorted({file.stem for file in files})
 
-    def video(self, video_id: str) -> Path | None:
     def modalities(self) -> list[str]:
         """rgb, and flow where there is any: epicsub's own or extracted frames."""
         flow = any((self.path / name).is_dir() for name in ("flow", "flow_frames"))
         return ["rgb", "flow"] if flow else ["rgb"]
 
+    def video(self, video_id: str) -> Path | None:
         """The video file, or None."""
         kitchen = self.path / "videos" / _participant(video_id)
         for folder in (kitchen, kitchen / "videos", self.path / "videos"):
@@ -100,7 +101,8 @@ class DataRoot:
         """One line for each video of `segments` that lacks a modality, with how many segments that costs."""
         counts = Counter(segment.video_id for segment in segments)
         return [
-            f"{video_id}: no {modality} for {count} segments (looked for {self.places(video_id, modality)})"
+            f"{video_id}: no {modality} for {counted(count, 'segment', 'segments')} "
+            f"(looked for {self.places(video_id, modality)})"
             for video_id, count in sorted(counts.items())
             for modality in modalities
             if self.found(video_id, modality) is None

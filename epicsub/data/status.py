@@ -10,6 +10,7 @@ from epicsub.data.features_store import read_index as read_features
 from epicsub.data.prepared_file import read_index
 from epicsub.data.root import DataRoot
 from epicsub.data.store import lacks
+from epicsub.words import counted
 
 FORMS = ("videos", "flow", "rgb_frames", "flow_frames", "prepared/rgb", "prepared/flow")
 
@@ -60,15 +61,18 @@ def status_of(root: DataRoot) -> Status:
 def needs_of(root: DataRoot, segments: Sequence[Segment], modalities: Iterable[str]) -> list[str]:
     """For each modality what a run over these segments would lack: of the originals, and of the prepared store."""
     videos = {segment.video_id for segment in segments}
+    told = counted(len(videos), "video", "videos")
     lines = []
     for modality in modalities:
         gone = {video_id for video_id in videos if root.found(video_id, modality) is None}
         lost = sum(segment.video_id in gone for segment in segments)
         unprepared, _ = lacks(root, segments, modality)
         originals = (
-            f"lack {len(gone)} of {len(videos)} videos ({lost} of {len(segments)} segments)" if gone else "complete"
+            f"lack {len(gone)} of {told} ({lost} of {counted(len(segments), 'segment', 'segments')})"
+            if gone
+            else "complete"
         )
-        stored = f"lacks {len(unprepared)} of {len(videos)} videos" if unprepared else "complete"
+        stored = f"lacks {len(unprepared)} of {told}" if unprepared else "complete"
         lines.append(f"{modality}: originals {originals}, prepared store {stored}")
     return lines
 

@@ -10,6 +10,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.prepared_file import read_index
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.words import counted
 
 STORES = ("auto", "original", "prepared")
 SHOWN = 5
@@ -43,7 +44,8 @@ def choose_store(root: DataRoot, segments: Iterable[Segment], modalities: Sequen
             continue
         some = (root.path / "prepared" / modality).is_dir() and store == "auto"
         told.append(
-            f"{modality} is read from the originals" + (f" (prepared/ lacks {len(lacking)} videos)" if some else "")
+            f"{modality} is read from the originals"
+            + (f" (prepared/ lacks {counted(len(lacking), 'video', 'videos')})" if some else "")
         )
         problems += lacking[:SHOWN] + [f"... and {len(lacking) - SHOWN} more of {modality}"] * (len(lacking) > SHOWN)
     if store == "prepared" and problems:
@@ -69,7 +71,7 @@ def lacks(root: DataRoot, segments: Sequence[Segment], modality: str) -> tuple[l
         settings.setdefault(f"{side}crf {index.note['crf']}", video_id)
         lacking = [segment.narration_id for segment in wanted if not index.covers(segment.start, segment.stop)]
         if lacking:
-            lines.append(f"{path}: lacks {len(lacking)} segments ({', '.join(lacking[:SHOWN])})")
+            lines.append(f"{path}: lacks {counted(len(lacking), 'segment', 'segments')} ({', '.join(lacking[:SHOWN])})")
     if len(settings) > 1:
         lines.append(
             f"prepared with different settings: {', '.join(f'{key} ({video})' for key, video in settings.items())}"

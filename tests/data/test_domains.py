@@ -72,7 +72,7 @@ def test_narrations_in_two_lists(root, make_list):
 
 
 def test_nothing_left(root):
-    with pytest.raises(DataError, match=r"test\.csv: all 4 segments are in the skip list"):
+    with pytest.raises(DataError, match=r"test\.csv: all segments \(4\) are in the skip list"):
         load_target(root, ["test.csv"], {f"P04_101_{number}" for number in range(4)})
 
 
@@ -86,7 +86,7 @@ def test_check_domains(root):
             [[replace(target[0][0], noun_class=4)], [replace(source[2], verb_class=None, noun_class=None)]],
         )
     assert str(caught.value).splitlines() == [
-        "1 narration ids are in both the source lists and target list 2: P01_01_2",
+        "1 narration id is in both the source lists and target list 2: P01_01_2",
         "1 source segments have no labels: bare",
         "1 target segments carry labels: P03_01_0; read them with load_target",
     ]

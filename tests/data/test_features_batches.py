@@ -85,7 +85,7 @@ def test_views_go_through_all_segments_in_order_and_again(tables) -> None:
 def test_target_labels_and_missing_segments_are_refused(tables) -> None:
     with pytest.raises(DataError, match="target segments carry labels"):
         FeatureBatches(SOURCE_SEGMENTS, [segments("P02_01", 5, True)], tables, sampler(0))
-    with pytest.raises(DataError, match="no rgb features for 1 segments: P02_01_5"):
+    with pytest.raises(DataError, match="no rgb features for 1 segment: P02_01_5"):
         FeatureViews(segments("P02_01", 6, False), tables, 2)
 
 

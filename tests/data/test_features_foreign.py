@@ -56,7 +56,7 @@ WRONG = [
         "RGB features are float32 (3, 25, 8), expected floats (2, D) or (2, T, D) for its 2 narration ids; the last id "
         "is P01_101_1",
     ),
-    ({"narration_ids": [IDS[0], IDS[1], IDS[0]]}, "1 narration ids stand there twice: P01_101_0"),
+    ({"narration_ids": [IDS[0], IDS[1], IDS[0]]}, "1 narration id stands there twice: P01_101_0"),
     ({"features": {"RGB": np.zeros((3, 8), dtype=int)}}, "RGB features are int64 (3, 8), expected floats"),
     ({"features": {"Flow": np.zeros((3, 8))}}, "has no rgb features; it has flow"),
 ]

@@ -173,7 +173,7 @@ def test_shards_of_other_lengths_and_ids_twice_are_refused(folder: Path) -> None
     save_file({"rgb": values(5, 1), "flow": torch.zeros(1, 2, 3)}, folder / "features-00002.safetensors")
     index["shards"][-1]["narration_ids"] = ["P01_01_0"]
     (folder / INDEX).write_text(json.dumps(index))
-    with pytest.raises(DataError, match=r"features-00002.* 1 narration ids are in .*features-00000.* too: P01_01_0"):
+    with pytest.raises(DataError, match=r"features-00002.* 1 narration id is in .*features-00000.* too: P01_01_0"):
         open_features({"rgb": folder})
 
 

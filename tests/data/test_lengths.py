@@ -17,7 +17,7 @@ def test_the_real_lists(shared_data: Path, tmp_path: Path) -> None:
     note = lengths_note(root, validation, clip_seconds=None)
     assert note == (
         "of 9668 segments 0 are shorter than a clip and repeat frames evenly, "
-        "1 run past their video's end and are cut there"
+        "1 runs past its video's end and is cut there"
     )
     test = read_segments(root.annotations("EPIC_100_test_timestamps.csv"))
     by_hand = sum(s.stop - s.start < 0.32 for s in test)

@@ -47,7 +47,7 @@ def test_missing_counts_segments(tmp_path):
                 (("P01_02", 0), ("P01_01", 0), ("P01_02", 1))]  # fmt: skip
     problems = DataRoot(tmp_path).missing(segments, ["rgb", "flow"])
     assert [problem.split(" (")[0] for problem in problems] == [
-        "P01_01: no flow for 1 segments",
+        "P01_01: no flow for 1 segment",
         "P01_02: no rgb for 2 segments",
         "P01_02: no flow for 2 segments",
     ]

@@ -35,10 +35,10 @@ def test_nothing_prepared(root):
 def test_part_of_it_is_not_mixed_in(root):
     prepare_some(root, 1)
     choice = choose_store(root, SEGMENTS, ("rgb",), "auto")
-    assert choice == (frozenset(), "rgb is read from the originals (prepared/ lacks 1 videos)")
+    assert choice == (frozenset(), "rgb is read from the originals (prepared/ lacks 1 video)")
     assert choose_store(root, SEGMENTS[:1], ("rgb",), "auto").prepared == {"rgb"}
     longer = Segment("P01_01_9", "P01", "P01_01", 0.5, 1.9, 1, 2, 0, 0)
-    with pytest.raises(DataError, match=r"P01_01\.index: lacks 1 segments \(P01_01_9\)"):
+    with pytest.raises(DataError, match=r"P01_01\.index: lacks 1 segment \(P01_01_9\)"):
         choose_store(root, [SEGMENTS[0], longer], ("rgb",), "prepared")
 
 
