@@ -8,7 +8,9 @@ figure is for (benchmarks/models_published.py), then at the recipe's. Throughput
 in a training step (forward, loss, backward), in several modes: `plain` is fp32 in NCDHW, `fp32` and `bf16` are in
 channels_last_3d as training runs them (train.precision), `compiled` is bf16 with train.compile. A file that holds
 figures of this machine and these versions keeps those that are not measured again, so the models can be measured in
-several runs.
+several runs; figures of another device, batch or number of threads are not mixed with them, but refused.
+
+On a GPU `--device cuda` measures all four modes. Its fp32 convolutions are TF32's, as PyTorch has them.
 
 With `--plain` the file of the public I3D port (github.com/piergiaj/pytorch-i3d) is stepped too, in fp32 and NCDHW as it
 comes, turn about with ours in channels_last_3d and bfloat16: `i3d_train_over_plain` is the ratio of their clips per
@@ -72,7 +74,10 @@ def main() -> None:
     print(f"{'recipe':22} {'M param':>8} {'GMAC':>7} {'published':>9} {'at':>6} {'ratio':>6} {'recipe':>6} ", end="")
     print(" ".join(f"{mode + ' fwd':>13} {'train':>6}" for mode in modes))
     settings: dict[str, object] = kept_figures(given.json, "settings")[1]
-    settings |= {"device": given.device, "batch": given.batch, "threads": torch.get_num_threads()}
+    now = {"device": given.device, "batch": given.batch, "threads": torch.get_num_threads()}
+    if others := {key: settings[key] for key, value in now.items() if settings.get(key, value) != value}:
+        parser.error(f"{given.json} holds figures of {others}, this run would add some of {now}: name another file")
+    settings |= now
     for name, path in found.items():
         if given.only is None or name in given.only:
             measured, note = measure(path, modes, given.device, given.batch, given.steps)

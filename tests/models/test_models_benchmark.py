@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import models
 from benchmarks.models import models_of
 from benchmarks.models_published import PUBLISHED, WITHIN, count_as_published, published_of
 
@@ -35,6 +36,19 @@ def test_it_measures_every_mode_and_keeps_what_it_measured_before(tmp_path: Path
             for way in ("forward", "train"):
                 assert figures[f"{name}_{mode}_{way}_clips_per_second"] > 0
         assert figures[f"{name}_parameters"] > 0
+
+
+def test_figures_of_two_devices_are_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "models.json"
+    models.write_figures(path, {"x3d_gmac": 1.0}, notes={}, settings={"device": "cuda", "batch": 1})
+    held = path.read_text()
+    monkeypatch.setattr(sys, "argv", ["models.py", "--recipes", str(tmp_path), "--json", str(path)])
+    with pytest.raises(SystemExit):
+        models.main()
+    assert "holds figures of {'device': 'cuda'}, this run would add some of {'device': 'cpu'" in capsys.readouterr().err
+    assert path.read_text() == held
 
 
 def run(folder: Path, *arguments: str) -> None:
