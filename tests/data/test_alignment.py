@@ -12,11 +12,11 @@ from epicsub.data.annotations import Segment
 from epicsub.data.frames import index_rate, index_stride
 from epicsub.data.prepare import prepare
 from epicsub.data.prepare_plan import Settings, make_plan
-from epicsub.data.readers import DECODERS, why_not
+from epicsub.data.readers import DECODERS, open_reader, why_not
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
 
-from .sparse import number_in, write_jpegs, write_sparse
+from .sparse import GROUP, number_in, write_jpegs, write_sparse, write_whole
 
 LATE = 3420  # seconds: an index counted at 60 instead of 59.94 is 3.4 s off here
 PARTS = ((0.0, 2.6), (LATE, LATE + 2.6))
@@ -118,6 +118,24 @@ def test_extracted_frames_and_their_store(name, base, packed, rates, tmp_path):
     shutil.rmtree(tmp_path / "rgb_frames")
     shutil.rmtree(tmp_path / "flow_frames")
     assert read_all(root, video, times, prepared=True) == wanted
+
+
+@pytest.fixture(scope="module")
+def hour(rates, tmp_path_factory):
+    """A video at 59.94 as it comes from a camera: every frame is there, so that a mean rate leads late into it."""
+    rate = rates["59.94"]
+    parts = [(shown(start, rate) // GROUP, shown(stop, rate) // GROUP) for start, stop in PARTS]
+    return write_whole(tmp_path_factory.mktemp("hour") / "P01_01.MP4", parts, rate)
+
+
+@pytest.mark.parametrize("decoder", INSTALLED)
+def test_late_in_a_whole_hour(decoder, hour, rates):
+    times = instants(rates["59.94"], np.random.default_rng(3))
+    reader = open_reader(hour, decoder)
+    numbers = [number_in(picture) for picture in reader.frames_at(times).numpy()]
+    assert numbers == [shown(time, rates["59.94"]) for time in times]
+    assert LATE < reader.duration < LATE + 4
+    reader.close()
 
 
 def test_a_raw_index_would_be_seconds_off(rates):
