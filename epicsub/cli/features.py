@@ -49,6 +49,7 @@ def extract_from(
     """Features by a model; says what was made."""
     from epicsub.cli.options import device_of
     from epicsub.data.features_store import FeatureStore
+    from epicsub.data.parallel import alone
     from epicsub.data.views import parse_views
     from epicsub.errors import InferenceError
     from epicsub.inference.features import extract, made_by, segments_of
@@ -62,14 +63,15 @@ def extract_from(
     trained = load_trained(target.path, chosen)
     views = parse_views(tta or trained.recipe.evaluation.views)
     segments = segments_of(root, lists or lists_of(trained.recipe))
-    store = FeatureStore(out, made_by(trained, target.path, views, root, segments))
-    for file in store.dropped:
-        typer.echo(f"{out / file}: damaged or gone, its segments are made again")
-    todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]
-    missing = missing_files(trained.recipe, root, todo)
-    if missing:
-        raise InferenceError(all_told(missing, "nothing was made"))
-    count = extract(trained, root, segments, views, store, chosen, shard)
+    with alone(out):
+        store = FeatureStore(out, made_by(trained, target.path, views, root, segments))
+        for file in store.dropped:
+            typer.echo(f"{out / file}: damaged or gone, its segments are made again")
+        todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]
+        missing = missing_files(trained.recipe, root, todo)
+        if missing:
+            raise InferenceError(all_told(missing, "nothing was made"))
+        count = extract(trained, root, segments, views, store, chosen, shard)
     dims: dict[str, int] = trained.model.feature_dims  # type: ignore[assignment]  # every model has it
     sizes = ", ".join(f"{name} {dim}" for name, dim in dims.items())
     kept = counted(len(segments) - count, "was", "were")
@@ -89,9 +91,11 @@ def repack(place: Path, out: Path, shard: int) -> str:
     """Features of others, copied into shards that can be mapped; says what was copied."""
     from epicsub.data.features_foreign import FRAMES, read_foreign
     from epicsub.data.features_store import FeatureStore, write_all
+    from epicsub.data.parallel import alone
 
     shards = read_foreign(place)
-    store = FeatureStore(out, {"repacked": str(place), "frames": FRAMES})
-    written = write_all(store, shards, shard)
+    with alone(out):
+        store = FeatureStore(out, {"repacked": str(place), "frames": FRAMES})
+        written = write_all(store, shards, shard)
     kept = counted(len(store.narration_ids) - written, "was", "were")
     return f"{counted(written, 'segment', 'segments')} copied, {kept} there"

@@ -1,9 +1,13 @@
 """Options of the data commands that would be ignored or make no sense, and one modality that cannot be prepared."""
 
+import pickle
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from epicsub.data.parallel import alone
 
 from ..data.conftest import write_list
 from ..data.sparse import write_jpegs, write_sparse
@@ -75,3 +79,13 @@ def test_features_of_others_take_no_options_of_a_model(command, root) -> None:
     assert refused.status == 2
     assert "--tta, --list, --device: for features that a checkpoint makes" in refused.err
     assert not (root / "out").exists()
+
+
+def test_two_at_once_into_one_folder_of_features_are_refused(command, tmp_path) -> None:
+    table = {"features": {"RGB": np.zeros((1, 25, 4), np.float32)}, "narration_ids": ["P01_01_0"]}
+    (tmp_path / "others.pkl").write_bytes(pickle.dumps(table))
+    with alone(tmp_path / "made"):
+        refused = command("data", "features", tmp_path / "others.pkl", "-o", tmp_path / "made")
+        assert refused.status == 2
+        assert "another process is writing there" in refused.err
+    assert command("data", "features", tmp_path / "others.pkl", "-o", tmp_path / "made").status == 0
