@@ -1,21 +1,26 @@
-"""Memory and time of the index of all 89,977 segments, and memory over 5,000 clips with each decoder and the store.
+"""Memory and time of the index of all 89,977 segments, and memory over 5,000 clips: decoders, the store, the loader.
 
     python benchmarks/reading_memory.py --kitchens kitchens --json benchmarks/results/reading_memory.json
 
 Clips come from many small videos (`epicsub data synth`, then `data prepare`), 16 files open at once, so that files are
 opened and closed all the time. Growth is of resident memory, from the median over clips 1,000 to 2,000 to the median
 over the last 1,000: which 16 files are open changes it from clip to clip. A decoder that does not load is left out. The
-figures of decoders that are not named in --decoders stay in the JSON file as they are.
+loader is training's: two workers, batches of clips of the videos, cut to their size and mirrored; its memory is what
+the three processes have written, pages that several hold counted once, and not the libraries' files, which they share
+with whatever else runs. The index is read three times: the best of three for the time, the peak of all for the memory.
+Figures that --rows does not name stay in the JSON file as they are.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +30,9 @@ from epicsub.data.readers import why_not
 
 SIZES = {"train": 67_217, "validation": 9_668, "test": 13_092}
 VIDEOS, CLIPS, SPAN, LOOK_EVERY = 700, 5_000, 1_000, 20
+BATCH, WORKERS = 8, 2
 READ = ("pyav", "torchcodec", "decord", "prepared")
+ROWS = ("index", *READ, "loader")
 HEAD = (
     "narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,stop_frame,"
     "narration,verb,verb_class,noun,noun_class,all_nouns,all_noun_classes"
@@ -36,30 +43,33 @@ def main() -> None:
     """Measure each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kitchens", type=Path, default=Path("kitchens"))
-    parser.add_argument("--decoders", nargs="*", choices=READ, default=list(READ))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     kept = arguments.json is not None and arguments.json.is_file()
     figures = json.loads(arguments.json.read_text())["figures"] if kept else {}
-    figures |= alone(index_figures)
-    for decoder in arguments.decoders:
-        if decoder != "prepared" and (reason := why_not(decoder)):
-            print(f"{decoder}: left out, it does not load here ({reason})")
+    for row in arguments.rows:
+        if row == "index":
+            figures |= alone(index_figures)
+        elif row == "loader":
+            figures |= alone(loader_growth, arguments.kitchens)
+        elif row != "prepared" and (reason := why_not(row)):
+            print(f"{row}: left out, it does not load here ({reason})")
         else:
-            figures |= alone(growth, arguments.kitchens, decoder)
+            figures |= alone(growth, arguments.kitchens, row)
     for name, value in figures.items():
         print(f"{name:32s} {value}")
     write_figures(arguments.json, figures)
 
 
 def alone(work: Callable[..., dict[str, float]], *given: object) -> dict[str, float]:
-    """The work's figures, from a fresh process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, given)
+    """The work's figures, from a fresh process, which may have processes of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *given).result()
 
 
 def index_figures() -> dict[str, float]:
-    """Read three tables of the official sizes; best of three for the time, the peak of all for the memory."""
+    """Read three tables of the official sizes, three times."""
     from epicsub.data.annotations import read_segments
 
     with tempfile.TemporaryDirectory() as folder:
@@ -70,6 +80,7 @@ def index_figures() -> dict[str, float]:
             segments = [segment for path in paths for segment in read_segments(path)]
             times.append(time.perf_counter() - began)
     assert len(segments) == sum(SIZES.values())
+    assert len({segment.video_id for segment in segments}) == VIDEOS
     return {"index_seconds": round(min(times), 2), "index_mb": round(peak() - before, 0)}
 
 
@@ -77,7 +88,8 @@ def write_table(path: Path, name: str, size: int) -> Path:
     """A table in the organisers' columns."""
     lines = [HEAD]
     for number in range(size):
-        video = f"P{number % 37 + 1:02d}_{number % VIDEOS // 37 + 1:02d}"
+        place = number % VIDEOS
+        video = f"P{place % 37 + 1:02d}_{place // 37 + 1:02d}"
         start, stop = (f"00:{number % 3000 // 60:02d}:{number % 60:02d}.{part}" for part in ("10", "90"))
         lines.append(
             f"{video}_{name}{number},{video[:3]},{video},{start}1,{start},{stop},{number},{number + 48},"
@@ -105,9 +117,45 @@ def growth(kitchens: Path, decoder: str) -> dict[str, float]:
         source.read(segment, np.sort(rng.uniform(segment.start, segment.stop, 16)))
         if clip % LOOK_EVERY == 0:
             held.append(resident())
-    span = SPAN // LOOK_EVERY
+    return grown(decoder, held, SPAN // LOOK_EVERY)
+
+
+def loader_growth(kitchens: Path) -> dict[str, float]:
+    """The same of training's loader and its workers, through all 5,000 clips."""
+    from epicsub.data.annotations import read_segments
+    from epicsub.data.batches import StepSampler
+    from epicsub.data.clips import TrainClips, collate, make_loader
+    from epicsub.data.root import DataRoot
+    from epicsub.data.sources import ClipSource
+    from epicsub.data.transforms import TrainTransform
+
+    root = DataRoot(kitchens)
+    segments = read_segments(root.annotations("EPIC_100_train.csv"))
+    clips = TrainClips(
+        segments, [], ClipSource(root, ("rgb",)), frames=16, sampling="dense", stride=1 / 30,
+        transform=TrainTransform(54, 48, "scale_jitter", scales=[1.0, 0.875], flip=0.5),
+    )  # fmt: skip
+    steps = StepSampler(len(segments), [], BATCH, 0, seed=0, first_step=0, last_step=CLIPS // BATCH)
+    held = []
+    for batch in make_loader(clips, batch_sampler=steps, collate=collate, workers=WORKERS):
+        assert len(batch["source"]["narration_id"]) == BATCH
+        workers = multiprocessing.active_children()
+        assert len(workers) == WORKERS
+        held.append(sum(written(process) for process in (os.getpid(), *(worker.pid for worker in workers))))
+    assert len(held) * BATCH == CLIPS
+    return grown("loader", held, SPAN // BATCH)
+
+
+def grown(name: str, held: list[float], span: int) -> dict[str, float]:
+    """Figures of what was held in turn, `span` looks for `SPAN` clips."""
     first, last = np.median(held[span : 2 * span]), np.median(held[-span:])
-    return {f"{decoder}_growth_mb": round(float(last - first), 1), f"{decoder}_mb": round(float(last))}
+    return {f"{name}_growth_mb": round(float(last - first), 1), f"{name}_mb": round(float(last))}
+
+
+def written(process: int | None) -> float:
+    """MB that a process holds now and that no file backs; of pages that forked processes share, its part."""
+    rows = [row.split() for row in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()]
+    return sum(int(row[1]) for row in rows if row[0] in ("Pss_Anon:", "Pss_Shmem:")) * 1024 / 1e6
 
 
 def resident() -> float:
