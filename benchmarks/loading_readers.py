@@ -162,22 +162,29 @@ def needed_prepared(root: Path) -> Clip:
 
 
 def prepared_pictures(root: Path, choose: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> Clip:
+    """Decode the chosen places of each stretch's table that a clip touches."""
     index = read_index(DataRoot(root).prepared(VIDEO, "rgb"))
     assert index is not None
-    packets, reader, context = index.packets(index.stretches[0]), PreparedVideo(index.path), decoder()
-    order = np.argsort(packets["pts"])
-    keys = np.flatnonzero(packets["flags"] & 1)
+    packets = [index.packets(stretch) for stretch in index.stretches]
+    tables = [(rows, np.argsort(rows["pts"]), np.flatnonzero(rows["flags"] & 1)) for rows in packets]
+    reader, context = PreparedVideo(index.path), decoder()
 
     def decode(start: float) -> int:
-        limits = [index.ticks_at(time) for time in times_from(start)]
-        shown = order[np.searchsorted(packets["pts"][order], limits, side="right") - 1]
-        begin = keys[np.searchsorted(packets["pts"][keys], packets["pts"][shown.min()], side="right") - 1 :]
-        places = choose(packets, shown, begin)
-        for data in reader._read(packets, places):
-            context.decode(av.Packet(data))
-        context.decode(None)
-        context.flush_buffers()
-        return len(places)
+        limits = np.array([index.ticks_at(time) for time in times_from(start)])
+        numbers = np.searchsorted(index.firsts, limits, side="right") - 1
+        count = 0
+        for number in np.unique(numbers):
+            rows, order, keys = tables[number]
+            shown = order[np.searchsorted(rows["pts"][order], limits[numbers == number], side="right") - 1]
+            begin = keys[np.searchsorted(rows["pts"][keys], rows["pts"][shown.min()], side="right") - 1 :]
+            places = choose(rows, shown, begin)
+            for data in reader._read(packets, places):
+                context.decode(av.Packet(data))
+            context.decode(None)
+            context.flush_buffers()
+            count += len(places)
+        assert count >= len(limits)
+        return count
 
     return decode
 
