@@ -12,7 +12,9 @@ frame to its last one, converting none; it can exceed 1, because epicsub leaves 
 import argparse
 import multiprocessing
 import os
+import queue
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -121,7 +123,14 @@ def clips_a_second(folder: Path, name: str, count: int, seconds: float, duration
     ]
     for child in children:
         child.start()
-    rates = [results.get(timeout=300) for _ in children]
+    rates: list[float] = []
+    while len(rates) < count:
+        if any(child.exitcode for child in children):
+            for child in children:
+                child.terminate()  # one waits at the barrier
+            raise SystemExit(f"{name} does not run here, for the reason above: nothing was written")
+        with suppress(queue.Empty):
+            rates.append(results.get(timeout=0.5))
     for child in children:
         child.join()
     return sum(rates)

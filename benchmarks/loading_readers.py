@@ -178,7 +178,7 @@ def prepared_pictures(root: Path, choose: Callable[[np.ndarray, np.ndarray, np.n
             shown = order[np.searchsorted(rows["pts"][order], limits[numbers == number], side="right") - 1]
             begin = keys[np.searchsorted(rows["pts"][keys], rows["pts"][shown.min()], side="right") - 1 :]
             places = choose(rows, shown, begin)
-            for data in reader._read(packets, places):
+            for data in reader._read(rows, places):
                 context.decode(av.Packet(data))
             context.decode(None)
             context.flush_buffers()
