@@ -8,7 +8,8 @@ from epicsub.cli.options import DataOption, SkipOption, data_root
 from epicsub.words import counted, sized
 
 if TYPE_CHECKING:
-    from epicsub.data.prepare_plan import Settings
+    from epicsub.data.prepare_plan import Plan, Settings
+    from epicsub.data.root import DataRoot
 
 
 def prepare(
@@ -35,7 +36,6 @@ def prepare(
 ) -> None:
     """Cut and shrink the videos to what segments need; a killed run goes on when run again."""
     from epicsub.data.annotations import read_skip_list
-    from epicsub.data.prepare import prepare as prepare_all
     from epicsub.data.prepare_plan import check_space, listed_segments, make_plan, measured_rate
     from epicsub.errors import DataError
 
@@ -71,19 +71,31 @@ def prepare(
     typer.echo(f"{sized(free)} are free")
     if plan_only:
         return
+    if problems := carried_out(plans, root, workers):
+        raise DataError("\n".join(problems))
+
+
+def carried_out(plans: "list[Plan]", root: "DataRoot", workers: int | None) -> list[str]:
+    """Prepare one modality after the other; what was wrong. Bad videos of one do not keep the other from being done."""
+    from epicsub.data.prepare import BadVideosError
+    from epicsub.data.prepare import prepare as prepare_all
+    from epicsub.errors import DataError
+
+    problems = []
     for plan in plans:
         if not plan.jobs:
             typer.echo(f"{plan.modality}: nothing to do")
             continue
         try:
             done = prepare_all(plan, root, workers)
-        except DataError as error:  # bad videos of one modality do not keep the other from being prepared
+        except DataError as error:
             problems.append(str(error))
-            continue
+            if isinstance(error, BadVideosError):
+                continue
+            break
         videos = counted(done.made, "video", "videos")
         typer.echo(f"{plan.modality}: {videos} prepared, {sized(done.size)}, {done.seconds:.0f} s")
-    if problems:
-        raise DataError("\n".join(problems))
+    return problems
 
 
 def settings_of(

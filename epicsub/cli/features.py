@@ -63,6 +63,8 @@ def extract_from(
     trained = load_trained(target.path, chosen)
     views = parse_views(tta or trained.recipe.evaluation.views)
     segments = segments_of(root, lists or lists_of(trained.recipe))
+    if not out.exists() and (missing := missing_files(trained.recipe, root, segments)):
+        raise InferenceError(all_told(missing, "nothing was made"))  # and no folder, which would be listed as features
     with alone(out):
         store = FeatureStore(out, made_by(trained, target.path, views, root, segments))
         for file in store.dropped:

@@ -1,5 +1,6 @@
 """The same work on many things, one process a core, and one run at a time."""
 
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from epicsub.errors import DataError
 
 J = TypeVar("J")
 R = TypeVar("R")
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # file systems that have none
 
 
 def in_processes(work: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[R]:
@@ -52,10 +54,14 @@ def alone(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as handle:
+        os.register_at_fork(after_in_child=handle.close)  # a loader's worker may outlive a killed run
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataError(f"{folder}: another process is writing there; wait for it, or stop it") from None
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
         yield
 
 

@@ -32,6 +32,10 @@ class Outcome:
     full: bool = False
 
 
+class BadVideosError(DataError):
+    """Some videos cannot be prepared; all others are done."""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Entries made, bytes of them, seconds taken."""
@@ -69,7 +73,7 @@ def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
     problems = sorted(outcome.problem for outcome in done if outcome.problem)
     if problems:
         told = "\n".join(problems)
-        raise DataError(
+        raise BadVideosError(
             f"no prepared {plan.modality} for {len(problems)} of {counted(len(plan.jobs), 'video', 'videos')}, the "
             "others are done; fetch these again, or leave their segments out (`epicsub data check --write-skip FILE`, "
             "then --skip FILE):\n"

@@ -82,7 +82,8 @@ def _stage_mixing(settings: Settings, stage: str) -> Iterator[Problem]:
     if settings["train.mixing"] is not None and batch // devices < 2:
         yield Problem(f"{stage}.source_batch", f"is {batch}, but train.mixing mixes a clip with another of its device")
     repeats = settings["train.sampling.repeats"]
-    if settings["train.mixing"] is not None and 2 <= batch // devices <= repeats:
+    of_one = batch % repeats == 0 and devices % (batch // repeats) == 0  # processes take the step's draws in turn
+    if settings["train.mixing"] is not None and batch // devices >= 2 and of_one:
         text = f"is {batch}, but train.sampling.repeats {repeats} makes a device's clips one segment, mixed with itself"
         yield Problem(f"{stage}.source_batch", f"{text}: write a larger batch")
 

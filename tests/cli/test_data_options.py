@@ -64,6 +64,16 @@ def test_a_bad_video_does_not_keep_its_flow_from_being_prepared(command, root) -
     assert "short_side" not in (root / "prepared/flow/P01/P01_01.index").read_bytes().decode(errors="replace")
 
 
+def test_another_run_s_lock_ends_all_of_it_at_once(command, root) -> None:
+    write_sparse(root / "videos/P01/P01_01.MP4", range(20), RATE)
+    write_sparse(root / "flow/P01/P01_01.mp4", range(20), RATE / 2, flow=True)
+    with alone(root / "prepared/rgb"):
+        refused = command("data", "prepare", "--data", root, "--workers", 1)
+    assert refused.status == 2
+    assert "prepared/rgb: another process is writing there" in refused.err
+    assert not (root / "prepared/flow").exists()
+
+
 def test_extracted_flow_is_flow(command, root) -> None:
     write_jpegs(root / "flow_frames/P01/P01_01", {n: n for n in range(10)}, base=1, flow=True)
     planned = command("data", "prepare", "--data", root, "--plan")

@@ -1,10 +1,14 @@
 """Work in processes: in any order, none lost, and a process that the system ends is told as such."""
 
+import errno
+import fcntl
+import multiprocessing
 import os
+import time
 
 import pytest
 
-from epicsub.data.parallel import in_processes
+from epicsub.data.parallel import alone, in_processes
 from epicsub.errors import DataError
 
 
@@ -16,3 +20,27 @@ def test_every_job_once(workers):
 def test_a_process_that_is_ended():
     with pytest.raises(DataError, match="the system ended one of the processes"):
         list(in_processes(os._exit, [9, 9], 2))
+
+
+def test_a_forked_worker_does_not_hold_the_folder(tmp_path):
+    forked = multiprocessing.get_context("fork")
+    begun = forked.Event()
+    with alone(tmp_path):
+        worker = forked.Process(target=lambda: (begun.set(), time.sleep(60)))
+        worker.start()
+        begun.wait()
+    try:
+        with alone(tmp_path):
+            pass
+    finally:
+        worker.kill()
+        worker.join()
+
+
+def test_a_file_system_without_locks_is_written_all_the_same(tmp_path, monkeypatch):
+    def refuse(handle, how):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with alone(tmp_path / "made"):
+        assert (tmp_path / "made").is_dir()
