@@ -127,7 +127,7 @@ def accuracies(predictions: Predictions, labels: pd.DataFrame) -> dict[str, floa
 
 
 def chance(lists: dict[str, pd.DataFrame], train: Path) -> dict[str, float]:
-    """What the most frequent training verb and noun, always given, would score."""
+    """What the most frequent training verb, noun and pair of both, always given, would score."""
     labels = pd.read_csv(train)
     verb, noun = labels.verb_class.mode()[0], labels.noun_class.mode()[0]
     best_verb, best_noun = labels.groupby(["verb_class", "noun_class"]).size().idxmax()

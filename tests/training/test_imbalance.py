@@ -29,7 +29,11 @@ def test_rare_is_the_rarer_half_of_what_is_learnt_from_and_what_is_not_in_it() -
 
 
 def test_the_kept_lists_are_those_that_the_kept_figures_are_of(repository: Path) -> None:
+    from imbalance import planned_lists
+
     held = json.loads((repository / "benchmarks" / "results" / "imbalance.json").read_text())
+    planned = planned_lists(held["settings"]["ratio"], held["settings"]["seeds"])
+    assert held["lists"] == json.loads(json.dumps(planned))
     for scores in held["by_seed"].values():
         for one, of in zip(scores, held["lists"], strict=True):
             for task, count in of["rare scored"].items():
