@@ -1,11 +1,13 @@
-"""Writing a file whole or not at all, and naming its content."""
+"""Writing a file whole or not at all, locking one, and naming its content."""
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import IO
 
 
 @contextmanager
@@ -52,6 +54,19 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def locked(handle: IO) -> bool:
+    """Lock an open file for this process until it ends, however it does; False where another one holds it.
+
+    Raises:
+        OSError: the file system cannot lock.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

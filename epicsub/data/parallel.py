@@ -1,7 +1,5 @@
 """The same work on many things, one process a core, and one run at a time."""
 
-import errno
-import fcntl
 import multiprocessing
 import os
 import threading
@@ -13,10 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from epicsub.errors import DataError
+from epicsub.files import locked
 
 J = TypeVar("J")
 R = TypeVar("R")
-WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # file systems that have none
 
 
 def in_processes(work: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[R]:
@@ -50,18 +48,20 @@ def alone(folder: Path) -> Iterator[None]:
     """Hold the folder against a second run, whose clearing up would take away this one's files.
 
     Raises:
-        DataError: another process holds it.
+        DataError: another process holds it, or the file system cannot lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as handle:
         os.register_at_fork(after_in_child=handle.close)  # a loader's worker may outlive a killed run
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{folder}: another process is writing there; wait for it, or stop it") from None
+            free = locked(handle)
         except OSError as error:
-            if error.errno not in WITHOUT_LOCKS:
-                raise
+            raise DataError(
+                f"{folder / '.lock'}: this file system cannot lock files ({error.strerror}), so two runs could spoil "
+                "each other; write to a folder on another one"
+            ) from error
+        if not free:
+            raise DataError(f"{folder}: another process is writing there; wait for it, or stop it")
         yield
 
 

@@ -1,6 +1,5 @@
 """One process at a time in a run's folder: two that train into it would write each other's checkpoints."""
 
-import fcntl
 import os
 import socket
 import time
@@ -10,6 +9,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from epicsub.errors import TrainingError
+from epicsub.files import locked
 
 ORPHANS_SECONDS = 12.0  # a killed run's decoding workers, which hold its lock, look for their parent every 5 s
 
@@ -68,15 +68,12 @@ def _take(handle: TextIOWrapper, path: Path) -> None:
 
 def _locked(handle: TextIOWrapper, path: Path) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return locked(handle)
     except OSError as error:
         raise TrainingError(
             f"{path}: this file system cannot lock files ({error.strerror}), so two runs could spoil each other; "
             "give an --out on another one"
         ) from error
-    return True
 
 
 def _holder(handle: TextIOWrapper) -> str:

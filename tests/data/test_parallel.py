@@ -37,10 +37,10 @@ def test_a_forked_worker_does_not_hold_the_folder(tmp_path):
         worker.join()
 
 
-def test_a_file_system_without_locks_is_written_all_the_same(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
     def refuse(handle, how):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with alone(tmp_path / "made"):
-        assert (tmp_path / "made").is_dir()
+    with pytest.raises(DataError, match=r"made/\.lock: this file system cannot lock files"), alone(tmp_path / "made"):
+        pass
