@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 
 from epicsub.data.annotations import Segment
 from epicsub.data.loader import set_up_worker
-from epicsub.data.looks import Looks, RandAugment
+from epicsub.data.photometric import Looks, RandAugment
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform

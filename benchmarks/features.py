@@ -37,9 +37,9 @@ from epicsub.data.parallel import cores, in_processes
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views
 from epicsub.errors import TrainingError
-from epicsub.files import write_text
 from epicsub.inference.predict import predict
 from epicsub.inference.targets import load_trained
+from epicsub.io import write_text
 from epicsub.progress import track
 from epicsub.recipe import Recipe, load_recipe
 from epicsub.training.build import view_loader

@@ -15,7 +15,7 @@ import av
 from machine import write_figures
 
 from epicsub.data.annotations import read_video_info
-from epicsub.data.flow import compute_flow, flow_stride
+from epicsub.data.flow.compute import compute_flow, flow_stride
 from epicsub.data.parallel import cores, in_processes
 
 PIECES = {"dis": 30.0, "tvl1": 1.0}  # seconds

@@ -31,14 +31,14 @@ from pairs import paired
 
 from epicsub.data.annotations import read_segments
 from epicsub.data.root import DataRoot
-from epicsub.data.synth import SynthSettings
-from epicsub.data.synth.plan import plan_videos
-from epicsub.data.synth.tables import write_tables
 from epicsub.data.views import Views
-from epicsub.files import write_text
 from epicsub.inference.predict import predict
 from epicsub.inference.targets import load_trained
+from epicsub.io import write_text
 from epicsub.recipe import load_recipe
+from epicsub.synth import SynthSettings
+from epicsub.synth.plan import plan_videos
+from epicsub.synth.tables import write_tables
 from epicsub.training.build import view_loader
 from epicsub.training.loop import fit
 from epicsub.training.preflight import prepare

@@ -21,7 +21,7 @@ from machine import write_figures
 from pairs import paired
 
 from epicsub.data.parallel import cores
-from epicsub.files import write_text
+from epicsub.io import write_text
 from epicsub.predictions import Predictions, load_predictions
 
 ARMS = {

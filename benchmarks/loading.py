@@ -30,8 +30,8 @@ from machine import write_figures
 from epicsub.data.annotations import Segment
 from epicsub.data.loader import set_up_worker
 from epicsub.data.parallel import cores
-from epicsub.data.prepare import prepare
-from epicsub.data.prepare_plan import Settings, make_plan
+from epicsub.data.prepared.plan import Settings, make_plan
+from epicsub.data.prepared.write import prepare
 from epicsub.data.root import DataRoot
 
 PANCAKE = Path("../shared/data/videos/flipping_a_pancake.mkv")

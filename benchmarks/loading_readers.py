@@ -15,9 +15,9 @@ import torch
 
 from epicsub.data.annotations import Segment
 from epicsub.data.clips import ViewClips
-from epicsub.data.decode_pyav import PyavReader
-from epicsub.data.prepared_file import decoder, read_index
-from epicsub.data.prepared_video import PreparedVideo, needed_places
+from epicsub.data.decode.pyav import PyavReader
+from epicsub.data.prepared.file import decoder, read_index
+from epicsub.data.prepared.video import PreparedVideo, needed_places
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import center_crop, resize_short_side

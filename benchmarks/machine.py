@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from epicsub.files import write_text
+from epicsub.io import write_text
 
 
 def write_figures(path: Path | None, figures: dict[str, float], **more: object) -> None:

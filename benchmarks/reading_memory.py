@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from machine import write_figures
 
-from epicsub.data.readers import why_not
+from epicsub.data.decode.reader import why_not
 
 SIZES = {"train": 67_217, "validation": 9_668, "test": 13_092}
 VIDEOS, CLIPS, SPAN, LOOK_EVERY = 700, 5_000, 1_000, 20
@@ -124,9 +124,9 @@ def growth(kitchens: Path, decoder: str) -> dict[str, float]:
 def loader_growth(kitchens: Path) -> dict[str, float]:
     """The same of training's loader and its workers, over twice as many clips."""
     from epicsub.data.annotations import read_segments
-    from epicsub.data.batches import StepSampler
     from epicsub.data.clips import TrainClips, collate, make_loader
     from epicsub.data.root import DataRoot
+    from epicsub.data.samplers import StepSampler
     from epicsub.data.sources import ClipSource
     from epicsub.data.transforms import TrainTransform
 

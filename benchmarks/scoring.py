@@ -28,11 +28,11 @@ import numpy as np
 import pandas as pd
 from machine import write_figures
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.predictions import Predictions, load_predictions, save_predictions
 from epicsub.submission import Levels, average
 from epicsub.submission.write import write_json_zip
 from epicsub.validation import official_scores
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 SEGMENTS, TEST_SEGMENTS = 9668, 13092
 LEVELS = Levels(2, 3, 3)

@@ -16,9 +16,9 @@ from pathlib import Path
 from machine import write_figures
 
 from epicsub.data.annotations import Segment, VideoInfo, read_segments, read_video_info
-from epicsub.data.decode_pyav import PyavReader
-from epicsub.data.flow import flow_stride
-from epicsub.data.prepare_plan import OFFICIAL_LISTS, Settings, intervals_of, make_plan, measured_rate
+from epicsub.data.decode.pyav import PyavReader
+from epicsub.data.flow.compute import flow_stride
+from epicsub.data.prepared.plan import OFFICIAL_LISTS, Settings, intervals_of, make_plan, measured_rate
 from epicsub.data.root import DataRoot
 
 REAL = Path("../shared/data")

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
-from epicsub.files import written_whole
+from epicsub.io import written_whole
 from epicsub.unpickle import load_pickle, load_torch
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 PROBABILITY_FLOOR = 1e-12
 """No probability is taken as smaller, so that every log-probability is finite and no pair comes out as zero at the

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 ORDER = [
-    "errors", "vocab", "files", "words", "progress", "unpickle", "predictions",
-    "recipe", "data", "models", "adaptation", "training", "inference", "validation", "submission", "studies", "cli",
+    "errors", "constants", "modality", "text", "io", "unpickle", "progress", "predictions",
+    "recipe", "data", "synth", "models", "adaptation", "training", "inference", "validation", "submission",
+    "studies", "cli",
 ]  # fmt: skip
 PACKAGE = Path(__file__).parent.parent / "epicsub"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ORDER)

@@ -35,7 +35,7 @@ from epicsub.adaptation.interface import (
 from epicsub.errors import AdaptationError
 from epicsub.models.outputs import TwoHeadOutput
 
-PAIR = 1000  # action id = verb * 1000 + noun, as in epicsub/vocab.py
+PAIR = 1000  # action id = verb * 1000 + noun, as in epicsub/constants.py
 
 
 def info_nce(one_BZ: Tensor, other_BZ: Tensor, temperature: float) -> Tensor:

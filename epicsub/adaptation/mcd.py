@@ -33,7 +33,7 @@ from epicsub.adaptation.interface import (
 )
 from epicsub.adaptation.reversal import reversal_strength, reverse_gradient
 from epicsub.errors import AdaptationError
-from epicsub.models.limited import classes_told_apart
+from epicsub.models.class_mask import classes_told_apart
 from epicsub.models.outputs import TwoHeadOutput
 from epicsub.models.two_classifiers import TwoClassifiers
 

@@ -48,8 +48,8 @@ from epicsub.adaptation.interface import (
 from epicsub.adaptation.relevance import relevance, reward_of
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.adaptation.rewards import Rewards, RewardSettings
+from epicsub.constants import NUM_VERBS
 from epicsub.errors import AdaptationError
-from epicsub.vocab import NUM_VERBS
 
 DECAY_FLOOR, DECAY_SPAN, DECAY_PICKS = 0.01, 0.89, 24000.0  # [C]
 

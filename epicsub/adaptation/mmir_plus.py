@@ -35,8 +35,8 @@ from epicsub.adaptation.interface import (
 from epicsub.adaptation.removal import without
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.adaptation.task import ClassStatistics, entropy, ranks
+from epicsub.constants import NUM_VERBS
 from epicsub.errors import AdaptationError
-from epicsub.vocab import NUM_VERBS
 
 
 class MMIRPlus(AdaptationMethod):

@@ -29,7 +29,7 @@ from epicsub.adaptation.discriminator import discriminators, domain_loss, target
 from epicsub.adaptation.interface import at_least_float32
 from epicsub.adaptation.relevance import relevance, reward_of
 from epicsub.adaptation.task import ClassStatistics, entropy, ranks
-from epicsub.models.limited import classes_told_apart
+from epicsub.models.class_mask import classes_told_apart
 from epicsub.models.outputs import TwoHeadOutput
 
 AVERAGE = 0.99  # what the running average of the discriminator's weights keeps in a step

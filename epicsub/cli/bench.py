@@ -48,7 +48,7 @@ def domains(
     table, ours = published(rules), summary(runs, done, chosen)
     show(chosen, list(pairs_of(protocol)), ours, table, rules[0].published_remark)
     if json_file:
-        from epicsub.files import write_text
+        from epicsub.io import write_text
 
         content = {"protocol": str(protocol), "score": chosen, "methods": ours, "published": table}
         write_text(json_file, json.dumps(content, indent=2) + "\n")
@@ -160,7 +160,7 @@ def agents(
     from epicsub.studies.features import features_before_and_after
     from epicsub.training.build import source_segments, target_segments
     from epicsub.training.checkpoint import load_checkpoint
-    from epicsub.training.logs import read_metrics
+    from epicsub.training.logging import read_metrics
     from epicsub.training.removals import FILE
 
     target = resolve_target(run)

@@ -27,7 +27,7 @@ def check(
     """Reopen a submission and say everything that is wrong with it at once."""
     from epicsub.cli.options import data_root
     from epicsub.data.annotations import read_segments
-    from epicsub.files import write_text
+    from epicsub.io import write_text
     from epicsub.submission import check_submission
     from epicsub.validation import load_protocol
 

@@ -10,7 +10,7 @@ from epicsub.cli.data_check import check
 from epicsub.cli.data_prepare import prepare
 from epicsub.cli.data_status import status
 from epicsub.cli.options import DataOption, data_root
-from epicsub.words import counted
+from epicsub.text import counted
 
 app = typer.Typer(help="What lies on the disk: small kitchens, optical flow, the prepared store.", no_args_is_help=True)
 app.command("lists")(lists.lists)
@@ -30,7 +30,7 @@ def synth(
     test: Annotated[int | None, typer.Option(help="Target segments for the test list.")] = None,
 ) -> None:
     """Draw small kitchens in the organisers' layout: videos, tables, everything; same seed, same bytes."""
-    from epicsub.data.synth import SynthSettings, make_kitchens
+    from epicsub.synth import SynthSettings, make_kitchens
 
     sizes = {"train": train, "heldout": heldout, "validation": validation, "test": test}
     settings = SynthSettings(seed=seed, **{name: size for name, size in sizes.items() if size is not None})
@@ -53,7 +53,7 @@ def flow(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace flow made with other settings.")] = False,
 ) -> None:
     """Optical flow of every video under videos/, one seekable file each; what is whole is skipped."""
-    from epicsub.data.flow import flow_for_videos
+    from epicsub.data.flow.compute import flow_for_videos
 
     root = data_root(data)
     summary = flow_for_videos(

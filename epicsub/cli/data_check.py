@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from epicsub.cli.options import DataOption, SkipOption, data_root
-from epicsub.words import counted
+from epicsub.text import counted
 
 if TYPE_CHECKING:
-    from epicsub.data.checkup import Checkup
+    from epicsub.data.check.annotations import Checkup
 
 SHOWN = 20
 CLIP_SECONDS = 16 / 30  # of the shipped recipes
@@ -37,9 +37,9 @@ def check(
 ) -> None:
     """Report what is missing, damaged or does not fit. Exit status 2 where a segment cannot be read."""
     from epicsub.data.annotations import read_segments, read_skip_list
-    from epicsub.data.checkup import check_data
-    from epicsub.data.prepare_plan import lists_of
-    from epicsub.files import write_text
+    from epicsub.data.check.annotations import check_data
+    from epicsub.data.prepared.plan import lists_of
+    from epicsub.io import write_text
 
     root = data_root(data)
     listed = {name: read_segments(root.annotations(name)) for name in lists_of(root, lists or [])}

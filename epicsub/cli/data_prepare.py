@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from epicsub.cli.options import DataOption, SkipOption, data_root
-from epicsub.words import counted, sized
+from epicsub.text import counted, sized
 
 if TYPE_CHECKING:
-    from epicsub.data.prepare_plan import Plan, Settings
+    from epicsub.data.prepared.plan import Plan, Settings
     from epicsub.data.root import DataRoot
 
 
@@ -36,7 +36,7 @@ def prepare(
 ) -> None:
     """Cut and shrink the videos to what segments need; a killed run goes on when run again."""
     from epicsub.data.annotations import read_skip_list
-    from epicsub.data.prepare_plan import check_space, listed_segments, make_plan, measured_rate
+    from epicsub.data.prepared.plan import check_space, listed_segments, make_plan, measured_rate
     from epicsub.errors import DataError
 
     root = data_root(data)
@@ -77,8 +77,8 @@ def prepare(
 
 def carried_out(plans: "list[Plan]", root: "DataRoot", workers: int | None) -> list[str]:
     """Prepare one modality after the other; what was wrong. Bad videos of one do not keep the other from being done."""
-    from epicsub.data.prepare import BadVideosError
-    from epicsub.data.prepare import prepare as prepare_all
+    from epicsub.data.prepared.write import BadVideosError
+    from epicsub.data.prepared.write import prepare as prepare_all
     from epicsub.errors import DataError
 
     problems = []
@@ -106,7 +106,7 @@ def settings_of(
     Raises:
         DataError: an option is for a modality that is not prepared, or a value makes no sense.
     """
-    from epicsub.data.prepare_plan import Settings
+    from epicsub.data.prepared.plan import Settings
     from epicsub.errors import DataError
 
     options = {"rgb": {"--short-side": short_side, "--crf": crf}, "flow": {"--flow-crf": flow_crf}}

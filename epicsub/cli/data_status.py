@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from epicsub.cli.options import DataOption, data_root
-from epicsub.words import counted, sized
+from epicsub.text import counted, sized
 
 if TYPE_CHECKING:
     from epicsub.data.root import DataRoot
@@ -21,7 +21,7 @@ def status(
     from rich.console import Console
     from rich.table import Table
 
-    from epicsub.data.status import status_of
+    from epicsub.data.check.status import status_of
     from epicsub.recipe import load_recipe
 
     loaded = load_recipe(recipe, []) if recipe else None
@@ -50,7 +50,7 @@ def share(part: int | None, whole: int) -> str:
 
 def for_recipe(recipe: "Recipe", root: "DataRoot") -> list[str]:
     """What a run of the recipe would find."""
-    from epicsub.data.status import needs_of
+    from epicsub.data.check.status import needs_of
     from epicsub.errors import DataError
     from epicsub.training.build import reading_notes, skipped_ids, source_segments, store_of, target_segments
     from epicsub.training.preflight import missing_files

@@ -13,7 +13,7 @@ def doctor(data: DataOption = None) -> None:
     """Devices, decoders, data and Slurm of this machine."""
     import torch
 
-    from epicsub.data.readers import choose_decoder
+    from epicsub.data.decode.reader import choose_decoder
     from epicsub.errors import DataError
 
     typer.echo(f"epicsub {version('epicsub')}, torch {torch.__version__}, {os.cpu_count()} cores")

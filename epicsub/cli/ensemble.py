@@ -218,7 +218,7 @@ def write_figures(path: Path, content: dict[str, Any]) -> None:
     """Write JSON, whole or not at all."""
     import json
 
-    from epicsub.files import write_text
+    from epicsub.io import write_text
 
     write_text(path, json.dumps(content, indent=1) + "\n")
     typer.echo(f"wrote {path}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from epicsub.cli.options import DataOption, DeviceOption, TtaOption, data_root
-from epicsub.words import all_told, counted
+from epicsub.text import all_told, counted
 
 if TYPE_CHECKING:
     from epicsub.data.root import DataRoot
@@ -26,7 +26,7 @@ def features(
     device: DeviceOption = "auto",
 ) -> None:
     """Write each segment's features, pooled, a modality at a time; goes on where it was stopped."""
-    from epicsub.data.features_foreign import is_foreign
+    from epicsub.data.features.external import is_foreign
     from epicsub.errors import DataError
 
     if is_foreign(Path(source)):
@@ -48,7 +48,7 @@ def extract_from(
 ) -> str:
     """Features by a model; says what was made."""
     from epicsub.cli.options import device_of
-    from epicsub.data.features_store import FeatureStore
+    from epicsub.data.features.store import FeatureStore
     from epicsub.data.parallel import alone
     from epicsub.data.views import parse_views
     from epicsub.errors import InferenceError
@@ -91,8 +91,8 @@ def lists_of(recipe: "Recipe") -> list[str]:
 
 def repack(place: Path, out: Path, shard: int) -> str:
     """Features of others, copied into shards that can be mapped; says what was copied."""
-    from epicsub.data.features_foreign import FRAMES, read_foreign
-    from epicsub.data.features_store import FeatureStore, write_all
+    from epicsub.data.features.external import FRAMES, read_foreign
+    from epicsub.data.features.store import FeatureStore, write_all
     from epicsub.data.parallel import alone
 
     shards = read_foreign(place)

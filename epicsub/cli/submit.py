@@ -7,7 +7,7 @@ import typer
 
 from epicsub.cli.ensemble import RuleOption, labelled_members, learned_on
 from epicsub.cli.options import DEFAULT_PROTOCOL, CountOption, DataOption, DeviceOption, ProtocolOption, TtaOption
-from epicsub.words import counted
+from epicsub.text import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -199,7 +199,7 @@ def recipe_levels(target: "Target", rules: "Protocol") -> dict[str, int] | None:
 
 def member_record(target: "Target", tta: str | None) -> dict[str, Any]:
     """What the manifest keeps of a member."""
-    from epicsub.files import sha256
+    from epicsub.io import sha256
     from epicsub.submission import recorded_scores
     from epicsub.training.checkpoint import load_checkpoint
 

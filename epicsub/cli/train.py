@@ -35,7 +35,7 @@ def train(
     root = data_root(data, loaded.recipe.data.root)
     folder = out or Path("outputs") / loaded.recipe.name
 
-    from epicsub.files import write_text
+    from epicsub.io import write_text
     from epicsub.training.lock import run_lock
     from epicsub.training.loop import fit, total_steps
     from epicsub.training.preflight import prepare, resumable
@@ -58,7 +58,7 @@ def train(
 
 def notes_before(recipe: "Recipe", root: "DataRoot", domains: "Domains") -> "Iterator[str]":
     """What is told before the first step: how many segments there are, and what a reader of the scores should know."""
-    from epicsub.inference.story import upper_bound_note
+    from epicsub.inference.provenance import upper_bound_note
     from epicsub.training.build import reading_notes, skipped_ids
     from epicsub.training.preflight import clip_notes
     from epicsub.training.schedules import scaled_rate_notes

@@ -105,7 +105,7 @@ def segments_to_score(root: "DataRoot", rules: "Protocol", skip: Path | None) ->
 
 def tell_story(target: "Target") -> dict[str, float] | None:
     """Print what a reader of a checkpoint's scores should know; return its mean of the last evaluations, if it has."""
-    from epicsub.inference.story import notes_of
+    from epicsub.inference.provenance import notes_of
     from epicsub.training.checkpoint import load_checkpoint
 
     if target.kind != "checkpoint":
@@ -148,7 +148,7 @@ def keep_records(targets: "list[Target]", models: "list[Model]", tta: str | None
 
 def story_of(target: "Target", tta: str | None) -> dict[str, Any]:
     """Where a target's figures come from: its content, and a checkpoint's recipe, seed, step, commit and views."""
-    from epicsub.files import sha256
+    from epicsub.io import sha256
     from epicsub.training.checkpoint import load_checkpoint
 
     story: dict[str, Any] = {"kind": target.kind, "sha256": sha256(target.path)}
@@ -190,7 +190,7 @@ def choice_notes(target: "Target", rules: "Protocol") -> tuple[str, ...]:
 
 def metrics_of(target: "Target") -> list[dict[str, Any]]:
     """Lines of the metrics.jsonl beside a run's checkpoint; none for a file of predictions."""
-    from epicsub.training.logs import read_metrics
+    from epicsub.training.logging import read_metrics
 
     return read_metrics(target.path.parent / "metrics.jsonl") if target.kind == "checkpoint" else []
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import DataError
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
-from epicsub.words import counted
+from epicsub.text import counted
 
 SEGMENT_COLUMNS = (
     "narration_id",

@@ -11,10 +11,10 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from epicsub.data.annotations import Segment
-from epicsub.data.batches import Draw
 from epicsub.data.domains import SOURCE, check_domains, noun_of
 from epicsub.data.loader import LOOK_EVERY, ClipLoader, CollateTold, Told, set_up_worker, workers_of_machine
-from epicsub.data.looks import Looks
+from epicsub.data.photometric import Looks
+from epicsub.data.samplers import Draw
 from epicsub.data.sampling import clip_times
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform, view_crops

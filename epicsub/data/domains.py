@@ -7,7 +7,7 @@ from dataclasses import replace
 from epicsub.data.annotations import Segment, read_segments
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
-from epicsub.words import counted
+from epicsub.text import counted
 
 SOURCE, TARGET = 0, 1  # the domain labels
 IDS_SHOWN = 5

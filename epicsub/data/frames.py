@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from epicsub.data.readers import HALF_MILLISECOND
+from epicsub.data.decode.reader import HALF_MILLISECOND
 from epicsub.errors import DataError
 
 FRAME_FILE = re.compile(r"frame_(\d+)\.jpe?g", re.IGNORECASE)

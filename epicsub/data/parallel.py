@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from epicsub.errors import DataError
-from epicsub.files import locked
+from epicsub.io import locked
 
 J = TypeVar("J")
 R = TypeVar("R")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from epicsub.data.annotations import Segment
 from epicsub.errors import DataError
-from epicsub.words import counted
+from epicsub.text import counted
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
 

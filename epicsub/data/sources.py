@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from epicsub.data.annotations import Segment
+from epicsub.data.decode.reader import FrameReader, choose_decoder, open_reader
 from epicsub.data.frames import ExtractedFrames
-from epicsub.data.prepared_video import PreparedVideo
-from epicsub.data.readers import FrameReader, choose_decoder, open_reader
+from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 

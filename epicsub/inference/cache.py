@@ -23,12 +23,12 @@ import torch
 
 import epicsub
 from epicsub.data.annotations import Segment
-from epicsub.data.features import state_of
-from epicsub.data.readers import choose_decoder
+from epicsub.data.decode.reader import choose_decoder
+from epicsub.data.features.table import state_of
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views
 from epicsub.errors import PredictionsError
-from epicsub.files import sha256, written_whole
+from epicsub.io import sha256, written_whole
 from epicsub.predictions import Predictions
 from epicsub.recipe import Recipe
 

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from epicsub.data.annotations import Segment, read_segments
-from epicsub.data.features import some
-from epicsub.data.features_store import FeatureStore
+from epicsub.data.features.store import FeatureStore
+from epicsub.data.features.table import some
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views
 from epicsub.errors import InferenceError
-from epicsub.files import sha256
 from epicsub.inference.targets import Trained
+from epicsub.io import sha256
 from epicsub.progress import track
 from epicsub.training.build import store_of, view_loader
 

@@ -21,11 +21,11 @@ from epicsub.inference.stopping import Place, predict_until_decided
 from epicsub.models.action_head import PAIRS_NAME
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
+from epicsub.text import all_told
 from epicsub.training.build import ViewLoader, model_of, reading_notes, store_of, view_loader
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import chosen_file
 from epicsub.training.preflight import missing_files
-from epicsub.words import all_told
 
 PREDICTION_SUFFIXES = (".npz", ".pt", ".pkl")
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.models.outputs import TwoHeadOutput
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 PAIRS_NAME = "action_head.pairs_A2"
 SMALLEST = 1e-12  # as predictions.PROBABILITY_FLOOR

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import ModelError
 from epicsub.models.outputs import TwoHeadOutput
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 
 class Bottleneck(nn.Module):

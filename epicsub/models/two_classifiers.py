@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import ModelError
 from epicsub.models.outputs import TwoHeadOutput
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 HEADS = ("verb_head", "noun_head")
 """What every model calls its heads."""

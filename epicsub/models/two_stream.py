@@ -9,11 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import ModelError
 from epicsub.models.i3d import I3D
 from epicsub.models.normalise import Normalise, symmetric
 from epicsub.models.outputs import TwoHeadOutput
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 CHANNELS = {"rgb": 3, "flow": 2}
 MakeTrunk = Callable[[int], tuple[nn.Module, Normalise]]

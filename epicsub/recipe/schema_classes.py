@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from epicsub.constants import NUM_VERBS
 from epicsub.recipe.base import LIST, Section
-from epicsub.vocab import NUM_VERBS
 
 
 class Classes(Section):

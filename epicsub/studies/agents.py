@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from epicsub.errors import TrainingError
-from epicsub.files import write_text
+from epicsub.io import write_text
 
 COLUMNS = ("agent", "narration_id", "domain", "seen", "removed", "share")
 

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from epicsub.errors import EpicsubError, ValidationError
-from epicsub.files import write_text
+from epicsub.io import write_text
 from epicsub.recipe import LoadedRecipe, load_recipe
 from epicsub.validation import Protocol, load_parts, load_protocol
 

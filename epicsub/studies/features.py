@@ -13,7 +13,7 @@ from epicsub.inference.targets import load_trained
 from epicsub.progress import track
 from epicsub.recipe import Recipe
 from epicsub.training.build import model_of, view_loader
-from epicsub.training.hooks import ONE_VIEW
+from epicsub.training.method_updates import ONE_VIEW
 
 
 def features_before_and_after(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from epicsub.errors import EpicsubError
-from epicsub.files import written_whole
+from epicsub.io import written_whole
 from epicsub.studies.agents import Count
 
 try:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from epicsub.files import sha256
+from epicsub.io import sha256
 from epicsub.predictions import Predictions, name_some
 from epicsub.submission.check_rows import check_rows
 from epicsub.submission.json_text import CHALLENGES
 from epicsub.submission.reopen import reopen
 from epicsub.submission.reopened import Reopened
-from epicsub.words import counted
+from epicsub.text import counted
 
 _FILMED_IN_2018 = re.compile(r"P\d\d_\d\d_\d+")
 """Narration ids of the first 32 kitchens' videos, of which the validation list has nothing else and the test none."""

@@ -10,7 +10,7 @@ import numpy as np
 from epicsub.predictions import PROBABILITY_FLOOR, SUM_TOLERANCE, Predictions, name_some
 from epicsub.submission.ranking import Changed, changed_by_the_scorer, log_softmax
 from epicsub.submission.reopened import KINDS, Reopened
-from epicsub.words import counted
+from epicsub.text import counted
 
 
 def check_rows(found: Reopened, own: Predictions | None, filled: Collection[str]) -> None:

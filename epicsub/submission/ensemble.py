@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError, SubmissionError
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, load_predictions, name_some
 from epicsub.submission.ensemble_rules import Blend, Head, floored
 from epicsub.validation.tables import read_classes
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 
 def load_members(paths: Mapping[str, Path]) -> dict[str, Predictions]:

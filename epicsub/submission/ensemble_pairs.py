@@ -26,12 +26,12 @@ from pathlib import Path
 
 import numpy as np
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.predictions import Predictions
 from epicsub.submission.ensemble_learn import Figures, Labelled, figures, folds_of
 from epicsub.submission.ensemble_rules import floored, logsumexp
 from epicsub.validation.scores import hits_of
 from epicsub.validation.tables import read_classes
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 ABOVE = 1e-3  # by how much a raised class tops the first, as a log-probability: 2,500 steps of float32 there

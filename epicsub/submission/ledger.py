@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from epicsub.errors import SubmissionError
-from epicsub.files import sha256, write_text
+from epicsub.io import sha256, write_text
 from epicsub.predictions import name_some
 from epicsub.submission.json_text import CHALLENGES
 

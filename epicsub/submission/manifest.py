@@ -9,7 +9,7 @@ from typing import Any
 
 from epicsub import __version__
 from epicsub.errors import SubmissionError
-from epicsub.files import sha256
+from epicsub.io import sha256
 from epicsub.submission.supervision import Levels
 
 MEMBER_KEYS = ("name", "kind", "sha256", "weight")

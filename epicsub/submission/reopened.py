@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.predictions import name_some
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 KINDS = {"verb": NUM_VERBS, "noun": NUM_NOUNS}
 

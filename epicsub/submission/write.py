@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from epicsub.errors import SubmissionError
-from epicsub.files import write_text, written_whole
+from epicsub.io import write_text, written_whole
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, name_some, write_organisers_list
 from epicsub.submission.archive import write_zip
 from epicsub.submission.ensemble import missing_of

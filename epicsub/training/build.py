@@ -28,24 +28,24 @@ from epicsub.adaptation import (
     random_removal,
 )
 from epicsub.data.annotations import Segment, read_ids, read_skip_list
-from epicsub.data.batches import StepSampler, batches_of_share
+from epicsub.data.check.lengths import lengths_note, short_with_context
 from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
 from epicsub.data.domains import load_source, load_target
-from epicsub.data.features import FeatureTable, open_features
-from epicsub.data.features_batches import FeatureBatches, FeatureViews
-from epicsub.data.lengths import lengths_note, short_with_context
+from epicsub.data.features.batches import FeatureBatches, FeatureViews
+from epicsub.data.features.table import FeatureTable, open_features
+from epicsub.data.prepared.choice import Choice, choose_store
 from epicsub.data.root import DataRoot
+from epicsub.data.samplers import StepSampler, batches_of_share
 from epicsub.data.sources import ClipSource
-from epicsub.data.store import Choice, choose_store
 from epicsub.data.transforms import TrainTransform
 from epicsub.data.views import Views
 from epicsub.errors import DataError, TrainingError
 from epicsub.models import CLIP_SETTINGS, TwoClassifiers, build_model
 from epicsub.models.action_head import add_action_head
-from epicsub.models.limited import limit_classes
+from epicsub.models.class_mask import limit_classes
 from epicsub.recipe import Recipe
-from epicsub.training.looks import looks_of
 from epicsub.training.methods import source_weights
+from epicsub.training.photometric import looks_of
 
 OPEN_READERS = 16  # videos kept open by one worker
 Loader = DataLoader | FeatureBatches

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from epicsub import __version__
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import TrainingError
-from epicsub.files import written_whole
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
+from epicsub.io import written_whole
 
 FORMAT = 1
 

@@ -18,9 +18,9 @@ from epicsub.errors import NotFiniteError, TrainingError
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.build import training_loader
 from epicsub.training.distill import reading
-from epicsub.training.hooks import later_updates
-from epicsub.training.looks import done_on_device, received
 from epicsub.training.loop import Domains, set_up
+from epicsub.training.method_updates import later_updates
+from epicsub.training.photometric import done_on_device, received
 from epicsub.training.step import State, train_step
 
 GIGA = 1024**3

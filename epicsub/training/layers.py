@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from epicsub.errors import TrainingError
-from epicsub.words import counted
+from epicsub.text import counted
 
 CARRIERS = ("trunk", "backbone", "network", "timesformer", "videomae")
 LAST = ("temporal", "verb_head", "noun_head", "action_head", "second", "head", "heads", "fusion")

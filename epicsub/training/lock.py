@@ -9,7 +9,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from epicsub.errors import TrainingError
-from epicsub.files import locked
+from epicsub.io import locked
 
 ORPHANS_SECONDS = 12.0  # a killed run's decoding workers, which hold its lock, look for their parent every 5 s
 

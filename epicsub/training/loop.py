@@ -30,11 +30,11 @@ from epicsub.training.build import (
 from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
 from epicsub.training.distill import Teacher, reading
 from epicsub.training.final_mean import FinalMean
-from epicsub.training.hooks import after_training, as_if_finished, later_updates
 from epicsub.training.layers import checkpoint_layers, freeze
-from epicsub.training.logs import RunLog
-from epicsub.training.looks import done_on_device, received
+from epicsub.training.logging import RunLog
+from epicsub.training.method_updates import after_training, as_if_finished, later_updates
 from epicsub.training.methods import action_table, average_of, criterion_of, parts_of, trained_parameters
+from epicsub.training.photometric import done_on_device, received
 from epicsub.training.removals import RemovalLog
 from epicsub.training.selection import Evaluated, Selection
 from epicsub.training.step import State, train_step

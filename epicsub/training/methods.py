@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.data.annotations import Segment
-from epicsub.data.batches import balanced_weights
+from epicsub.data.samplers import balanced_weights
 from epicsub.recipe import Recipe
 from epicsub.training.averaging import WeightAverage
 from epicsub.training.layers import Part, parameter_groups
 from epicsub.training.losses import Criterion, HeadLoss
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 
 def label_counts(segments: Sequence[Segment]) -> tuple[Tensor, Tensor]:

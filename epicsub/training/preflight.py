@@ -9,19 +9,19 @@ import timm
 import torch
 
 from epicsub.data.annotations import Segment, read_ids
-from epicsub.data.features_store import made_by_digest
-from epicsub.data.readers import choose_decoder
+from epicsub.data.decode.reader import choose_decoder
+from epicsub.data.features.store import made_by_digest
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
-from epicsub.files import sha256, written_whole
+from epicsub.io import sha256, written_whole
 from epicsub.models.published import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel, recipe_from_dict
+from epicsub.text import all_told
 from epicsub.training.build import features_of, model_of, source_segments, store_of, target_segments
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.distill import load_teacher, reading
 from epicsub.training.loop import Domains
-from epicsub.words import all_told
 
 
 def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = True) -> Domains:

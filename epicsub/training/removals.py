@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from epicsub.files import write_text
-from epicsub.training.logs import read_metrics
+from epicsub.io import write_text
+from epicsub.training.logging import read_metrics
 
 FILE = "removed.jsonl"
 

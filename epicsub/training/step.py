@@ -11,6 +11,7 @@ from torch.nn.utils import get_total_norm
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from epicsub.adaptation import AdaptationBatch, AdaptationLosses, AdaptationMethod
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import NotFiniteError
 from epicsub.models import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
@@ -22,7 +23,6 @@ from epicsub.training.losses import Criterion
 from epicsub.training.mixing import draw_mix, mix_batch
 from epicsub.training.schedules import rate_scale, scheduled_rate
 from epicsub.training.selection import Selection
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 
 @dataclass(kw_only=True)

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from epicsub.constants import ACTION_BASE
 from epicsub.validation.scores import Hits
-from epicsub.vocab import ACTION_BASE
 
 
 def task_classes(joined: pd.DataFrame) -> dict[str, np.ndarray]:

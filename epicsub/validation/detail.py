@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.predictions import Predictions
 from epicsub.validation.background import Background
 from epicsub.validation.bootstrap import Interval, VideoBootstrap, bootstrap_videos, interval
@@ -24,7 +25,6 @@ from epicsub.validation.groups import (
 )
 from epicsub.validation.report import Reference
 from epicsub.validation.scores import Hits, ranked_verbs
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 
 @dataclass(frozen=True)

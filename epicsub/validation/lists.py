@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from epicsub.errors import PredictionsError, ValidationError
-from epicsub.files import write_text
+from epicsub.io import write_text
 from epicsub.predictions import name_some
 from epicsub.unpickle import load_pickle
 from epicsub.validation.protocol import Converted, HeldOut, Protocol, SegmentList

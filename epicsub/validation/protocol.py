@@ -12,8 +12,8 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from epicsub.constants import NUM_VERBS
 from epicsub.errors import ValidationError
-from epicsub.vocab import NUM_VERBS
 
 Task = Literal["verb", "noun", "action"]
 TASKS: tuple[Task, ...] = ("verb", "noun", "action")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from epicsub.errors import ValidationError
-from epicsub.files import write_text
+from epicsub.io import write_text
 from epicsub.predictions import Predictions
 from epicsub.validation.protocol import TASKS, Protocol
 from epicsub.validation.scores import Hits, hits_of, join, scores_of, subsets

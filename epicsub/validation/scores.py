@@ -22,10 +22,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import ValidationError
 from epicsub.predictions import Predictions, name_some
 from epicsub.validation.protocol import TASKS
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 CANDIDATES = 100
 """How many verbs, nouns and pairs the organisers' ranking of actions looks at."""

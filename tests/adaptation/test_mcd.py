@@ -9,7 +9,7 @@ from epicsub.adaptation.mcd import both_tasks, discrepancy
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
 from epicsub.models import TwoClassifiers, TwoHeadOutput
-from epicsub.models.limited import NEVER
+from epicsub.models.class_mask import NEVER
 from tests.adaptation.batches import batch_of
 
 DIMS = {"rgb": 6, "flow": 4}

@@ -10,7 +10,7 @@ from scipy.stats import entropy, rankdata
 from epicsub.adaptation import RewardSettings
 from epicsub.adaptation.rewards import AVERAGE, certainty
 from epicsub.models import TwoHeadOutput
-from epicsub.models.limited import NEVER
+from epicsub.models.class_mask import NEVER
 from tests.adaptation.batches import VERBS, batch_of, output_of
 from tests.adaptation.mmir_pieces import DIMS, EVERY, features, method
 

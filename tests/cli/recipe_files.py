@@ -19,7 +19,7 @@ from pytorchvideo.models import hub
 from torch import Tensor, nn
 from torchvision.models import video
 
-from epicsub.data.features_store import FeatureStore
+from epicsub.data.features.store import FeatureStore
 from epicsub.models import build_model
 from epicsub.models.published import WEIGHTS
 from epicsub.models.two_stream import CHANNELS

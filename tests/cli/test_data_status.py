@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from epicsub.data.features_store import FeatureStore
+from epicsub.data.features.store import FeatureStore
 
 
 def test_one_screen(command, kitchens: Path, tmp_path: Path) -> None:

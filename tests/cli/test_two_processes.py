@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from epicsub.data.annotations import read_segments
-from epicsub.data.features_store import FeatureStore
+from epicsub.data.features.store import FeatureStore
 
 pytestmark = pytest.mark.xdist_group("cli")
 

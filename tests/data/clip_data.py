@@ -3,9 +3,9 @@
 import torch
 
 from epicsub.data.annotations import Segment
-from epicsub.data.batches import StepSampler
 from epicsub.data.clips import TrainClips
 from epicsub.data.root import DataRoot
+from epicsub.data.samplers import StepSampler
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
 

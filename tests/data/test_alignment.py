@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from epicsub.data.annotations import Segment
+from epicsub.data.decode.reader import DECODERS, open_reader, why_not
 from epicsub.data.frames import index_rate, index_stride
-from epicsub.data.prepare import prepare
-from epicsub.data.prepare_plan import Settings, make_plan
-from epicsub.data.readers import DECODERS, open_reader, why_not
+from epicsub.data.prepared.plan import Settings, make_plan
+from epicsub.data.prepared.write import prepare
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
 

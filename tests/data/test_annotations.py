@@ -5,6 +5,7 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.data.annotations import (
     parse_timestamp,
     read_class_names,
@@ -14,7 +15,6 @@ from epicsub.data.annotations import (
     read_video_info,
 )
 from epicsub.errors import DataError
-from epicsub.vocab import NUM_NOUNS, NUM_VERBS
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epicsub.data.batches import StepSampler, balanced_weights
+from epicsub.data.samplers import StepSampler, balanced_weights
 
 
 def sampler(**changes):

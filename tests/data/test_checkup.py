@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from epicsub.data.annotations import Segment, VideoInfo
-from epicsub.data.checkup import check_data
-from epicsub.data.checkup_files import Look, look_at
-from epicsub.data.prepare import prepare
-from epicsub.data.prepare_plan import Settings, make_plan
-from epicsub.data.readers import DECODERS, open_reader, why_not
+from epicsub.data.check.annotations import check_data
+from epicsub.data.check.files import Look, look_at
+from epicsub.data.decode.reader import DECODERS, open_reader, why_not
+from epicsub.data.prepared.plan import Settings, make_plan
+from epicsub.data.prepared.write import prepare
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 
@@ -131,7 +131,7 @@ def test_the_known_broken_release_is_named(tmp_path):
 
 
 def test_flow_of_another_file(tmp_path, make_video):
-    from epicsub.data.flow import compute_flow
+    from epicsub.data.flow.compute import compute_flow
 
     video = make_video(tmp_path / "videos/P01/P01_01.MP4", 20)
     compute_flow(video, tmp_path / "flow/P01/P01_01.mp4", "P01_01")

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from epicsub.data import checkup
 from epicsub.data.annotations import Segment
-from epicsub.data.checkup import check_data
-from epicsub.data.checkup_files import look_at
-from epicsub.data.flow import compute_flow
-from epicsub.data.prepare import prepare
-from epicsub.data.prepare_plan import Settings, make_plan
+from epicsub.data.check import annotations as checkup
+from epicsub.data.check.annotations import check_data
+from epicsub.data.check.files import look_at
+from epicsub.data.flow.compute import compute_flow
+from epicsub.data.prepared.plan import Settings, make_plan
+from epicsub.data.prepared.write import prepare
 from epicsub.data.root import DataRoot
 
 from .sparse import write_jpegs

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from epicsub.data.batches import Draw
 from epicsub.data.clips import ViewClips, collate, make_loader
 from epicsub.data.loader import workers_of_machine
 from epicsub.data.root import DataRoot
+from epicsub.data.samplers import Draw
 from epicsub.data.sampling import dense_times, view_positions
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import center_crop, mirror, resize_short_side, three_crops

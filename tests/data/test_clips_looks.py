@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from epicsub.data.batches import StepSampler
 from epicsub.data.clips import collate, make_loader
-from epicsub.data.looks import Looks, RandAugment
+from epicsub.data.photometric import Looks, RandAugment
+from epicsub.data.samplers import StepSampler
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from epicsub.data.annotations import Segment
-from epicsub.data.batches import StepSampler
 from epicsub.data.domains import SOURCE
-from epicsub.data.features import open_features
-from epicsub.data.features_batches import FeatureBatches, FeatureViews
-from epicsub.data.features_store import FeatureStore
+from epicsub.data.features.batches import FeatureBatches, FeatureViews
+from epicsub.data.features.store import FeatureStore
+from epicsub.data.features.table import open_features
+from epicsub.data.samplers import StepSampler
 from epicsub.errors import DataError
 
 
@@ -46,7 +46,7 @@ def sampler(first: int, target_batch: int = 6) -> StepSampler:
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_batch_is_what_was_drawn(tables, in_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not in_memory:
-        monkeypatch.setattr("epicsub.data.features_batches.IN_MEMORY", 0)
+        monkeypatch.setattr("epicsub.data.features.batches.IN_MEMORY", 0)
     batches = FeatureBatches(SOURCE_SEGMENTS, TARGETS, tables, sampler(0))
     assert len(batches) == 9
     for batch, draws in zip(batches, sampler(0), strict=True):

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from epicsub.data.features import open_features
-from epicsub.data.features_foreign import FRAMES, is_foreign
-from epicsub.data.features_store import FeatureStore, write_all
+from epicsub.data.features.external import FRAMES, is_foreign
+from epicsub.data.features.store import FeatureStore, write_all
+from epicsub.data.features.table import open_features
 from epicsub.errors import DataError
 
 IDS = ["P01_101_0", "P01_101_1", "P02_103_7"]
@@ -131,7 +131,7 @@ def test_rows_of_another_video_than_the_table_says_are_refused(frames: Path) -> 
 
 
 def test_features_of_others_are_repacked_as_they_are(tmp_path: Path) -> None:
-    from epicsub.data.features_foreign import read_foreign
+    from epicsub.data.features.external import read_foreign
 
     path = challenge(tmp_path / "source_train.pkl")
     store = FeatureStore(tmp_path / "mine", {"repacked": "source_train.pkl"})

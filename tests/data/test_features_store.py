@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from epicsub.data.features import open_features
-from epicsub.data.features_store import INDEX, FeatureStore, made_by_digest, read_index
+from epicsub.data.features.store import INDEX, FeatureStore, made_by_digest, read_index
+from epicsub.data.features.table import open_features
 from epicsub.errors import DataError
 
 MADE_BY = {"model": "i3d", "commit": "abc", "views": "1x1"}
@@ -101,7 +101,7 @@ def test_a_kill_at_any_moment_leaves_whole_shards(tmp_path: Path) -> None:
     code = f"""
 import torch
 from pathlib import Path
-from epicsub.data.features_store import FeatureStore
+from epicsub.data.features.store import FeatureStore
 store = FeatureStore(Path({str(tmp_path)!r}), {MADE_BY!r})
 first = len(store.narration_ids)
 print("on", flush=True)

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from epicsub.data import flow as flow_module
-from epicsub.data.flow import compute_flow, flow_for_videos, flow_size, flow_stride
-from epicsub.data.flow_file import quantise, read_flow_note
+from epicsub.data.flow import compute as flow_module
+from epicsub.data.flow.compute import compute_flow, flow_for_videos, flow_size, flow_stride
+from epicsub.data.flow.file import quantise, read_flow_note
 from epicsub.data.parallel import alone
 from epicsub.errors import DataError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from epicsub.data.annotations import read_segments
-from epicsub.data.lengths import lengths_note, short_with_context
+from epicsub.data.check.lengths import lengths_note, short_with_context
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 

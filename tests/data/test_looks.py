@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from epicsub.data.looks import FILLS, Looks, RandAugment, change_colors
+from epicsub.data.photometric import FILLS, Looks, RandAugment, change_colors
 
 
 def noise(frames, height, width, channels, seed=0):

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epicsub.data import prepare as prepare_module
-from epicsub.data import prepared_file
 from epicsub.data.annotations import Segment
-from epicsub.data.prepare import prepare
-from epicsub.data.prepare_plan import (
+from epicsub.data.prepared import file as prepared_file
+from epicsub.data.prepared import write as prepare_module
+from epicsub.data.prepared.file import KEY, PACKET, REFERENCE, read_index
+from epicsub.data.prepared.plan import (
     JOINED_GAP,
     Settings,
     check_space,
@@ -26,8 +26,8 @@ from epicsub.data.prepare_plan import (
     make_plan,
     measured_rate,
 )
-from epicsub.data.prepared_file import KEY, PACKET, REFERENCE, read_index
-from epicsub.data.prepared_video import PreparedVideo, needed_places
+from epicsub.data.prepared.video import PreparedVideo, needed_places
+from epicsub.data.prepared.write import prepare
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 
@@ -221,7 +221,7 @@ def test_killed_at_any_moment(root, tmp_path, repository):
     lists.mkdir()
     program = (
         "from pathlib import Path; import sys; from epicsub.data.root import DataRoot\n"
-        "from epicsub.data.prepare import prepare; from epicsub.data.prepare_plan import Settings, make_plan\n"
+        "from epicsub.data.prepared.write import prepare; from epicsub.data.prepared.plan import Settings, make_plan\n"
         "from epicsub.data.annotations import Segment\n"
         "every = [Segment(f'P01_0{n}_0', 'P01', f'P01_0{n}', 0.0, 4.9, 1, 2, 0, 0) for n in (1, 2, 3)]\n"
         "root = DataRoot(Path(sys.argv[1]))\n"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from epicsub.data.annotations import Segment
-from epicsub.data.decode_pyav import PyavReader
+from epicsub.data.decode.pyav import PyavReader
 from epicsub.data.parallel import alone
-from epicsub.data.prepare import prepare, remove_leftovers
-from epicsub.data.prepare_plan import Settings, make_plan, measured_rate
-from epicsub.data.prepared_file import read_index
-from epicsub.data.prepared_video import PreparedVideo
+from epicsub.data.prepared.file import read_index
+from epicsub.data.prepared.plan import Settings, make_plan, measured_rate
+from epicsub.data.prepared.video import PreparedVideo
+from epicsub.data.prepared.write import prepare, remove_leftovers
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 

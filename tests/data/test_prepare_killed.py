@@ -9,10 +9,10 @@ import time
 import numpy as np
 
 from epicsub.data.annotations import Segment
-from epicsub.data.prepare import prepare
-from epicsub.data.prepare_plan import Settings, make_plan
-from epicsub.data.prepared_file import read_index
-from epicsub.data.prepared_video import PreparedVideo
+from epicsub.data.prepared.file import read_index
+from epicsub.data.prepared.plan import Settings, make_plan
+from epicsub.data.prepared.video import PreparedVideo
+from epicsub.data.prepared.write import prepare
 from epicsub.data.root import DataRoot
 
 VIDEOS = [f"P01_0{number}" for number in (1, 2, 3, 4)]

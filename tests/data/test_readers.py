@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from epicsub.data import readers
-from epicsub.data.readers import DECODERS, choose_decoder, open_reader, why_not
+from epicsub.data.decode import reader as readers
+from epicsub.data.decode.reader import DECODERS, choose_decoder, open_reader, why_not
 from epicsub.errors import DataError
 
 

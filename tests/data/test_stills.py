@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from epicsub.data.annotations import Segment
-from epicsub.data.readers import open_reader
+from epicsub.data.decode.reader import open_reader
 from epicsub.data.root import DataRoot
 from epicsub.data.stills import HEIGHT, middle_frames
 

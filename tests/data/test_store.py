@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from epicsub.data.annotations import Segment
-from epicsub.data.prepare import prepare
-from epicsub.data.prepare_plan import Settings, make_plan
+from epicsub.data.prepared.choice import choose_store
+from epicsub.data.prepared.plan import Settings, make_plan
+from epicsub.data.prepared.write import prepare
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
-from epicsub.data.store import choose_store
 from epicsub.errors import DataError
 
 SEGMENTS = [Segment(f"P01_0{n}_0", "P01", f"P01_0{n}", 0.5, 1.5, 1, 2, 0, 0) for n in (1, 2)]

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from epicsub.data.synth import SynthSettings, make_kitchens
-from epicsub.data.synth.plan import plan_videos
-from epicsub.data.synth.render import draw_frames
-from epicsub.data.synth.settings import NOUNS, OUTSIDE_VERBS, VERBS
-from epicsub.data.synth.tables import clock_time, frame_of
 from epicsub.errors import DataError
-from epicsub.files import sha256
+from epicsub.io import sha256
+from epicsub.synth import SynthSettings, make_kitchens
+from epicsub.synth.plan import plan_videos
+from epicsub.synth.render import draw_frames
+from epicsub.synth.settings import NOUNS, OUTSIDE_VERBS, VERBS
+from epicsub.synth.tables import clock_time, frame_of
 
 TINY = {"train": 26, "heldout": 10, "validation": 12, "test": 14, "segments_per_video": 4, "width": 48, "height": 36,
         "longest": 1.2}  # fmt: skip

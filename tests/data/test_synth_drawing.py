@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from epicsub.data.synth.kitchens import KITCHENS, PLAIN, kitchen_of
-from epicsub.data.synth.motions import MOTIONS
+from epicsub.synth.kitchens import KITCHENS, PLAIN, kitchen_of
+from epicsub.synth.motions import MOTIONS
 
 
 def test_motions_repeat_without_a_jump_in_who_is_drawn() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.multiprocessing import start_processes
 
-from epicsub.data.batches import batches_of_share
+from epicsub.data.samplers import batches_of_share
 from epicsub.errors import PredictionsError
 from epicsub.inference.predict import predict
 from epicsub.inference.shares import gathered, joined

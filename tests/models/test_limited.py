@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from epicsub.errors import ModelError
 from epicsub.models import TwoClassifiers, TwoHeadOutput
-from epicsub.models.limited import limit_classes
+from epicsub.models.class_mask import limit_classes
 
 VERBS = (0, 1, 3, 4, 2, 7, 10, 9)  # MM-SADA's eight
 

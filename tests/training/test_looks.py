@@ -7,7 +7,7 @@ import torch
 from lightning_fabric import Fabric
 
 from epicsub.recipe import load_recipe
-from epicsub.training.looks import done_on_device, looks_of, received
+from epicsub.training.photometric import done_on_device, looks_of, received
 
 CHANGES = ["data.augment.color_jitter=0.4", "data.augment.rand_augment={magnitude: 20}", "data.augment.erase=0.5"]
 

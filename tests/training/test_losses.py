@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from epicsub.models import TwoHeadOutput
-from epicsub.models.limited import NEVER
+from epicsub.models.class_mask import NEVER
 from epicsub.training.losses import Criterion, HeadLoss, action_labels, class_weights, soft_label_loss
 
 COUNTS = torch.tensor([1000, 100, 10, 1, 0])

@@ -10,7 +10,7 @@ from epicsub.errors import TrainingError
 from epicsub.recipe import Stage, load_recipe
 from epicsub.training.build import model_of, seed_everything_for
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from epicsub.training.logs import RunLog, read_metrics
+from epicsub.training.logging import RunLog, read_metrics
 from epicsub.training.loop import due
 from epicsub.training.preflight import differences
 from epicsub.training.schedules import scheduled_rate

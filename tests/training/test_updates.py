@@ -16,8 +16,8 @@ from epicsub.models import TwoHeadOutput
 from epicsub.recipe import load_recipe
 from epicsub.training.distill import Teacher
 from epicsub.training.final_mean import FinalMean
-from epicsub.training.hooks import later_updates
 from epicsub.training.losses import Criterion, HeadLoss
+from epicsub.training.method_updates import later_updates
 from epicsub.training.step import State, train_step
 
 CLIP = ["null", "1.0"]

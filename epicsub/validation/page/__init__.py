@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from epicsub.errors import ValidationError
-from epicsub.files import write_text
+from epicsub.io import write_text
 
 SCRIPTS = ("draw.js", "scores.js", "curves.js", "confusion.js", "classes.js", "mistakes.js", "main.js")
 

@@ -1,0 +1,224 @@
+"""`epicsub data check`: annotations against files, before a run finds out."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from epicsub.data.annotations import Segment, VideoInfo, read_video_info
+from epicsub.data.check.files import INFO, FileReport, Look, look_at
+from epicsub.data.parallel import cores, in_processes
+from epicsub.data.prepared.file import read_index
+from epicsub.data.root import DataRoot
+from epicsub.data.sources import LONGEST_OVERRUN
+from epicsub.errors import DataError
+from epicsub.progress import track
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of a list, or of one kitchen in it, is here. `read` counts segments that can be read."""
+
+    videos: int
+    videos_here: int
+    segments: int
+    read: int
+
+
+@dataclass(slots=True)
+class Checkup:
+    """All that was found."""
+
+    lists: dict[str, Coverage] = field(default_factory=dict)
+    kitchens: dict[str, Coverage] = field(default_factory=dict)
+    files: list[FileReport] = field(default_factory=list)
+    missing: dict[str, list[str]] = field(default_factory=dict)  # modality -> ids of videos
+    stored_alone: dict[str, list[str]] = field(default_factory=dict)  # the same, whole in the prepared store
+    unreadable: dict[str, str] = field(default_factory=dict)  # narration id -> why
+    overrun: list[str] = field(default_factory=list)  # past the end of the video, or of its row where it is not here
+    not_compared: list[str] = field(default_factory=list)  # their video is neither here nor in the table of videos
+    short: list[str] = field(default_factory=list)
+    overlapping: list[str] = field(default_factory=list)  # begin before an earlier one of their video ends
+    unknown_videos: list[str] = field(default_factory=list)  # not in the table of videos
+    left_out: int = 0
+
+    @property
+    def broken(self) -> list[FileReport]:
+        """Files with problems."""
+        return [report for report in self.files if report.problems]
+
+    @property
+    def fine(self) -> bool:
+        """Whether every segment that was asked about can be read, and no file is known to be wrong."""
+        return not self.unreadable and not self.broken
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        files = [{key: value for key, value in asdict(report).items() if key != "key"} for report in self.files]
+        return {
+            "fine": self.fine,
+            "lists": {name: asdict(coverage) for name, coverage in self.lists.items()},
+            "kitchens": {name: asdict(coverage) for name, coverage in self.kitchens.items()},
+            "missing_videos": self.missing,
+            "videos_in_prepared_store_alone": self.stored_alone,
+            "unreadable_segments": self.unreadable,
+            "overrunning_segments": self.overrun,
+            "segments_without_video_end": self.not_compared,
+            "short_segments": self.short,
+            "overlapping_segments": self.overlapping,
+            "videos_not_in_table": self.unknown_videos,
+            "left_out": self.left_out,
+            "files": files,
+        }
+
+
+def check_data(
+    root: DataRoot,
+    lists: Mapping[str, Sequence[Segment]],
+    modalities: Sequence[str],
+    clip_seconds: float,
+    deep: bool = False,
+    workers: int | None = None,
+    skip: Iterable[str] = (),
+) -> Checkup:
+    """Look at every file that the lists need.
+
+    Args:
+        lists: name -> segments.
+        clip_seconds: segments shorter than that repeat frames.
+        deep: decode every frame; what was found is kept, and a killed check goes on.
+        skip: narration ids that are left out.
+
+    Raises:
+        DataError: the table of videos or `clip_seconds` is wrong.
+    """
+    if not 0 < clip_seconds < float("inf"):
+        raise DataError(f"clip_seconds={clip_seconds}: seconds of a clip, above 0")
+    skipped = set(skip)
+    kept = {name: [s for s in segments if s.narration_id not in skipped] for name, segments in lists.items()}
+    every = {segment.narration_id: segment for segments in kept.values() for segment in segments}
+    table = root.path / "annotations" / INFO
+    infos = read_video_info(table) if table.is_file() else {}
+    by_video: dict[str, list[Segment]] = {}
+    for segment in every.values():
+        by_video.setdefault(segment.video_id, []).append(segment)
+    video_ids = sorted(by_video)
+    found = Checkup(left_out=sum(len(lists[name]) - len(kept[name]) for name in lists))
+    found.unknown_videos = [video_id for video_id in video_ids if infos and video_id not in infos]
+    here = {m: {v for v in video_ids if root.found(v, m) is not None} for m in modalities}
+    found.stored_alone = {
+        m: [v for v in video_ids if v not in here[m] and _stored(root, v, m, by_video[v])] for m in modalities
+    }
+    found.missing = {m: [v for v in video_ids if v not in here[m] and v not in found.stored_alone[m]] for m in here}
+    looks = [
+        Look(root.path, video_id, modality, deep, infos.get(video_id))
+        for video_id in video_ids
+        for modality in modalities
+        if video_id in here[modality]
+    ]
+    looks += [
+        Look(root.path, video_id, modality, deep, None, stored=True)
+        for video_id in video_ids
+        for modality in modalities
+        if root.prepared(video_id, modality).is_file()
+    ]
+    found.files = sorted(_all(root, looks, deep, workers or cores()), key=lambda r: (r.video_id, r.modality, r.path))
+    _segments(found, every.values(), clip_seconds, infos)
+    found.lists = {name: _coverage(found, segments) for name, segments in kept.items()}
+    by_kitchen: dict[str, list[Segment]] = {}
+    for segment in every.values():
+        by_kitchen.setdefault(segment.participant_id, []).append(segment)
+    found.kitchens = {name: _coverage(found, by_kitchen[name]) for name in sorted(by_kitchen)}
+    return found
+
+
+def _stored(root: DataRoot, video_id: str, modality: str, segments: Iterable[Segment]) -> bool:
+    """Whether the prepared store holds all of the video's segments."""
+    index = read_index(root.prepared(video_id, modality))
+    return index is not None and all(index.covers(s.start, s.stop) for s in segments)
+
+
+def _all(root: DataRoot, looks: Sequence[Look], deep: bool, workers: int) -> Iterator[FileReport]:
+    """Reports on all files; deep ones are kept in ROOT/checked.jsonl, a whole line each, and taken from there."""
+    memory = root.path / "checked.jsonl"
+    known = _remembered(memory) if deep else {}
+    to_do = []
+    for look in looks:
+        if known and (report := known.get(look.key())) is not None:
+            yield replace(report, path=look.named)  # as this command calls it
+        else:
+            to_do.append(look)
+    reports = in_processes(look_at, to_do, workers if deep else min(workers, 8))
+    done = len(looks) - len(to_do)
+    for report in track(reports, "decoding every frame" if deep else "looking at files", len(looks), done):
+        if deep:
+            _remember(memory, report)
+        yield report
+
+
+def _remember(path: Path, report: FileReport) -> None:
+    """Add a line; one that a kill cut off is ended first, so that it takes no other with it."""
+    with open(path, "ab+") as handle:
+        if handle.tell() and os.pread(handle.fileno(), 1, handle.tell() - 1) != b"\n":
+            handle.write(b"\n")
+        handle.write(json.dumps(asdict(report)).encode() + b"\n")
+
+
+def _remembered(path: Path) -> dict[str, FileReport]:
+    """Reports of an earlier deep check by key; a line that a kill cut off is left out."""
+    known: dict[str, FileReport] = {}
+    if not path.is_file():
+        return known
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            values = json.loads(line)
+            report = FileReport(**values | {"size": tuple(values["size"])})
+        except (ValueError, TypeError, KeyError):
+            continue
+        known[report.key] = report
+    return known
+
+
+def _segments(found: Checkup, segments: Iterable[Segment], clip_seconds: float, infos: Mapping[str, VideoInfo]) -> None:
+    """Which segments cannot be read, run past the end, are short or overlap another one."""
+    reports: dict[str, list[FileReport]] = {}
+    for report in found.files:
+        reports.setdefault(report.video_id, []).append(report)
+    gone = {video_id: modality for modality, ids in found.missing.items() for video_id in ids}
+    by_video: dict[str, list[Segment]] = {}
+    for segment in segments:
+        by_video.setdefault(segment.video_id, []).append(segment)
+        if segment.stop - segment.start < clip_seconds:
+            found.short.append(segment.narration_id)
+        if segment.video_id in gone:
+            found.unreadable[segment.narration_id] = f"no {gone[segment.video_id]} for video {segment.video_id}"
+        here = reports.get(segment.video_id, [])
+        for report in here if segment.video_id not in gone else ():
+            if report.problems:
+                found.unreadable[segment.narration_id] = f"{report.path}: {report.problems[0]}"
+            elif report.readable_to and segment.stop > report.readable_to + LONGEST_OVERRUN:
+                found.unreadable[segment.narration_id] = (
+                    f"ends at {segment.stop:.2f} s, {report.path} at {report.readable_to:.2f} s"
+                )
+        row = infos.get(segment.video_id)
+        end = min((report.duration for report in here if report.duration), default=row.duration if row else None)
+        if end is None:
+            found.not_compared.append(segment.narration_id)
+        elif segment.stop > end and (segment.video_id in gone or segment.narration_id not in found.unreadable):
+            found.overrun.append(segment.narration_id)
+    for here_too in by_video.values():
+        latest = 0.0
+        for segment in sorted(here_too, key=lambda s: s.start):
+            if segment.start < latest:
+                found.overlapping.append(segment.narration_id)
+            latest = max(latest, segment.stop)
+
+
+def _coverage(found: Checkup, segments: Sequence[Segment]) -> Coverage:
+    videos = Counter(segment.video_id for segment in segments)
+    gone = {video_id for ids in found.missing.values() for video_id in ids}
+    read = sum(segment.narration_id not in found.unreadable for segment in segments)
+    return Coverage(len(videos), len(videos.keys() - gone), len(segments), read)

@@ -1,0 +1,230 @@
+"""What a video, flow file, folder of extracted frames or prepared entry says of itself, and whether it holds it."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from epicsub.data.annotations import VideoInfo
+from epicsub.data.decode.pyav import PyavReader
+from epicsub.data.decode.reader import open_reader
+from epicsub.data.flow.file import read_flow_note
+from epicsub.data.frames import ExtractedFrames
+from epicsub.data.prepared.file import pictures_of, read_index
+from epicsub.data.prepared.video import PreparedVideo
+from epicsub.data.root import DataRoot
+from epicsub.errors import DataError
+from epicsub.text import counted
+
+INFO = "EPIC_100_video_info.csv"
+SHORTER, RATE_OFF = 1.0, 0.02  # seconds; share of the frame rate
+UNEVEN = 0.5  # of a frame: steps between frames that differ by more are uneven
+# Erratum in the readme of epic-kitchens-100-annotations
+BROKEN_FRAMES = ("P01_109", "P27_103")
+ERRATUM = (
+    "the official release's extracted frames of this video were wrong once (readme of epic-kitchens-100-annotations): "
+    "if yours are from before the correction, fetch them again, or read the video instead"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is to be looked at, and how closely."""
+
+    root: Path
+    video_id: str
+    modality: str
+    deep: bool
+    info: VideoInfo | None
+    stored: bool = False  # the entry of the prepared store, not the original
+
+    @property
+    def path(self) -> Path | None:
+        """What the modality is read from."""
+        root = DataRoot(self.root)
+        return root.prepared(self.video_id, self.modality) if self.stored else root.found(self.video_id, self.modality)
+
+    @property
+    def named(self) -> str:
+        """The file that a report is about: of a prepared entry its pictures, which its index only checks."""
+        path = self.path
+        return str(pictures_of(path) if self.stored and path else path)
+
+    def key(self) -> str:
+        """Changes when anything does that a report rests on; paths in it are relative to the root.
+
+        That is the file, or every file of a folder of frames; an entry's index; the video that flow was made of; and
+        the row of the table of videos.
+        """
+        path = self.path
+        files = [path, pictures_of(path) if self.stored and path else None]
+        if self.modality == "flow" and not self.stored:
+            files.append(DataRoot(self.root).video(self.video_id))
+        states = [f"{file.relative_to(self.root).as_posix()} {_state(file)}" for file in files if file is not None]
+        return f"{self.video_id} {self.modality} {'; '.join(states)}; {self.info} deep={self.deep}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """`problems` keep segments from being read, or from being read right; `notes` do not. `duration` as decoded."""
+
+    video_id: str
+    modality: str
+    path: str
+    duration: float = 0.0
+    fps: float = 0.0
+    size: tuple[int, int] = (0, 0)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    readable_to: float = 0.0  # seconds from the start that can be read
+    key: str = ""
+
+
+def look_at(look: Look) -> FileReport:
+    """Check one file; never raises `DataError`, for that is what it reports."""
+    path = look.path
+    assert path is not None
+    key = look.key()  # before it is read: of what changes meanwhile, nothing is remembered
+    problems: list[str] = []
+    notes: list[str] = []
+    facts: dict[str, Any] = {}
+    try:
+        if look.stored:
+            facts = _entry(look, path, notes)
+        elif path.is_dir() or path.suffix == ".tar":
+            facts = _frames(look, path, problems, notes)
+        else:
+            facts = _video(look, path, problems, notes)
+    except DataError as error:
+        problems.append(str(error).removeprefix(f"{look.named}: "))
+    return FileReport(look.video_id, look.modality, look.named, problems=problems, notes=notes, key=key, **facts)
+
+
+def _state(path: Path) -> str:
+    """Size and date of a file, or a digest of those of every file in a folder."""
+    try:
+        if not path.is_dir():
+            state = path.stat()
+            return f"{state.st_size} {state.st_mtime_ns}"
+        digest = hashlib.blake2b(digest_size=16)
+        for place in sorted(os.scandir(path), key=lambda place: place.name):
+            digest.update(f"{place.name} {_state(Path(place.path))}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+    except OSError:  # gone since it was listed
+        return "gone"
+
+
+def _video(look: Look, path: Path, problems: list[str], notes: list[str]) -> dict[str, Any]:
+    reader = open_reader(path, "pyav", gray=look.modality == "flow")
+    assert isinstance(reader, PyavReader)
+    facts: dict[str, Any] = {"duration": reader.duration, "fps": reader.fps, "size": (reader.width, reader.height)}
+    try:
+        end = _every_frame(reader, notes) if look.deep else reader.duration
+        last = max(0.0, reader.duration - 0.5 / reader.fps)
+        reader.frames_at(np.array([last]))  # from the last keyframe on
+        facts["readable_to"] = end
+    except DataError as error:
+        problems.append(str(error).removeprefix(f"{path}: "))
+        facts["readable_to"] = 0.0
+    finally:
+        reader.close()
+    if look.modality == "flow":
+        _flow_source(look, path, problems)
+    elif look.info:
+        _against_table(facts, look.info, problems, notes)
+    return facts
+
+
+def _entry(look: Look, path: Path, notes: list[str]) -> dict[str, Any]:
+    """An entry of the prepared store: whole, and with `deep` every picture of it.
+
+    Raises:
+        DataError: a picture is damaged.
+    """
+    if read_index(path) is None:
+        notes.append("is no whole entry of the prepared store and counts as missing: run `epicsub data prepare` again")
+        return {}
+    reader = PreparedVideo(path, gray=look.modality == "flow")
+    try:
+        if look.deep:
+            reader.decode_all()
+    finally:
+        reader.close()
+    return {
+        "duration": reader.duration, "fps": reader.fps, "size": (reader.width, reader.height),
+        "readable_to": reader.duration,
+    }  # fmt: skip
+
+
+def _every_frame(reader: PyavReader, notes: list[str]) -> float:
+    """Decode all of it; returns where it ends."""
+    stamps = [pts for pts, _, _ in reader.frames_between(0.0, max(0.0, reader.duration - 0.5 / reader.fps))]
+    steps = np.diff(stamps)
+    if len(steps) and np.abs(steps - np.median(steps)).max() > UNEVEN * np.median(steps):
+        uneven = int((np.abs(steps - np.median(steps)) > UNEVEN * np.median(steps)).sum())
+        notes.append(f"{uneven} of {len(stamps)} frames come at uneven intervals; they are read by their timestamps")
+    return float((stamps[-1] - reader.start) * reader.tick) + 1 / reader.fps
+
+
+def _against_table(facts: dict[str, Any], info: VideoInfo, problems: list[str], notes: list[str]) -> None:
+    lasts = f"lasts {facts['duration']:.2f} s, {info.duration:.2f} s in {INFO}"
+    if facts["duration"] < info.duration - SHORTER:
+        problems.append(f"{lasts}: cut off, fetch it again")
+    elif facts["duration"] > info.duration + SHORTER:
+        problems.append(f"{lasts}: another recording, or a slowed copy, which the segments' times do not fit")
+    if abs(facts["fps"] / info.fps - 1) > RATE_OFF:
+        notes.append(f"{facts['fps']:.2f} frames a second, {info.fps:.2f} in {INFO}: a re-encoded copy")
+    width, height = facts["size"]
+    if (width, height) != (info.width, info.height):
+        notes.append(f"{width}x{height}, {info.width}x{info.height} in {INFO}: a resized copy")
+
+
+def _flow_source(look: Look, path: Path, problems: list[str]) -> None:
+    note, video = read_flow_note(path), DataRoot(look.root).video(look.video_id)
+    if note is None:
+        problems.append("is no whole flow file of epicsub: run `epicsub data flow` again")
+    elif video and note["source"] != {"name": video.name, "bytes": video.stat().st_size}:
+        problems.append(f"was computed from another file than {video.name}: run `epicsub data flow --overwrite`")
+
+
+def _frames(look: Look, path: Path, problems: list[str], notes: list[str]) -> dict[str, Any]:
+    frames = ExtractedFrames(path, look.video_id, look.modality)
+    facts: dict[str, Any] = {
+        "duration": frames.duration, "fps": frames.fps, "size": (frames.width, frames.height),
+        "readable_to": frames.duration,
+    }  # fmt: skip
+    if look.video_id in BROKEN_FRAMES:
+        notes.append(ERRATUM)
+    if holes := frames.holes():
+        problems.append(
+            f"lacks {counted(len(holes), 'frame', 'frames')} between its first and last, from number {holes[0]}: "
+            "unpack it again"
+        )
+    if look.info and abs(frames.duration - look.info.duration) > SHORTER:
+        expected = round(look.info.duration * frames.fps)
+        problems.append(
+            f"holds {round(frames.duration * frames.fps)} frames, about {expected} are expected for "
+            f"{look.info.duration:.2f} s at {frames.fps:g} a second: fetch or unpack it again"
+        )
+    try:
+        for start in _places(frames, look.deep):
+            frames.frames_at(start)
+    except DataError as error:
+        problems.append(str(error).removeprefix(f"{path}: "))
+    finally:
+        frames.close()
+    return facts
+
+
+def _places(frames: ExtractedFrames, deep: bool) -> Iterator[np.ndarray]:
+    """Times to decode: all frames, or the first, middle and last one."""
+    count = round(frames.duration * frames.fps)
+    if not deep:
+        yield np.array([0, count // 2, count - 1]) / frames.fps
+        return
+    for begin in range(0, count, 64):
+        yield np.arange(begin, min(begin + 64, count)) / frames.fps

@@ -1,0 +1,124 @@
+"""What a data root holds: counted and measured, nothing decoded."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from epicsub.data.annotations import SEGMENT_COLUMNS, Segment, read_segments
+from epicsub.data.features.store import INDEX
+from epicsub.data.features.store import read_index as read_features
+from epicsub.data.prepared.choice import lacks
+from epicsub.data.prepared.file import read_index
+from epicsub.data.root import DataRoot
+from epicsub.text import counted
+
+FORMS = ("videos", "flow", "rgb_frames", "flow_frames", "prepared/rgb", "prepared/flow")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form of the data: videos that are there of all that the lists name, segments they cover, bytes.
+
+    Features in the layouts of others are not opened: their `videos` and `segments` are None.
+    """
+
+    name: str
+    videos: int | None
+    segments: int | None
+    size: int | None  # None: a folder of single frames, not added up
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`lists` name -> segments in it; `videos` and `segments` are what all lists name together."""
+
+    lists: dict[str, int]
+    videos: int
+    segments: int
+    forms: list[Form]
+
+
+def status_of(root: DataRoot) -> Status:
+    """Everything under the root.
+
+    Raises:
+        DataError: a list of segments is wrong.
+    """
+    folder = root.path / "annotations"
+    lists = {path.name: read_segments(path) for path in sorted(folder.glob("*.csv")) if _is_segment_list(path)}
+    every = {segment.narration_id: segment for segments in lists.values() for segment in segments}
+    by_video: dict[str, list[Segment]] = {}
+    for segment in every.values():
+        by_video.setdefault(segment.video_id, []).append(segment)
+    return Status(
+        lists={name: len(segments) for name, segments in lists.items()},
+        videos=len(by_video),
+        segments=len(every),
+        forms=[*(form for name in FORMS if (form := _form(root, name, by_video)) is not None), *_features(root, every)],
+    )
+
+
+def needs_of(root: DataRoot, segments: Sequence[Segment], modalities: Iterable[str]) -> list[str]:
+    """For each modality what a run over these segments would lack: of the originals, and of the prepared store."""
+    videos = {segment.video_id for segment in segments}
+    told = counted(len(videos), "video", "videos")
+    lines = []
+    for modality in modalities:
+        gone = {video_id for video_id in videos if root.found(video_id, modality) is None}
+        lost = sum(segment.video_id in gone for segment in segments)
+        unprepared, _ = lacks(root, segments, modality)
+        originals = (
+            f"lack {len(gone)} of {told} ({lost} of {counted(len(segments), 'segment', 'segments')})"
+            if gone
+            else "complete"
+        )
+        stored = f"lacks {len(unprepared)} of {told}" if unprepared else "complete"
+        lines.append(f"{modality}: originals {originals}, prepared store {stored}")
+    return lines
+
+
+def _form(root: DataRoot, name: str, by_video: Mapping[str, Sequence[Segment]]) -> Form | None:
+    """None where there is nothing of this form."""
+    folder = root.path / name
+    if not folder.is_dir():
+        return None
+    look = {
+        "videos": root.video, "flow": root.flow, "rgb_frames": root.rgb_frames, "flow_frames": root.flow_frames,
+    }.get(name)  # fmt: skip
+    if look is None:
+        return _prepared(root, name, by_video)
+    found = {video_id: path for video_id in by_video if (path := look(video_id)) is not None}
+    files = [path for path in found.values() if path.is_file()]
+    covered = sum(len(by_video[video_id]) for video_id in found)
+    return Form(name, len(found), covered, _size(files) if len(files) == len(found) else None)
+
+
+def _prepared(root: DataRoot, name: str, by_video: Mapping[str, Sequence[Segment]]) -> Form:
+    modality = name.removeprefix("prepared/")
+    indices = {video_id: read_index(root.prepared(video_id, modality)) for video_id in by_video}
+    there = {video_id: index for video_id, index in indices.items() if index is not None}
+    covered = sum(
+        index.covers(segment.start, segment.stop) for video_id, index in there.items() for segment in by_video[video_id]
+    )
+    return Form(name, len(there), covered, sum(index.note["bytes"] for index in there.values()))
+
+
+def _features(root: DataRoot, every: Mapping[str, Segment]) -> Iterator[Form]:
+    """One for each folder or file under features/."""
+    folder = root.path / "features"
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        size = _size(path for path in [place, *place.rglob("*")] if path.is_file())
+        if not (place / INDEX).is_file():
+            yield Form(f"features/{place.name}", None, None, size)
+            continue
+        listed = {name for shard in read_features(place)["shards"] for name in shard["narration_ids"]} & every.keys()
+        yield Form(f"features/{place.name}", len({every[name].video_id for name in listed}), len(listed), size)
+
+
+def _size(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths)
+
+
+def _is_segment_list(path: Path) -> bool:
+    with open(path, encoding="utf-8-sig", errors="replace") as handle:
+        return set(SEGMENT_COLUMNS) <= set(handle.readline().strip().split(","))

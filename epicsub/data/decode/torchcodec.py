@@ -1,0 +1,101 @@
+"""Reading a video through torchcodec, where the system has FFmpeg's libraries.
+
+torchcodec's exact mode reads the whole file on opening to learn every timestamp. Its approximate mode opens at once and
+finds frames by the mean frame rate. We open approximately and look at the timestamps that come back: if one of them is
+not that of the frame on show, the file is opened again in exact mode, once.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from epicsub.data.decode.reader import HALF_MILLISECOND, turned
+from epicsub.errors import DataError
+
+
+class TorchcodecReader:
+    """One open video file; see `readers.FrameReader`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`.
+
+        Raises:
+            DataError: FFmpeg cannot open it, or it holds no video.
+        """
+        self.path = path
+        self._exact = False
+        self._decoder = self._open("approximate")
+        metadata = self._decoder.metadata
+        whole = metadata.duration_seconds or 0.0
+        if metadata.duration_seconds_from_header is None:  # sound may outlast the pictures: read where these end
+            self._decoder, self._exact = self._open("exact"), True
+            metadata = self._decoder.metadata
+        if not metadata.average_fps or not metadata.duration_seconds or not metadata.width or not metadata.height:
+            raise self._error("states no frame rate, duration or size; remux it with ffmpeg -c copy")
+        if rotation := getattr(metadata, "rotation", None):
+            raise self._error(turned(rotation))
+        self.fps = float(metadata.average_fps)
+        self.width, self.height = int(metadata.width), int(metadata.height)
+        self._start = float(metadata.begin_stream_seconds or 0.0)
+        seconds = float(metadata.duration_seconds)
+        self.duration = whole if whole - seconds > 1.0 else seconds  # cut off: the header's figure, so that it shows
+
+    def frames_at(self, times: np.ndarray) -> torch.Tensor:
+        """uint8 (T, H, W, 3) at `times` (T,) seconds."""
+        times = np.asarray(times, dtype=np.float64)
+        if not self._exact:
+            frames = self._approximate(times)
+            if frames is not None:
+                return frames
+            self._decoder, self._exact = self._open("exact"), True
+        return self._exactly(times)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        del self._decoder
+
+    def _approximate(self, times: np.ndarray) -> torch.Tensor | None:
+        """The frames by the mean frame rate; None where one of them is not the frame on show."""
+        count = max(1, round(self.duration * self.fps))
+        wanted = np.floor((times + HALF_MILLISECOND) * self.fps).astype(np.int64)
+        if (wanted >= count).any():
+            return None
+        try:
+            batch = self._decoder.get_frames_at(indices=wanted.tolist())
+        except (RuntimeError, ValueError, IndexError):
+            return None  # the exact mode says what is wrong
+        shown = batch.pts_seconds.numpy() - self._start
+        limits = times + HALF_MILLISECOND
+        right = (shown <= limits) & (limits < shown + batch.duration_seconds.numpy())
+        return batch.data if right.all() else None
+
+    def _exactly(self, times: np.ndarray) -> torch.Tensor:
+        metadata = self._decoder.metadata
+        start, end = float(metadata.begin_stream_seconds), float(metadata.end_stream_seconds)
+        late = times[times + HALF_MILLISECOND >= end - start + 1 / self.fps]
+        if len(late):
+            raise self._error(
+                f"the last frame that decodes ends at {end - start:.3f} s, a frame at {late.max():.3f} s was asked for "
+                f"and the header says the video lasts {self.duration:.3f} s: cut off or damaged, fetch it again"
+            )
+        seconds = np.clip(times + HALF_MILLISECOND + start, start, np.nextafter(end, start) - 1e-6)
+        try:
+            return self._decoder.get_frames_played_at(seconds=seconds.tolist()).data
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise self._error(f"decoding fails ({_first_line(error)}): damaged, fetch it again") from None
+
+    def _open(self, mode: str):  # type: ignore[no-untyped-def]  # torchcodec is optional
+        from torchcodec.decoders import VideoDecoder
+
+        try:
+            return VideoDecoder(str(self.path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode=mode)
+        except (RuntimeError, ValueError) as error:
+            raise self._error(f"cannot be opened as a video ({_first_line(error)}): cut off or damaged") from None
+
+    def _error(self, text: str) -> DataError:
+        return DataError(f"{self.path}: {text}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0]

@@ -1,0 +1,152 @@
+"""Reading an entry of the prepared store: only the pictures that the wanted frames are made of are decoded."""
+
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+
+from epicsub.data.decode.pyav import copy_pixels
+from epicsub.data.prepared.file import KEY, REFERENCE, Stretch, decoder, pictures_of, read_index
+from epicsub.errors import DataError
+from epicsub.text import counted
+
+PICTURES_AT_ONCE = 64
+ADVICE = "delete it and run `epicsub data prepare`"
+
+
+class PreparedVideo:
+    """One entry, with the interface of `readers.FrameReader`. Not shared between threads or processes."""
+
+    def __init__(self, path: Path, gray: bool = False) -> None:
+        """Open the entry whose index is `path`; with `gray`, frames are the stored luma plane.
+
+        Raises:
+            DataError: there is no whole entry.
+        """
+        index = read_index(path)
+        if index is None:
+            raise DataError(f"{path}: is no whole entry of the prepared store; {ADVICE}")
+        self.index = index
+        self.gray = gray
+        self.duration, self.fps = float(index.note["duration"]), float(index.note["fps"])
+        self.width, self.height = index.note["size"]
+        self._file = os.open(pictures_of(path), os.O_RDONLY)
+        self._decoder = decoder()
+        self._reformatter = VideoReformatter()
+        self._firsts = np.array(index.firsts)
+
+    def frames_at(self, times: np.ndarray) -> torch.Tensor:
+        """uint8 (T, H, W, 3), or (T, H, W) with `gray`; see `readers.FrameReader`.
+
+        Raises:
+            DataError: the store does not hold one of the times, or is damaged.
+        """
+        limits = np.array([self.index.ticks_at(time) for time in np.asarray(times, np.float64).tolist()])
+        shape = (len(limits), self.height, self.width) if self.gray else (len(limits), self.height, self.width, 3)
+        out = np.empty(shape, np.uint8)
+        numbers = np.searchsorted(self._firsts, limits, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            rows = np.flatnonzero(numbers == number)
+            stretch = self.index.stretches[max(0, number)]
+            beyond = rows[(limits[rows] < stretch.first) | (limits[rows] >= stretch.end)]
+            if len(beyond):
+                raise self._error(
+                    f"has no frame for {times[beyond[0]]:.3f} s: prepared for other segments, or with too small a "
+                    f"margin around them; {ADVICE}"
+                )
+            self._fill(stretch, limits[rows], rows, out)
+        return torch.from_numpy(out)
+
+    def decode_all(self) -> None:
+        """Read and decode every picture of the entry.
+
+        Raises:
+            DataError: one is damaged.
+        """
+        for stretch in self.index.stretches:
+            stamps = np.sort(self.index.packets(stretch)["pts"])
+            for begin in range(0, len(stamps), PICTURES_AT_ONCE):
+                limits = stamps[begin : begin + PICTURES_AT_ONCE]
+                out = np.empty((len(limits), self.height, self.width, *(() if self.gray else (3,))), np.uint8)
+                self._fill(stretch, limits, np.arange(len(limits)), out)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
+    def _fill(self, stretch: Stretch, limits: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+        """Put the frames on show at `limits` (ticks) into these rows of `out`."""
+        try:
+            packets = self.index.packets(stretch)
+            order = np.argsort(packets["pts"], kind="stable")
+            shown = order[np.searchsorted(packets["pts"][order], limits, side="right") - 1]  # places in the table
+            wanted = {int(packets["pts"][place]): rows[shown == place] for place in np.unique(shown)}
+            self._decode(packets, needed_places(packets, shown), wanted, out)
+        except (av.error.FFmpegError, OSError) as error:
+            raise self._error(f"cannot be decoded ({error.strerror}): damaged, {ADVICE}") from None
+        if wanted:
+            raise self._error(f"{counted(len(wanted), 'frame does', 'frames do')} not decode: damaged, {ADVICE}")
+
+    def _decode(self, packets: np.ndarray, places: np.ndarray, wanted: dict[int, np.ndarray], out: np.ndarray) -> None:
+        """Decode the pictures at `places`, write those `wanted` (by timestamp) and take them off the list."""
+        references = np.cumsum(packets["flags"] & REFERENCE != 0)
+        last = -1  # references up to and with the last picture given to the decoder
+        data = self._read(packets, places)
+        for place, content in zip(places.tolist(), data, strict=True):
+            if packets["flags"][place] & KEY and last >= 0 and references[place] != last + 1:
+                self._write(self._decoder.decode(None), wanted, out)
+                self._decoder.flush_buffers()  # a jump: what comes is not predicted from what was
+            packet = av.Packet(content)
+            packet.pts = int(packets["pts"][place])
+            self._write(self._decoder.decode(packet), wanted, out)
+            last = references[place]
+        self._write(self._decoder.decode(None), wanted, out)
+        self._decoder.flush_buffers()
+
+    def _read(self, packets: np.ndarray, places: np.ndarray) -> list[bytes]:
+        """Bytes of each picture, in one read where they lie near each other."""
+        begin = int(packets["position"][places[0]])
+        end = int(packets["position"][places[-1]]) + int(packets["size"][places[-1]])
+        spans = list(zip(packets["position"][places].tolist(), packets["size"][places].tolist(), strict=True))
+        if end - begin > 8 * sum(size for _, size in spans):
+            pictures = [os.pread(self._file, size, position) for position, size in spans]
+        else:
+            block = os.pread(self._file, end - begin, begin)
+            pictures = [block[position - begin : position - begin + size] for position, size in spans]
+        if [zlib.crc32(picture) for picture in pictures] != packets["crc"][places].tolist():
+            raise self._error(f"has other bytes than were written: damaged, {ADVICE}")
+        return pictures
+
+    def _write(self, frames: list[VideoFrame], wanted: dict[int, np.ndarray], out: np.ndarray) -> None:
+        for frame in frames:
+            rows: Any = wanted.pop(frame.pts or 0, None)
+            if rows is None:
+                continue
+            if frame.is_corrupt or (frame.width, frame.height) != (self.width, self.height):
+                raise self._error(f"a frame is damaged; {ADVICE}")
+            copy_pixels(frame, self._reformatter, out[rows[0]])
+            out[rows[1:]] = out[rows[0]]
+
+    def _error(self, text: str) -> DataError:
+        return DataError(f"{pictures_of(self.index.path)}: {text}")
+
+
+def needed_places(packets: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Places in the table (sorted) of all pictures that those at `shown` are made of, and themselves.
+
+    From the last keyframe that is not shown later, all that others are predicted from, up to the picture.
+    """
+    reference = np.flatnonzero(packets["flags"] & REFERENCE)
+    keys = np.flatnonzero(packets["flags"] & KEY)  # in decoding order, which for keyframes is the order of time
+    begin = keys[np.searchsorted(packets["pts"][keys], packets["pts"][shown], side="right") - 1]
+    chains = [
+        reference[np.searchsorted(reference, first) : np.searchsorted(reference, place)]
+        for first, place in zip(begin, shown, strict=True)
+    ]
+    return np.unique(np.concatenate([shown, *chains]))

@@ -1,0 +1,122 @@
+"""Making the prepared store: one entry a video and modality, in parallel, to be killed and run again at any moment.
+
+ROOT/prepared/rgb/P01/P01_01.h264 and .index; see `prepared_file`. An entry is whole or it is not there.
+"""
+
+import errno
+import math
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from epicsub.data.parallel import alone, cores, in_processes
+from epicsub.data.prepared.file import write_entry
+from epicsub.data.prepared.plan import Interval, Job, Plan
+from epicsub.data.prepared.source import open_source
+from epicsub.data.root import DataRoot
+from epicsub.errors import DataError
+from epicsub.progress import track
+from epicsub.text import counted
+
+LONGEST_STRETCH = 60.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job: bytes written, or why there is no entry. `full`: the disk is, so others will fail too."""
+
+    job: Job
+    size: int = 0
+    problem: str | None = None
+    full: bool = False
+
+
+class BadVideosError(DataError):
+    """Some videos cannot be prepared; all others are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Entries made, bytes of them, seconds taken."""
+
+    made: int
+    size: int
+    seconds: float
+
+
+def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
+    """Do what the plan says; a video that fails does not keep the others from being done.
+
+    Args:
+        workers: processes, None for one a core.
+
+    Raises:
+        DataError: another process is at it, the disk is full, or (when all others are done) every video that failed.
+    """
+    began = time.monotonic()
+    folder = root.path / "prepared" / plan.modality
+    done: list[Outcome] = []
+    total = sum(job.seconds for job in plan.jobs)
+    with alone(folder):
+        remove_leftovers(folder)
+        outcomes = in_processes(prepare_one, plan.jobs, workers or cores())
+        label = f"preparing {plan.modality}, seconds of video"
+        for outcome in track(outcomes, label, round(total), weight=lambda outcome: outcome.job.seconds):
+            done.append(outcome)
+            if outcome.full:
+                raise DataError(
+                    f"{outcome.problem}\n{len([o for o in done if not o.problem])} of "
+                    f"{counted(len(plan.jobs), 'video', 'videos')} done and kept, nothing broken is left behind: make "
+                    "room and run the same command again"
+                )
+    problems = sorted(outcome.problem for outcome in done if outcome.problem)
+    if problems:
+        told = "\n".join(problems)
+        raise BadVideosError(
+            f"no prepared {plan.modality} for {len(problems)} of {counted(len(plan.jobs), 'video', 'videos')}, the "
+            "others are done; fetch these again, or leave their segments out (`epicsub data check --write-skip FILE`, "
+            "then --skip FILE):\n"
+            f"{told}"
+        )
+    return Summary(len(done), sum(outcome.size for outcome in done), time.monotonic() - began)
+
+
+def prepare_one(job: Job) -> Outcome:
+    """Write one entry."""
+    root = DataRoot(job.root)
+    path = root.prepared(job.video_id, job.modality)
+    try:
+        source = open_source(root, job.video_id, job.modality, job.settings.short_side)
+        last = max(0.0, source.note["duration"] - 0.5 / source.note["fps"])
+        cut = dict.fromkeys((min(start, last), min(stop, last)) for start, stop in job.intervals)
+        stretches = (source.pictures(*piece) for start, stop in cut for piece in pieces(start, stop))
+        note = source.note | {"crf": job.settings.crf, "video_id": job.video_id}
+        if job.modality == "rgb":  # flow keeps its size
+            note["short_side"] = job.settings.short_side
+        size = write_entry(path, stretches, job.settings.crf, note)
+        source.close()
+    except DataError as error:
+        return Outcome(job, problem=f"{job.video_id}: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return Outcome(job, problem=f"{path}: the disk is full ({error.strerror})", full=True)
+    return Outcome(job, size)
+
+
+def pieces(start: float, stop: float) -> list[Interval]:
+    """An interval in equal parts of `LONGEST_STRETCH` at most: reading looks through the table of a whole stretch."""
+    count = max(1, math.ceil((stop - start) / LONGEST_STRETCH))
+    edges = [start + (stop - start) * part / count for part in range(count + 1)]
+    edges[-1] = stop
+    return list(pairwise(edges))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """A run that was killed leaves its temporary files behind, or pictures whose index it did not come to write."""
+    for path in folder.glob("*/.P*"):
+        path.unlink()
+    for path in folder.glob("*/P*.h264"):
+        if not path.with_suffix(".index").exists():
+            path.unlink()
