@@ -1,18 +1,42 @@
-"""Numbers in sentences."""
+"""Numbers and lists of problems in sentences."""
 
 from collections.abc import Sequence
 
 
 def counted(number: int, one: str, many: str) -> str:
-    """`1 segment is`, `3 segments are`."""
+    """Format a count with its noun: `1 segment is`, `3 segments are`.
+
+    Args:
+        number: The count.
+        one: Words after 1.
+        many: Words after any other number.
+
+    Returns:
+        The number and its words.
+    """
     return f"1 {one}" if number == 1 else f"{number} {many}"
 
 
 def sized(size: float) -> str:
-    """Bytes as people say them: `3.2 MB`, `24.3 GB`."""
+    """Format a size: `3.2 MB`, `24.3 GB`.
+
+    Args:
+        size: In bytes.
+
+    Returns:
+        The size in MB or GB, powers of 1000.
+    """
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def all_told(problems: Sequence[str], outcome: str) -> str:
-    """All problems of one thing, a line or more each, then how many and what came of them."""
+def join_problems(problems: Sequence[str], outcome: str) -> str:
+    """Join all problems of one thing, with their number and what came of them in a last line.
+
+    Args:
+        problems: One or more lines each.
+        outcome: What followed, e.g. `nothing was started`.
+
+    Returns:
+        The message.
+    """
     return "\n".join(problems) + f"\n({counted(len(problems), 'problem', 'problems')}, {outcome})"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from epicsub.cli.options import DataOption, DeviceOption, TtaOption, data_root
-from epicsub.text import all_told, counted
+from epicsub.text import counted, join_problems
 
 if TYPE_CHECKING:
     from epicsub.data.root import DataRoot
@@ -64,7 +64,7 @@ def extract_from(
     views = parse_views(tta or trained.recipe.evaluation.views)
     segments = segments_of(root, lists or lists_of(trained.recipe))
     if not out.exists() and (missing := missing_files(trained.recipe, root, segments)):
-        raise InferenceError(all_told(missing, "nothing was made"))  # and no folder, which would be listed as features
+        raise InferenceError(join_problems(missing, "nothing was made"))  # and no folder is left behind
     with alone(out):
         store = FeatureStore(out, made_by(trained, target.path, views, root, segments))
         for file in store.dropped:
@@ -72,7 +72,7 @@ def extract_from(
         todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]
         missing = missing_files(trained.recipe, root, todo)
         if missing:
-            raise InferenceError(all_told(missing, "nothing was made"))
+            raise InferenceError(join_problems(missing, "nothing was made"))
         count = extract(trained, root, segments, views, store, chosen, shard)
     dims: dict[str, int] = trained.model.feature_dims  # type: ignore[assignment]  # every model has it
     sizes = ", ".join(f"{name} {dim}" for name, dim in dims.items())

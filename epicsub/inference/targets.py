@@ -21,7 +21,7 @@ from epicsub.inference.stopping import Place, predict_until_decided
 from epicsub.models.action_head import PAIRS_NAME
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
-from epicsub.text import all_told
+from epicsub.text import join_problems
 from epicsub.training.build import ViewLoader, model_of, reading_notes, store_of, view_loader
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.loop import chosen_file
@@ -179,7 +179,7 @@ def predict_checkpoint(
         return replace(made, predictions=made.predictions.select([segment.narration_id for segment in segments]))
     missing = missing_files(recipe, root, segments)
     if missing:
-        raise InferenceError(all_told(missing, "nothing was predicted"))
+        raise InferenceError(join_problems(missing, "nothing was predicted"))
     for note in reading_notes(recipe, root, segments):
         print(note, file=sys.stderr)
     made = _predict(target, segments, root, chosen, device, stop)

@@ -17,7 +17,7 @@ from epicsub.io import sha256, written_whole
 from epicsub.models.published import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel, recipe_from_dict
-from epicsub.text import all_told
+from epicsub.text import join_problems
 from epicsub.training.build import features_of, model_of, source_segments, store_of, target_segments
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.distill import load_teacher, reading
@@ -60,7 +60,7 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
     if source:
         problems += batch_problems(loaded, len(source), [len(part) for part in target])
     if problems:
-        raise TrainingError(all_told(problems, "nothing was started"))
+        raise TrainingError(join_problems(problems, "nothing was started"))
     names = [*recipe.data.source, *recipe.data.target]
     lists = {name: sha256(root.annotations(name)) for name in names}
     for place in dict.fromkeys((recipe.data.features or {}).values()):
