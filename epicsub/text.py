@@ -17,6 +17,11 @@ def counted(number: int, one: str, many: str) -> str:
     return f"1 {one}" if number == 1 else f"{number} {many}"
 
 
+def first_of(names: Sequence[str], shown: int = 5) -> str:
+    """The first of many names: `a, b, c, ...`."""
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
+
+
 def sized(size: float) -> str:
     """Format a size: `3.2 MB`, `24.3 GB`.
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from epicsub.cli import features, lists
+from epicsub.cli import data_features, data_lists
 from epicsub.cli.data_check import check
 from epicsub.cli.data_prepare import prepare
 from epicsub.cli.data_status import status
@@ -13,11 +13,11 @@ from epicsub.cli.options import DataOption, data_root
 from epicsub.text import counted
 
 app = typer.Typer(help="What lies on the disk: small kitchens, optical flow, the prepared store.", no_args_is_help=True)
-app.command("lists")(lists.lists)
+app.command("lists")(data_lists.lists)
 app.command("check")(check)
 app.command("prepare")(prepare)
 app.command("status")(status)
-app.command("features")(features.features)
+app.command("features")(data_features.features)
 
 
 @app.command()

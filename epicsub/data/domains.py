@@ -7,10 +7,9 @@ from dataclasses import replace
 from epicsub.data.annotations import Segment, read_segments
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
-from epicsub.text import counted
+from epicsub.text import counted, first_of
 
 SOURCE, TARGET = 0, 1  # the domain labels
-IDS_SHOWN = 5
 NO_LABEL = -1
 """Noun of a source clip whose list has verbs alone: no class, so that a loss over it fails."""
 
@@ -42,7 +41,9 @@ def load_source(
             problems.append(f"{path}: noun_class is empty throughout; train verbs alone with classes.nouns=false")
         elif verbs is not None and (others := [s.narration_id for s in segments if s.verb_class not in verbs]):
             known = ", ".join(map(str, sorted(verbs)))
-            problems.append(f"{path}: verb_class is none of classes.verbs ({known}) for {len(others)}: {_some(others)}")
+            problems.append(
+                f"{path}: verb_class is none of classes.verbs ({known}) for {len(others)}: {first_of(others)}"
+            )
     _refuse(problems + _shared(lists, found))
     every = [segment for segments in found for segment in segments]
     return every if nouns else [replace(segment, noun_class=None) for segment in every]
@@ -69,12 +70,14 @@ def check_domains(source: Sequence[Segment], target: Sequence[Sequence[Segment]]
     nouns = any(segment.noun_class is not None for segment in source)  # a list of verbs alone has none at all
     bare = [s.narration_id for s in source if s.verb_class is None or (nouns and s.noun_class is None)]
     if bare:
-        problems.append(f"{len(bare)} source segments have no labels: {_some(bare)}")
+        problems.append(f"{len(bare)} source segments have no labels: {first_of(bare)}")
     labelled = [
         s.narration_id for segments in target for s in segments if s.verb_class is not None or s.noun_class is not None
     ]
     if labelled:
-        problems.append(f"{len(labelled)} target segments carry labels: {_some(labelled)}; read them with load_target")
+        problems.append(
+            f"{len(labelled)} target segments carry labels: {first_of(labelled)}; read them with load_target"
+        )
     _refuse(problems)
 
 
@@ -107,13 +110,9 @@ def _shared(names: Sequence[str], lists: Sequence[Sequence[Segment]]) -> list[st
                 shared.setdefault((first, position), []).append(segment.narration_id)
     return [
         f"{counted(len(ids), 'narration id is', 'narration ids are')} in both {names[first]} and {names[second]}: "
-        f"{_some(ids)}"
+        f"{first_of(ids)}"
         for (first, second), ids in shared.items()
     ]
-
-
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:IDS_SHOWN]) + (", ..." if len(ids) > IDS_SHOWN else "")
 
 
 def _refuse(problems: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ import torch
 import epicsub
 from epicsub.data.annotations import Segment
 from epicsub.data.decode.reader import choose_decoder
-from epicsub.data.features.table import state_of
+from epicsub.data.features.store import state_of
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views
 from epicsub.errors import PredictionsError

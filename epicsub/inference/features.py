@@ -9,13 +9,13 @@ from torch import nn
 
 from epicsub.data.annotations import Segment, read_segments
 from epicsub.data.features.store import FeatureStore
-from epicsub.data.features.table import some
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views
 from epicsub.errors import InferenceError
 from epicsub.inference.targets import Trained
 from epicsub.io import sha256
 from epicsub.progress import track
+from epicsub.text import first_of
 from epicsub.training.build import store_of, view_loader
 
 
@@ -33,7 +33,7 @@ def segments_of(root: DataRoot, lists: Sequence[str]) -> list[Segment]:
             if (first.video_id, first.start, first.stop) != (segment.video_id, segment.start, segment.stop):
                 differing.append(f"{segment.narration_id} is another segment in {name} than in {where}")
     if differing:
-        raise InferenceError(f"{len(differing)} segments differ between lists: {some(differing)}")
+        raise InferenceError(f"{len(differing)} segments differ between lists: {first_of(differing)}")
     return [segment for segment, _ in found.values()]
 
 

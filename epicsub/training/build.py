@@ -32,7 +32,8 @@ from epicsub.data.check.lengths import lengths_note, short_with_context
 from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
 from epicsub.data.domains import load_source, load_target
 from epicsub.data.features.batches import FeatureBatches, FeatureViews
-from epicsub.data.features.table import FeatureTable, open_features
+from epicsub.data.features.store import open_features
+from epicsub.data.features.table import FeatureTable
 from epicsub.data.prepared.choice import Choice, choose_store
 from epicsub.data.root import DataRoot
 from epicsub.data.samplers import StepSampler, batches_of_share

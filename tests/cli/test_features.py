@@ -58,7 +58,7 @@ def test_features_are_what_the_heads_of_the_model_read(
     assert done.status == 0, done.err
     own = load_predictions(work / "own.npz")
     weights = torch.load(run / "last.pth", weights_only=True)["model"]
-    from epicsub.data.features.table import open_features
+    from epicsub.data.features.store import open_features
 
     tables = open_features({"rgb": features, "flow": features})
     logits = {"verb": 0.0, "noun": 0.0}
@@ -103,7 +103,7 @@ def test_a_killed_extraction_goes_on_to_the_same_features(
     assert 0 < kept < 48
     done = command(*words)
     assert f"{48 - kept} segments made, {kept} were there" in done.out
-    from epicsub.data.features.table import open_features
+    from epicsub.data.features.store import open_features
 
     whole, parts = (open_features({"rgb": place})["rgb"] for place in (features, work / "killed"))
     ids = list(parts._rows)

@@ -8,8 +8,7 @@ import torch
 from epicsub.data.annotations import Segment
 from epicsub.data.domains import SOURCE
 from epicsub.data.features.batches import FeatureBatches, FeatureViews
-from epicsub.data.features.store import FeatureStore
-from epicsub.data.features.table import open_features
+from epicsub.data.features.store import FeatureStore, open_features
 from epicsub.data.samplers import StepSampler
 from epicsub.errors import DataError
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from epicsub.data.features.store import INDEX, FeatureStore, made_by_digest, read_index
-from epicsub.data.features.table import open_features
+from epicsub.data.features.store import INDEX, FeatureStore, made_by_digest, open_features, read_index
 from epicsub.errors import DataError
 
 MADE_BY = {"model": "i3d", "commit": "abc", "views": "1x1"}

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from epicsub.data.features.table import Shard, some
+from epicsub.data.features.table import Shard
 from epicsub.errors import DataError, PredictionsError
 from epicsub.progress import track
-from epicsub.text import counted
+from epicsub.text import counted, first_of
 from epicsub.unpickle import load_pickle, load_torch
 
 KITCHENS = {"P08": "D1", "P01": "D2", "P22": "D3"}
@@ -31,7 +31,7 @@ FRAMES = 5
 FRAME_NAME = re.compile(r"img_(\d{5})\.t7")
 
 
-def read_foreign(place: Path) -> list[Shard]:
+def read_external(place: Path) -> list[Shard]:
     """All features of a pickle, a folder of pickles, or a folder of single frames, in memory.
 
     Raises:
@@ -59,7 +59,7 @@ def read_foreign(place: Path) -> list[Shard]:
     return shards
 
 
-def is_foreign(place: Path) -> bool:
+def is_external(place: Path) -> bool:
     """Whether `place` looks like features of others, and not like a checkpoint or a run."""
     if place.is_file():
         return place.suffix.lower() == ".pkl"
@@ -142,7 +142,7 @@ def _segment(folder: Path, name: str) -> torch.Tensor:
     numbers = sorted(int(match[1]) for path in folder.iterdir() if (match := FRAME_NAME.fullmatch(path.name)))
     if not numbers or numbers != list(range(1, len(numbers) + 1)):
         gaps = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
-        raise DataError(f"{folder}: {name} lacks frames {some([str(gap) for gap in gaps]) or '(all of them)'}")
+        raise DataError(f"{folder}: {name} lacks frames {first_of([str(gap) for gap in gaps]) or '(all of them)'}")
     chosen = np.linspace(1, len(numbers), FRAMES).round().astype(int)
     paths = [folder / f"img_{number:05d}.t7" for number in chosen]
     frames = [_frame(path, name) for path in paths]

@@ -10,6 +10,7 @@ index names nothing but whole shards, and the next run goes on after them.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from epicsub.data.features.table import Shard, some
+from epicsub.data.features.external import read_external
+from epicsub.data.features.table import FeatureTable, Shard
 from epicsub.errors import DataError
 from epicsub.io import write_text, written_whole
+from epicsub.text import first_of
 
 INDEX = "index.json"
 FORMAT = 1
@@ -65,11 +68,11 @@ class FeatureStore:
         """
         twice = [name for name in narration_ids if name in self.narration_ids]
         if twice:
-            raise DataError(f"{self.folder}: has features of {some(twice)} already")
+            raise DataError(f"{self.folder}: has features of {first_of(twice)} already")
         for modality, x_ND in tensors.items():
             bad = (~x_ND.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
             if bad:
-                names = some([narration_ids[row] for row in bad])
+                names = first_of([narration_ids[row] for row in bad])
                 raise DataError(f"{origin}: {modality} features are not finite for {names}; they are not written")
         number = 1 + max((int(entry["file"][9:14]) for entry in self.shards), default=-1)
         file = f"features-{number:05d}.safetensors"
@@ -113,6 +116,41 @@ def read_store(folder: Path) -> list[Shard]:
     if problems:
         raise DataError("\n".join(problems))
     return shards
+
+
+def open_features(places: Mapping[str, Path]) -> dict[str, FeatureTable]:
+    """The table of each modality.
+
+    Args:
+        places: modality -> folder or file of any layout; one that several modalities share is read once.
+
+    Raises:
+        DataError: a place is missing, of no known layout, damaged or without the modality; all at once.
+    """
+    tables, problems = {}, []
+    for modality, place in places.items():
+        try:
+            tables[modality] = FeatureTable(_shards_of(place, state_of(place)), modality, place)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(dict.fromkeys(problems)))
+    return tables
+
+
+def state_of(place: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and date of the file, or of every file that lies in the folder."""
+    if not place.exists():
+        return ()
+    files = sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else [place]
+    states = [(path.name, path.stat()) for path in files]
+    return tuple((name, state.st_size, state.st_mtime_ns) for name, state in states)
+
+
+@lru_cache(maxsize=4)
+def _shards_of(place: Path, state: tuple[tuple[str, int, int], ...]) -> list[Shard]:
+    """All shards of a place; the cache only saves reading gigabytes of pickles again while `state` is the same."""
+    return read_store(place) if (place / INDEX).is_file() else read_external(place)
 
 
 def made_by_digest(place: Path) -> str:

@@ -1,22 +1,21 @@
 """Features of segments in place of their videos, joined on narration id, of whatever layout.
 
-Layouts: epicsub's own folder (`features_store`), pickles of the organisers' domain adaptation challenge and a folder of
-single frames (`features_foreign`). Each is a row of `Shard`s: narration ids and one tensor a modality.
+Layouts: epicsub's own folder (`store`), and those that others publish (`external`): pickles of the organisers' domain
+adaptation challenge, a folder of single frames. Each is read as `Shard`s: narration ids and one tensor per modality.
 
 Shape legend: N segments, T times of a segment, D entries of a feature.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from epicsub.errors import DataError
-from epicsub.text import counted
+from epicsub.text import counted, first_of
 
-IDS_SHOWN = 5
 CHUNK = 4096  # rows that are looked through for NaN at a time
 
 
@@ -72,7 +71,7 @@ class FeatureTable:
         bad = [narration_ids[row] for row in chosen.not_finite()]
         if bad:
             path = self._paths[self._rows[bad[0]][0]]
-            raise DataError(f"{path}: {self.modality} features are not finite for {some(bad)}: make them again")
+            raise DataError(f"{path}: {self.modality} features are not finite for {first_of(bad)}: make them again")
         return chosen
 
     def lacks(self, missing: Sequence[str]) -> str:
@@ -80,7 +79,7 @@ class FeatureTable:
         there = ", ".join(list(self._rows)[:2])
         lacking = counted(len(missing), "segment", "segments")
         return (
-            f"{self.place}: no {self.modality} features for {lacking}: {some(missing)} (it has "
+            f"{self.place}: no {self.modality} features for {lacking}: {first_of(missing)} (it has "
             f"{len(self)}, such as {there}); make the rest with `epicsub data features`, or name them in data.skip"
         )
 
@@ -119,49 +118,6 @@ class Selected:
         return self[torch.arange(len(self))]
 
 
-def some(ids: Sequence[str]) -> str:
-    """The first narration ids of many."""
-    return ", ".join(ids[:IDS_SHOWN]) + (", ..." if len(ids) > IDS_SHOWN else "")
-
-
-def open_features(places: Mapping[str, Path]) -> dict[str, FeatureTable]:
-    """The table of each modality.
-
-    Args:
-        places: modality -> folder or file of any layout; one that several modalities share is read once.
-
-    Raises:
-        DataError: a place is missing, of no known layout, damaged or without the modality; all at once.
-    """
-    tables, problems = {}, []
-    for modality, place in places.items():
-        try:
-            tables[modality] = FeatureTable(_shards_of(place, state_of(place)), modality, place)
-        except DataError as error:
-            problems.append(str(error))
-    if problems:
-        raise DataError("\n".join(dict.fromkeys(problems)))
-    return tables
-
-
-def state_of(place: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and date of the file, or of every file that lies in the folder."""
-    if not place.exists():
-        return ()
-    files = sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else [place]
-    states = [(path.name, path.stat()) for path in files]
-    return tuple((name, state.st_size, state.st_mtime_ns) for name, state in states)
-
-
-@lru_cache(maxsize=4)
-def _shards_of(place: Path, state: tuple[tuple[str, int, int], ...]) -> list[Shard]:
-    """All shards of a place; the cache only saves reading gigabytes of pickles again while `state` is the same."""
-    from epicsub.data.features.external import read_foreign
-    from epicsub.data.features.store import INDEX, read_store
-
-    return read_store(place) if (place / INDEX).is_file() else read_foreign(place)
-
-
 def _check_shapes(shards: Sequence[Shard], modality: str, place: Path) -> None:
     without = [shard for shard in shards if modality not in shard.tensors]
     if without or not shards:
@@ -198,10 +154,10 @@ def _rows_of(shards: Sequence[Shard]) -> dict[str, tuple[int, int]]:
                 twice.setdefault((shards[first[0]].path, shard.path), []).append(name)
     if twice:
         lines = [
-            f"{second}: {counted(len(names), 'narration id stands', 'narration ids stand')} there twice: {some(names)}"
+            f"{second}: {counted(len(names), 'duplicate narration id', 'duplicate narration ids')}: {first_of(names)}"
             if first == second
             else f"{second}: {counted(len(names), 'narration id is', 'narration ids are')} in {first} too: "
-            f"{some(names)}"
+            f"{first_of(names)}"
             for (first, second), names in twice.items()
         ]
         raise DataError("\n".join(lines))

@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from epicsub.data.features.external import FRAMES, is_foreign
-from epicsub.data.features.store import FeatureStore, write_all
-from epicsub.data.features.table import open_features
+from epicsub.data.features.external import FRAMES, is_external
+from epicsub.data.features.store import FeatureStore, open_features, write_all
 from epicsub.errors import DataError
 
 IDS = ["P01_101_0", "P01_101_1", "P02_103_7"]
@@ -56,7 +55,7 @@ WRONG = [
         "RGB features are float32 (3, 25, 8), expected floats (2, D) or (2, T, D) for its 2 narration ids; the last id "
         "is P01_101_1",
     ),
-    ({"narration_ids": [IDS[0], IDS[1], IDS[0]]}, "1 narration id stands there twice: P01_101_0"),
+    ({"narration_ids": [IDS[0], IDS[1], IDS[0]]}, "1 duplicate narration id: P01_101_0"),
     ({"features": {"RGB": np.zeros((3, 8), dtype=int)}}, "RGB features are int64 (3, 8), expected floats"),
     ({"features": {"Flow": np.zeros((3, 8))}}, "has no rgb features; it has flow"),
 ]
@@ -99,7 +98,7 @@ def frames(tmp_path: Path) -> Path:
 
 
 def test_single_frames_become_evenly_chosen_times(frames: Path) -> None:
-    assert is_foreign(frames)
+    assert is_external(frames)
     table = open_features({"rgb": frames})["rgb"]
     assert (len(table), table.times, table.dim) == (3, FRAMES, 16)
     rows = table.select(["EK55_081", "EK55_080", "EK55_220"]).in_memory[..., 3]
@@ -131,12 +130,14 @@ def test_rows_of_another_video_than_the_table_says_are_refused(frames: Path) -> 
 
 
 def test_features_of_others_are_repacked_as_they_are(tmp_path: Path) -> None:
-    from epicsub.data.features.external import read_foreign
+    from epicsub.data.features.external import read_external
 
     path = challenge(tmp_path / "source_train.pkl")
     store = FeatureStore(tmp_path / "mine", {"repacked": "source_train.pkl"})
-    assert write_all(store, read_foreign(path), size=2) == 3
-    assert write_all(FeatureStore(tmp_path / "mine", {"repacked": "source_train.pkl"}), read_foreign(path), size=2) == 0
+    assert write_all(store, read_external(path), size=2) == 3
+    assert (
+        write_all(FeatureStore(tmp_path / "mine", {"repacked": "source_train.pkl"}), read_external(path), size=2) == 0
+    )
     assert len(store.shards) == 2
     for modality in ("rgb", "flow", "audio"):
         mine, theirs = (open_features({modality: place})[modality] for place in (tmp_path / "mine", path))

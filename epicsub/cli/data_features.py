@@ -26,10 +26,10 @@ def features(
     device: DeviceOption = "auto",
 ) -> None:
     """Write each segment's features, pooled, a modality at a time; goes on where it was stopped."""
-    from epicsub.data.features.external import is_foreign
+    from epicsub.data.features.external import is_external
     from epicsub.errors import DataError
 
-    if is_foreign(Path(source)):
+    if is_external(Path(source)):
         given = {"--tta": tta, "--list": lists, "--data": data, "--device": device if device != "auto" else None}
         unused = [option for option, value in given.items() if value]
         if unused:
@@ -91,11 +91,11 @@ def lists_of(recipe: "Recipe") -> list[str]:
 
 def repack(place: Path, out: Path, shard: int) -> str:
     """Features of others, copied into shards that can be mapped; says what was copied."""
-    from epicsub.data.features.external import FRAMES, read_foreign
+    from epicsub.data.features.external import FRAMES, read_external
     from epicsub.data.features.store import FeatureStore, write_all
     from epicsub.data.parallel import alone
 
-    shards = read_foreign(place)
+    shards = read_external(place)
     with alone(out):
         store = FeatureStore(out, {"repacked": str(place), "frames": FRAMES})
         written = write_all(store, shards, shard)
