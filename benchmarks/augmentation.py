@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 
 from epicsub.data.annotations import Segment
 from epicsub.data.loader import set_up_worker
-from epicsub.data.photometric import Looks, RandAugment
+from epicsub.data.photometric import PhotometricAugmentation, RandAugment
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
@@ -32,10 +32,10 @@ CROPS: dict[str, dict[str, Any]] = {
     "scale_jitter": {"crop": "scale_jitter", "scales": [1.0, 0.875, 0.75, 0.66]},
     "random_resized_crop": {"crop": "random_resized", "area": [0.3, 1.0]},
 }
-LOOKS = {
-    "colour_jitter": Looks(color_jitter=0.4),
-    "rand_augment_2_9": Looks(rand_augment=RandAugment(2, 9)),
-    "erasing": Looks(erase=1.0),
+AUGMENTATIONS = {
+    "colour_jitter": PhotometricAugmentation(color_jitter=0.4),
+    "rand_augment_2_9": PhotometricAugmentation(rand_augment=RandAugment(2, 9)),
+    "erasing": PhotometricAugmentation(erase=1.0),
 }
 
 
@@ -58,8 +58,8 @@ def main() -> None:
             transform = TrainTransform(256, 224, flip=flip, **settings)
             figures[name + "_and_flip" * (flip > 0)] = cost(lambda made=transform: made(stored, generator))
     clip = TrainTransform(256, 224, flip=0.0, **CROPS["scale_jitter"])(stored, generator)
-    for name, looks in LOOKS.items():
-        figures[name] = cost(lambda looks=looks: looks.change(clip, looks.draw(generator)))
+    for name, photometric in AUGMENTATIONS.items():
+        figures[name] = cost(lambda photometric=photometric: photometric.apply(clip, photometric.draw(generator)))
     peer, clip_TCHW = v2.ColorJitter(0.4, 0.4, 0.4), clip["rgb"].transpose(0, 1)
     figures["peer_colour_jitter"] = cost(lambda: peer(clip_TCHW))
     figures |= of_batches(clip["rgb"], "cpu", 4)
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def of_batches(clip_CTHW: torch.Tensor, device: str, size: int) -> dict[str, float]:
-    """What is done on batches: mixing everywhere, the looks on a GPU."""
+    """What is done on batches: mixing everywhere, photometric augmentation on a GPU."""
     clips = {"rgb": torch.stack([clip_CTHW] * size).to(device)}
     source = {"clips": clips, "verb": torch.zeros(size, dtype=torch.int64, device=device)}
     ends = "" if device == "cpu" else f"_{device}"
@@ -80,9 +80,9 @@ def of_batches(clip_CTHW: torch.Tensor, device: str, size: int) -> dict[str, flo
         figures[name + ends] = cost(lambda mix=mix: mix_batch(source, mix)) / size
     if device != "cpu":
         generator = np.random.default_rng(0)
-        for name, looks in LOOKS.items():
-            drawn = torch.stack([looks.draw(generator) for _ in range(size)])
-            work: Callable[[], Any] = lambda looks=looks, drawn=drawn: looks.change_batch(clips, drawn)  # noqa: E731
+        for name, photometric in AUGMENTATIONS.items():
+            drawn = torch.stack([photometric.draw(generator) for _ in range(size)])
+            work: Callable[[], Any] = lambda photometric=photometric, drawn=drawn: photometric.apply_batch(clips, drawn)  # noqa: E731
             figures[name + ends] = cost(work) / size
     return figures
 

@@ -12,8 +12,8 @@ from torch.utils.data import Dataset, Sampler
 
 from epicsub.data.annotations import Segment
 from epicsub.data.domains import SOURCE, check_domains, noun_of
-from epicsub.data.loader import LOOK_EVERY, ClipLoader, CollateTold, Told, set_up_worker, workers_of_machine
-from epicsub.data.photometric import Looks
+from epicsub.data.loader import POLL_SECONDS, ClipLoader, CollateTold, Told, set_up_worker, workers_of_machine
+from epicsub.data.photometric import PhotometricAugmentation
 from epicsub.data.samplers import Draw
 from epicsub.data.sampling import clip_times
 from epicsub.data.sources import ClipSource
@@ -21,7 +21,7 @@ from epicsub.data.transforms import TrainTransform, view_crops
 from epicsub.data.views import Views
 from epicsub.errors import DataError
 
-NO_LOOKS = Looks()
+NO_AUGMENTATION = PhotometricAugmentation()
 
 
 class TrainClips(Dataset[dict[str, Any]]):
@@ -37,16 +37,17 @@ class TrainClips(Dataset[dict[str, Any]]):
         sampling: str,
         stride: float | None,
         transform: TrainTransform,
-        looks: Looks = NO_LOOKS,
-        looks_later: bool = False,
+        photometric: PhotometricAugmentation = NO_AUGMENTATION,
+        photometric_on_device: bool = False,
         synchronised: bool = True,
     ) -> None:
         """Clips of `source` (labelled) and of each list of `target` (unlabelled).
 
         Args:
             frames, sampling, stride: see `sampling.clip_times`.
-            looks: what changes in clips that are cut.
-            looks_later: leave that to `Looks.change_batch`; items then say what was drawn for them, as "looks".
+            photometric: augmentation of the cropped clips.
+            photometric_on_device: leave it to `PhotometricAugmentation.apply_batch`; items then hold the
+                parameters drawn for them, as "photometric".
             synchronised: all modalities of a clip at the same times; else each draws its own position.
 
         Raises:
@@ -60,8 +61,8 @@ class TrainClips(Dataset[dict[str, Any]]):
         self.sampling = sampling
         self.stride = stride
         self.transform = transform
-        self.looks = looks
-        self.looks_later = looks_later
+        self.photometric = photometric
+        self.photometric_on_device = photometric_on_device
         self.synchronised = synchronised
         self._last: tuple[Draw | None, dict[str, torch.Tensor]] = (None, {})  # what the next draw may share
 
@@ -75,12 +76,12 @@ class TrainClips(Dataset[dict[str, Any]]):
         generator = np.random.default_rng(draw.seed)
         clips = self.transform(self._frames(draw, segment, generator), generator)
         item: dict[str, Any] = {"domain": draw.domain, "narration_id": segment.narration_id}
-        if self.looks:
-            drawn = self.looks.draw(generator)
-            if self.looks_later:
-                item["looks"] = drawn
+        if self.photometric:
+            drawn = self.photometric.draw(generator)
+            if self.photometric_on_device:
+                item["photometric"] = drawn
             else:
-                clips = self.looks.change(clips, drawn)
+                clips = self.photometric.apply(clips, drawn)
         item["clips"] = clips
         if draw.domain == SOURCE:
             item |= {"verb": segment.verb_class, "noun": noun_of(segment)}
@@ -193,8 +194,8 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Items of `TrainClips` -> {"source": {...}, "target": {...}}, either left out when it has none.
 
     "clips" {modality: (B, C, T, S, S) in channels_last_3d memory}, "narration_id" list; the source also "verb" and
-    "noun" (B,) int64, NO_LABEL where there are verbs alone. The target has no labels to give. Where `looks_later`,
-    "looks" (B, 4) says what was drawn for each clip.
+    "noun" (B,) int64, NO_LABEL where there are verbs alone. The target has no labels to give. With
+    `photometric_on_device`, "photometric" (B, 4) holds the parameters drawn for each clip.
     """
     batch: dict[str, dict[str, Any]] = {}
     for name, domain in (("source", SOURCE), ("target", 1 - SOURCE)):
@@ -205,8 +206,8 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "clips": _stack_clips([item["clips"] for item in chosen]),
             "narration_id": [item["narration_id"] for item in chosen],
         }
-        if "looks" in chosen[0]:
-            batch[name]["looks"] = torch.stack([item["looks"] for item in chosen])
+        if "photometric" in chosen[0]:
+            batch[name]["photometric"] = torch.stack([item["photometric"] for item in chosen])
     if "source" in batch:
         for label in ("verb", "noun"):
             batch["source"][label] = torch.tensor([item[label] for item in items if item["domain"] == SOURCE])
@@ -250,7 +251,7 @@ def make_loader(
         persistent_workers=count > 0,
         worker_init_fn=set_up_worker if count else None,
         pin_memory=torch.cuda.is_available(),
-        timeout=LOOK_EVERY if count else 0,
+        timeout=POLL_SECONDS if count else 0,
     )
 
 

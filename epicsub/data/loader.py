@@ -17,7 +17,7 @@ from epicsub.errors import DataError
 
 MOST_WORKERS = 16
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-LOOK_EVERY = 30  # seconds without a batch until the workers are looked at
+POLL_SECONDS = 30  # seconds without a batch until the workers are checked
 STUCK_AFTER = 300.0  # seconds at one item: even a view of a three-minute segment at 1080p takes a tenth of that
 LONGEST_NAME = 128
 

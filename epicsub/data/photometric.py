@@ -1,4 +1,4 @@
-"""Random changes of the looks of clips that are cut already: colours, RandAugment, erasing. All on uint8.
+"""Photometric augmentation of cropped clips: colours, RandAugment, erasing. All on uint8.
 
 What happens to a clip is drawn where it is read, from the clip's own generator. It is done there too, or, where
 training runs on a GPU, there on the whole batch: the workers then only decode, cut and resize.
@@ -25,7 +25,7 @@ class RandAugment(NamedTuple):
     magnitude: int
 
 
-class Looks:
+class PhotometricAugmentation:
     """The same change for all frames of a clip."""
 
     def __init__(self, color_jitter: float = 0.0, rand_augment: RandAugment | None = None, erase: float = 0.0) -> None:
@@ -59,25 +59,25 @@ class Looks:
         factors = 1 + self.color_jitter * generator.uniform(-1, 1, 3)
         return torch.tensor([*factors.tolist(), float(generator.integers(2**32))], dtype=torch.float64)
 
-    def change(self, clips: Mapping[str, torch.Tensor], drawn: torch.Tensor) -> dict[str, torch.Tensor]:
+    def apply(self, clips: Mapping[str, torch.Tensor], drawn: torch.Tensor) -> dict[str, torch.Tensor]:
         """One clip {modality: uint8 (C, T, H, W)}, changed, where it lies."""
         *factors, seed = drawn.tolist()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(seed))  # torchvision draws from it
-            return self._change(clips, factors)
+            return self._apply(clips, factors)
 
-    def change_batch(self, clips: Mapping[str, torch.Tensor], drawn_BN: torch.Tensor) -> dict[str, torch.Tensor]:
+    def apply_batch(self, clips: Mapping[str, torch.Tensor], drawn_BN: torch.Tensor) -> dict[str, torch.Tensor]:
         """A batch {modality: uint8 (B, C, T, H, W)}, changed clip by clip, in channels_last_3d memory."""
         rows = drawn_BN.cpu()
         singles = [
-            self.change({name: clip[place] for name, clip in clips.items()}, row) for place, row in enumerate(rows)
+            self.apply({name: clip[place] for name, clip in clips.items()}, row) for place, row in enumerate(rows)
         ]
         return {
             name: torch.stack([single[name] for single in singles]).contiguous(memory_format=torch.channels_last_3d)
             for name in clips
         }
 
-    def _change(self, clips: Mapping[str, torch.Tensor], factors: list[float]) -> dict[str, torch.Tensor]:
+    def _apply(self, clips: Mapping[str, torch.Tensor], factors: list[float]) -> dict[str, torch.Tensor]:
         changed = dict(clips)
         if "rgb" in changed and self.color_jitter:
             clip_THWC = change_colors(changed["rgb"].permute(1, 2, 3, 0), *factors)

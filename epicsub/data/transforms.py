@@ -1,4 +1,4 @@
-"""Resizing, cropping and mirroring, on uint8 throughout: the model normalises. Colours are in `looks`.
+"""Resizing, cropping and mirroring, on uint8 throughout: the model normalises. Colours are in `photometric`.
 
 Clips come as (T, H, W, C) and leave as (C, T, S, S) views of memory in T, S, S, C order, which is what torch calls
 channels_last_3d: neither resizing nor batching nor the model's convolutions have to reorder it.

@@ -46,7 +46,7 @@ from epicsub.models.action_head import add_action_head
 from epicsub.models.class_mask import limit_classes
 from epicsub.recipe import Recipe
 from epicsub.training.methods import source_weights
-from epicsub.training.photometric import looks_of
+from epicsub.training.photometric import photometric_of
 
 OPEN_READERS = 16  # videos kept open by one worker
 Loader = DataLoader | FeatureBatches
@@ -198,12 +198,12 @@ def training_loader(
     first_step: int,
     rank: int = 0,
     ranks: int = 1,
-    looks_later: bool = False,
+    photometric_on_device: bool = False,
 ) -> Loader:
     """Batches of one stage from `first_step` on; the same step gives the same batch whatever came before.
 
-    Of several processes each gets its share of the recipe's batch. With `looks_later` colours and the like are left to
-    `looks.received`.
+    Of several processes each gets its share of the recipe's batch. With `photometric_on_device`, photometric
+    augmentation is left to `photometric.to_device`.
     """
     settings = recipe.train.stages[stage]
     target = target if settings.target_batch else []
@@ -240,8 +240,8 @@ def training_loader(
         sampling=cut.sampling,
         stride=cut.stride,
         transform=transform,
-        looks=looks_of(recipe),
-        looks_later=looks_later,
+        photometric=photometric_of(recipe),
+        photometric_on_device=photometric_on_device,
         synchronised=recipe.data.synchronised,
     )
     return make_loader(clips, batch_sampler=sampler, collate=collate, workers=recipe.data.workers)

@@ -20,7 +20,7 @@ from epicsub.training.build import training_loader
 from epicsub.training.distill import reading
 from epicsub.training.loop import Domains, set_up
 from epicsub.training.method_updates import later_updates
-from epicsub.training.photometric import done_on_device, received
+from epicsub.training.photometric import augments_on_device, to_device
 from epicsub.training.step import State, train_step
 
 GIGA = 1024**3
@@ -43,7 +43,7 @@ class Trial:
     def step(self, stage: Stage, number: int, batch: dict, index: int = 0) -> dict[str, Any]:
         """One optimiser step as in training; returns its figures."""
         self.state.model.train()
-        batch = received(self.fabric, self.recipe, batch)
+        batch = to_device(self.fabric, self.recipe, batch)
         figures: dict[str, Any] = train_step(self.fabric, self.recipe, stage, self.state, batch, (index, number))
         figures |= later_updates(self.fabric, self.recipe, stage, self.state, batch, (index, number))
         self.state.step += 1
@@ -51,15 +51,20 @@ class Trial:
 
     def batches(self, index: int, steps: int) -> Iterator[dict]:
         """The first batches of a stage, as training reads them."""
-        return first_batches(self.recipe, self.domains, index, steps, done_on_device(self.fabric))
+        return first_batches(self.recipe, self.domains, index, steps, augments_on_device(self.fabric))
 
 
 def first_batches(
-    recipe: Recipe, domains: Domains, index: int, steps: int, looks_later: bool = False
+    recipe: Recipe, domains: Domains, index: int, steps: int, photometric_on_device: bool = False
 ) -> Iterator[dict]:
     """The first batches of a stage, as training reads them."""
     lists = (domains.root, domains.source, domains.target)
-    return islice(training_loader(reading(recipe, domains.teacher), *lists, index, 0, looks_later=looks_later), steps)
+    return islice(
+        training_loader(
+            reading(recipe, domains.teacher), *lists, index, 0, photometric_on_device=photometric_on_device
+        ),
+        steps,
+    )
 
 
 def start_trial(recipe: Recipe, domains: Domains) -> Trial:

@@ -34,7 +34,7 @@ from epicsub.training.layers import checkpoint_layers, freeze
 from epicsub.training.logging import RunLog
 from epicsub.training.method_updates import after_training, as_if_finished, later_updates
 from epicsub.training.methods import action_table, average_of, criterion_of, parts_of, trained_parameters
-from epicsub.training.photometric import done_on_device, received
+from epicsub.training.photometric import augments_on_device, to_device
 from epicsub.training.removals import RemovalLog
 from epicsub.training.selection import Evaluated, Selection
 from epicsub.training.step import State, train_step
@@ -79,7 +79,7 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
     for step, stage, clips in track(steps, recipe.name, total, state.step) if log else steps:
         state.model.train()
         freeze(state.model.module, parts_of(recipe), state.step)
-        batch = received(fabric, recipe, clips)
+        batch = to_device(fabric, recipe, clips)
         figures = train_step(fabric, recipe, stage, state, batch, step)
         figures |= later_updates(fabric, recipe, stage, state, batch, step)
         state.step += 1
@@ -175,7 +175,7 @@ def steps_from(
         if first == stage.steps:
             continue
         loader = training_loader(
-            read, domains.root, domains.source, domains.target, index, first, *ranks, done_on_device(fabric)
+            read, domains.root, domains.source, domains.target, index, first, *ranks, augments_on_device(fabric)
         )
         for step, batch in enumerate(loader, start=first):
             yield (index, step), stage, batch

@@ -8,30 +8,34 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from epicsub.data.photometric import Looks, RandAugment
+from epicsub.data.photometric import PhotometricAugmentation, RandAugment
 from epicsub.recipe import Recipe
 
 
-def looks_of(recipe: Recipe) -> Looks:
+def photometric_of(recipe: Recipe) -> PhotometricAugmentation:
     """What changes in the recipe's training clips once they are cut; nothing where it reads features."""
     augment = recipe.data.augment
     if augment is None:
-        return Looks()
+        return PhotometricAugmentation()
     drawn = augment.rand_augment
-    return Looks(augment.color_jitter, RandAugment(drawn.operations, drawn.magnitude) if drawn else None, augment.erase)
+    return PhotometricAugmentation(
+        augment.color_jitter, RandAugment(drawn.operations, drawn.magnitude) if drawn else None, augment.erase
+    )
 
 
-def done_on_device(fabric: Fabric) -> bool:
+def augments_on_device(fabric: Fabric) -> bool:
     """Whether the workers leave them to the device."""
     return fabric.device.type == "cuda"
 
 
-def received(fabric: Fabric, recipe: Recipe, batch: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def to_device(fabric: Fabric, recipe: Recipe, batch: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """A batch on the device, with what the workers left done."""
-    drawn = {domain: part["looks"] for domain, part in batch.items() if "looks" in part}
-    bare = {domain: {name: value for name, value in part.items() if name != "looks"} for domain, part in batch.items()}
+    drawn = {domain: part["photometric"] for domain, part in batch.items() if "photometric" in part}
+    bare = {
+        domain: {name: value for name, value in part.items() if name != "photometric"} for domain, part in batch.items()
+    }
     moved = fabric.to_device(bare)
     for domain, drawn_BN in drawn.items():
         clips: dict[str, Tensor] = moved[domain]["clips"]
-        moved[domain]["clips"] = looks_of(recipe).change_batch(clips, drawn_BN)
+        moved[domain]["clips"] = photometric_of(recipe).apply_batch(clips, drawn_BN)
     return moved

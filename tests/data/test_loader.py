@@ -32,7 +32,7 @@ class Slow(Dataset):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(clips, "LOOK_EVERY", 0.3)
+    monkeypatch.setattr(clips, "POLL_SECONDS", 0.3)
     monkeypatch.setattr(loader, "STUCK_AFTER", 1.0)
     monkeypatch.setattr(_utils, "MP_STATUS_CHECK_INTERVAL", 0.3)
 

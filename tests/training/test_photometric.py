@@ -7,7 +7,7 @@ import torch
 from lightning_fabric import Fabric
 
 from epicsub.recipe import load_recipe
-from epicsub.training.photometric import done_on_device, looks_of, received
+from epicsub.training.photometric import augments_on_device, photometric_of, to_device
 
 CHANGES = ["data.augment.color_jitter=0.4", "data.augment.rand_augment={magnitude: 20}", "data.augment.erase=0.5"]
 
@@ -21,17 +21,17 @@ class Pretended:
 
 def test_received_batches_are_changed_on_the_device(repository):
     recipe = load_recipe(repository / "recipes/tiny/mmir_i3d.yaml", CHANGES).recipe
-    looks, generator = looks_of(recipe), np.random.default_rng(0)
+    photometric, generator = photometric_of(recipe), np.random.default_rng(0)
     batch = {
         domain: {
             "clips": {"rgb": clip_of(3, seed), "flow": clip_of(2, seed)},
             "narration_id": ["a", "b"],
-            "looks": torch.stack([looks.draw(generator) for _ in range(2)]),
+            "photometric": torch.stack([photometric.draw(generator) for _ in range(2)]),
         }
         for seed, domain in enumerate(("source", "target"))
     }
-    expected = {domain: looks.change_batch(part["clips"], part["looks"]) for domain, part in batch.items()}
-    moved = received(Fabric(accelerator="cpu", devices=1), recipe, batch)
+    expected = {domain: photometric.apply_batch(part["clips"], part["photometric"]) for domain, part in batch.items()}
+    moved = to_device(Fabric(accelerator="cpu", devices=1), recipe, batch)
     for domain, part in moved.items():
         assert set(part) == {"clips", "narration_id"}
         for name, clip in part["clips"].items():
@@ -40,8 +40,8 @@ def test_received_batches_are_changed_on_the_device(repository):
 
 
 def test_workers_leave_it_to_a_gpu_alone():
-    assert done_on_device(Pretended(torch.device("cuda")))
-    assert not done_on_device(Pretended(torch.device("cpu")))
+    assert augments_on_device(Pretended(torch.device("cuda")))
+    assert not augments_on_device(Pretended(torch.device("cpu")))
 
 
 def clip_of(channels, seed):

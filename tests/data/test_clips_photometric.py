@@ -1,10 +1,10 @@
-"""Repeated augmentation from one decoding, and looks that are left to the device."""
+"""Repeated augmentation from one decoding, and photometric augmentation left to the device."""
 
 import pytest
 import torch
 
 from epicsub.data.clips import collate, make_loader
-from epicsub.data.photometric import Looks, RandAugment
+from epicsub.data.photometric import PhotometricAugmentation, RandAugment
 from epicsub.data.samplers import StepSampler
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
@@ -31,8 +31,10 @@ class Counter(ClipSource):
 def test_repeats_are_decoded_once_and_augmented_apart(root, rank):
     settings = {"source_batch": 6, "target_batch": 0, "seed": 3, "first_step": 0, "last_step": 2, "repeats": 3}
     sampler = StepSampler(SEGMENTS, [], rank=rank, ranks=2 if rank else 1, **settings)
-    looks = Looks(color_jitter=0.5)
-    dataset = train_clips(root, target=[], looks=looks, transform=TrainTransform(64, 48, "scale_jitter", scales=[1.0]))
+    photometric = PhotometricAugmentation(color_jitter=0.5)
+    dataset = train_clips(
+        root, target=[], photometric=photometric, transform=TrainTransform(64, 48, "scale_jitter", scales=[1.0])
+    )
     dataset.clip_source = Counter(root, ("rgb", "flow"), "pyav")
     batches = list(make_loader(dataset, batch_sampler=sampler, collate=collate, workers=0))
     assert dataset.clip_source.reads == (2 if rank else 4)
@@ -41,20 +43,20 @@ def test_repeats_are_decoded_once_and_augmented_apart(root, rank):
         same_segment = [place for place, identity in enumerate(ids) if identity == ids[0]]
         assert len(same_segment) == 3
         assert not torch.equal(clips["rgb"][same_segment[0]], clips["rgb"][same_segment[1]])
-    alone = train_clips(root, target=[], looks=looks, transform=dataset.transform)
+    alone = train_clips(root, target=[], photometric=photometric, transform=dataset.transform)
     for draw, clip in zip(next(iter(sampler)), batches[0]["source"]["clips"]["rgb"], strict=True):
         assert torch.equal(alone[draw]["clips"]["rgb"], clip)  # whatever was read before it
 
 
 def test_looks_left_to_the_device_come_out_as_in_the_worker(root):
-    looks = Looks(0.4, RandAugment(1, 9), 0.5)
+    photometric = PhotometricAugmentation(0.4, RandAugment(1, 9), 0.5)
 
     def batch_of(later):
-        dataset = train_clips(root, looks=looks, looks_later=later)
+        dataset = train_clips(root, photometric=photometric, photometric_on_device=later)
         return next(iter(make_loader(dataset, batch_sampler=steps(), collate=collate, workers=0)))
 
     done, left = batch_of(False), batch_of(True)
     for domain, part in left.items():
-        part["clips"] = looks.change_batch(part["clips"], part.pop("looks"))
+        part["clips"] = photometric.apply_batch(part["clips"], part.pop("photometric"))
         assert set(part) == set(done[domain])
     assert same(done, left)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from epicsub.data.photometric import FILLS, Looks, RandAugment, change_colors
+from epicsub.data.photometric import FILLS, PhotometricAugmentation, RandAugment, change_colors
 
 
 def noise(frames, height, width, channels, seed=0):
@@ -42,16 +42,18 @@ def test_no_change_of_colours_is_none():
 
 
 def test_nothing_is_changed_by_default():
-    looks, clips = Looks(), clips_of()
-    assert not looks
-    changed = looks.change(clips, looks.draw(np.random.default_rng(0)))
+    photometric, clips = PhotometricAugmentation(), clips_of()
+    assert not photometric
+    changed = photometric.apply(clips, photometric.draw(np.random.default_rng(0)))
     assert all(torch.equal(changed[name], clips[name]) for name in clips)
 
 
-@pytest.mark.parametrize("looks", [Looks(color_jitter=0.5), Looks(rand_augment=RandAugment(2, 15))])
-def test_colours_and_rand_augment_leave_flow_alone(looks):
+@pytest.mark.parametrize(
+    "photometric", [PhotometricAugmentation(color_jitter=0.5), PhotometricAugmentation(rand_augment=RandAugment(2, 15))]
+)
+def test_colours_and_rand_augment_leave_flow_alone(photometric):
     clips = clips_of()
-    changed = [looks.change(clips, looks.draw(np.random.default_rng(seed))) for seed in range(8)]
+    changed = [photometric.apply(clips, photometric.draw(np.random.default_rng(seed))) for seed in range(8)]
     assert all(torch.equal(out["flow"], clips["flow"]) for out in changed)
     assert any(not torch.equal(out["rgb"], clips["rgb"]) for out in changed)
     assert all(out["rgb"].dtype == torch.uint8 for out in changed)
@@ -60,22 +62,22 @@ def test_colours_and_rand_augment_leave_flow_alone(looks):
 @pytest.mark.parametrize("operations", [1, 3])
 def test_rand_augment_is_torchvisions_and_the_same_for_all_frames(operations):
     """Each frame alone, with the seed that was drawn, comes out as it does within the clip."""
-    looks, clips = Looks(rand_augment=RandAugment(operations, 20)), still()
+    photometric, clips = PhotometricAugmentation(rand_augment=RandAugment(operations, 20)), still()
     peer = v2.RandAugment(operations, 20, fill=list(FILLS["rgb"]))
     for seed in range(30):
-        drawn = looks.draw(np.random.default_rng(seed))
-        out = looks.change(clips, drawn)["rgb"]
+        drawn = photometric.draw(np.random.default_rng(seed))
+        out = photometric.apply(clips, drawn)["rgb"]
         assert (out == out[:, :1]).all()
         torch.manual_seed(int(drawn[3]))
         assert torch.equal(out[:, 0], peer(clips["rgb"][:, 0]))
 
 
 def test_erasing_fills_one_box_in_every_frame_and_modality():
-    looks = Looks(erase=0.5)
+    photometric = PhotometricAugmentation(erase=0.5)
     clips = {name: torch.where(clip == FILLS[name][0], 0, clip) for name, clip in clips_of(side=40).items()}
     erased, shares = 0, []
     for seed in range(60):
-        out = looks.change(clips, looks.draw(np.random.default_rng(seed)))
+        out = photometric.apply(clips, photometric.draw(np.random.default_rng(seed)))
         inside = out["rgb"][0] == FILLS["rgb"][0]
         for name, clip in out.items():
             fill_C111 = torch.tensor(FILLS[name], dtype=torch.uint8).view(-1, 1, 1, 1)
@@ -92,24 +94,24 @@ def test_erasing_fills_one_box_in_every_frame_and_modality():
 
 def test_the_batch_comes_out_as_its_clips_do():
     """What is left to the device is what the worker would have done."""
-    looks = Looks(0.4, RandAugment(2, 9), 0.5)
+    photometric = PhotometricAugmentation(0.4, RandAugment(2, 9), 0.5)
     clips = [clips_of(seed=number) for number in range(4)]
-    drawn = [looks.draw(np.random.default_rng(number)) for number in range(4)]
+    drawn = [photometric.draw(np.random.default_rng(number)) for number in range(4)]
     batch = {name: torch.stack([clip[name] for clip in clips]) for name in ("rgb", "flow")}
-    together = looks.change_batch(batch, torch.stack(drawn))
+    together = photometric.apply_batch(batch, torch.stack(drawn))
     for name, clip_BCTHW in together.items():
         assert torch.equal(
-            clip_BCTHW, torch.stack([looks.change(c, d)[name] for c, d in zip(clips, drawn, strict=True)])
+            clip_BCTHW, torch.stack([photometric.apply(c, d)[name] for c, d in zip(clips, drawn, strict=True)])
         )
         assert clip_BCTHW.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_the_process_draws_on_as_if_nothing_had_been_drawn():
-    looks = Looks(rand_augment=RandAugment(2, 9), erase=1.0)
+    photometric = PhotometricAugmentation(rand_augment=RandAugment(2, 9), erase=1.0)
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    looks.change(clips_of(), looks.draw(np.random.default_rng(0)))
+    photometric.apply(clips_of(), photometric.draw(np.random.default_rng(0)))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -123,4 +125,4 @@ def test_the_process_draws_on_as_if_nothing_had_been_drawn():
 )
 def test_impossible_settings(settings, named):
     with pytest.raises(ValueError, match=named):
-        Looks(**settings)
+        PhotometricAugmentation(**settings)
