@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from epicsub.cli import main
+
 ORDER = [
     "errors", "constants", "modality", "text", "io", "unpickle", "progress", "predictions",
     "recipe", "data", "synth", "models", "adaptation", "training", "inference", "validation", "submission",
@@ -58,3 +60,10 @@ def test_what_a_room_must_not_know(room: str, forbidden: set[str]) -> None:
 def test_files_stay_readable() -> None:
     long = {str(path): n for path in PACKAGE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 300}
     assert not long
+
+
+def test_help_lines_are_the_first_lines_of_docstrings() -> None:
+    for table in (main.COMMANDS, main.ENSEMBLE, main.DATA, main.BENCH):
+        for name, (target, help_line) in table.items():
+            function = main.LazyCommand(name, target, help_line).function()
+            assert function.__doc__.strip().splitlines()[0] == help_line, f"{target}: put its line into cli/main.py"

@@ -3,44 +3,46 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 RECIPES = ("mmir_i3d", "resnet_bilstm")
 SCORED = {"target": "validation/tiny.yaml", "source, held out": "validation/tiny_heldout.yaml"}
 
 
-def demo(folder: Annotated[Path, typer.Option(help="Where the kitchens go.")] = Path("kitchens")) -> None:
+def demo(
+    context: typer.Context, folder: Annotated[Path, typer.Option(help="Where the kitchens go.")] = Path("kitchens")
+) -> None:
     """Make kitchens, train two recipes, validate, ensemble with test-time views, write and check the upload."""
     began = time.monotonic()
+    epicsub = context.find_root().command
     data = ["--data", str(folder)]
     runs = [f"outputs/tiny_{name}" for name in RECIPES]
-    call("data", "synth", str(folder))
-    call("data", "flow", "--bound", "4", *data)
+    call(epicsub, "data", "synth", str(folder))
+    call(epicsub, "data", "flow", "--bound", "4", *data)
     for name in RECIPES:
-        call("train", f"recipes/tiny/{name}.yaml", *data)
+        call(epicsub, "train", f"recipes/tiny/{name}.yaml", *data)
     scores = {}
     for kitchens, protocol in SCORED.items():
         path = Path("outputs") / f"demo_{Path(protocol).stem}.json"
-        call("validate", *runs, "--protocol", protocol, "--json", str(path), *data)
+        call(epicsub, "validate", *runs, "--protocol", protocol, "--json", str(path), *data)
         scores[kitchens] = json.loads(path.read_text())
-    call("submit", "--ensemble", *runs, "--tta", "2x1", "--name", "demo", *data)
-    call("check", "submissions/demo/submission.zip", "--protocol", "validation/tiny.yaml", *data)
+    call(epicsub, "submit", "--ensemble", *runs, "--tta", "2x1", "--name", "demo", *data)
+    call(epicsub, "check", "submissions/demo/submission.zip", "--protocol", "validation/tiny.yaml", *data)
     show(scores)
     typer.echo(f"Models: {', '.join(runs)}; upload: submissions/demo/submission.zip; scores: outputs/demo_*.json")
     typer.echo(f"Done in {time.monotonic() - began:.0f} s.")
 
 
-def call(*words: str) -> None:
+def call(epicsub: Any, *words: str) -> None:
     """Run one epicsub command in this process, its words first, its time last; leave with its status if it fails."""
-    from typer.main import get_command
-
-    from epicsub.cli.main import app
-
     typer.secho(f"\n$ epicsub {' '.join(words)}", bold=True)
     began = time.monotonic()
-    status = get_command(app).main(list(words), prog_name="epicsub", standalone_mode=False)
+    status = epicsub.main(list(words), prog_name="epicsub", standalone_mode=False)
     if status:
         raise typer.Exit(status)
     typer.echo(f"({time.monotonic() - began:.0f} s)")
@@ -48,10 +50,6 @@ def call(*words: str) -> None:
 
 def show(scores: dict[str, dict]) -> None:
     """One table of what both models reached."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(box=box.SIMPLE_HEAD, title="Reached, top-1 in percent", title_justify="left")
     for name in ("model", "on", "segments"):
         table.add_column(name)

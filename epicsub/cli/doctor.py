@@ -4,18 +4,16 @@ import os
 import shutil
 from importlib.metadata import version
 
+import torch
 import typer
 
 from epicsub.cli.options import DataOption, data_root
+from epicsub.data.decode.reader import choose_decoder
+from epicsub.errors import DataError
 
 
 def doctor(data: DataOption = None) -> None:
     """Devices, decoders, data and Slurm of this machine."""
-    import torch
-
-    from epicsub.data.decode.reader import choose_decoder
-    from epicsub.errors import DataError
-
     typer.echo(f"epicsub {version('epicsub')}, torch {torch.__version__}, {os.cpu_count()} cores")
     for index in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(index).total_memory / 2**30

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from epicsub.submission.ensemble_learn import Labelled
     from epicsub.validation import Protocol
 
-app = typer.Typer(no_args_is_help=True, help="Which members and which views are worth their cost.")
-
 MEMBERS = typer.Argument(help="Checkpoints, runs, or files of predictions (VALIDATION.npz,TEST.npz for two lists).")
 RuleOption = Annotated[
     str, typer.Option(help="mean of probabilities, logits (the mean of logits, which is the geometric mean), or rank.")
@@ -26,7 +24,6 @@ JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figur
 VIEWS_TRIED = ("1x1", "2x1", "3x1", "5x1", "1x3", "3x3", "3x3+flip")
 
 
-@app.command("plan")
 def plan_members(
     members: Annotated[list[str], MEMBERS],
     rule: RuleOption = "mean",
@@ -86,7 +83,6 @@ def plan_members(
         )
 
 
-@app.command("views")
 def views_table(
     target: Annotated[str, typer.Argument(help="A checkpoint or a run.")],
     tta: Annotated[list[str] | None, typer.Option("--tta", help="Views to try; may be given many times.")] = None,

@@ -1,56 +1,170 @@
-"""The table of commands. Each is a function in the file of its name."""
+"""The table of commands, and the entry point that turns an error into a message and an exit status."""
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command, get_group
 
 from epicsub import __version__
-from epicsub.cli import (
-    adopt,
-    bench,
-    check,
-    data,
-    demo,
-    doctor,
-    ensemble,
-    predict,
-    recipes,
-    submissions,
-    submit,
-    train,
-    validate,
-)
+from epicsub.errors import EpicsubError
 
-app = typer.Typer(
-    name="epicsub",
-    help="From kitchen videos to a valid EPIC-KITCHENS-100 action recognition submission.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+# name -> (function that runs it, help line: the first line of the function's docstring)
+COMMANDS = {
+    "train": ("epicsub.cli.train:train", "Train a recipe; a killed run goes on when run again."),
+    "adopt": (
+        "epicsub.cli.adopt:adopt",
+        "Take over a checkpoint of the group's first model, so that validate, predict and submit read it.",
+    ),
+    "validate": (
+        "epicsub.cli.validate:validate",
+        "Verb, noun and action accuracy on the validation segments, and whether two targets differ by more than noise.",
+    ),
+    "predict": ("epicsub.cli.predict:predict", "Predict every segment of a split and write log-probabilities."),
+    "submit": (
+        "epicsub.cli.submit:submit",
+        "Write submission.pt, submission.zip, submission_json.zip and the manifest, and check them.",
+    ),
+    "check": ("epicsub.cli.check:check", "Reopen a submission and say everything that is wrong with it at once."),
+    "submissions": (
+        "epicsub.cli.submissions:submissions",
+        "List the submissions, when each was uploaded, and how many uploads are left.",
+    ),
+    "recipes": ("epicsub.cli.recipes:recipes", "List the recipes of a folder and its subfolders."),
+    "show": ("epicsub.cli.recipes:show", "Print a recipe as it will run, defaults and overrides included."),
+    "doctor": ("epicsub.cli.doctor:doctor", "Devices, decoders, data and Slurm of this machine."),
+    "demo": (
+        "epicsub.cli.demo:demo",
+        "Make kitchens, train two recipes, validate, ensemble with test-time views, write and check the upload.",
+    ),
+}
+ENSEMBLE = {
+    "plan": (
+        "epicsub.cli.ensemble:plan_members",
+        "Rank members by what each adds to those before it, cross-validated over kitchens.",
+    ),
+    "views": ("epicsub.cli.ensemble:views_table", "Accuracy against cost of test-time views on the validation list."),
+}
+DATA = {
+    "synth": (
+        "epicsub.cli.data_synth:synth",
+        "Write small synthetic kitchens in the organisers' layout: videos and tables; same seed, same bytes.",
+    ),
+    "lists": (
+        "epicsub.cli.data_lists:lists",
+        "Make a protocol's lists under annotations/: a hold-out of whole videos, or MM-SADA's tables as CSV.",
+    ),
+    "check": (
+        "epicsub.cli.data_check:check",
+        "Report what is missing, damaged or does not fit. Exit status 2 where a segment cannot be read.",
+    ),
+    "status": (
+        "epicsub.cli.data_status:status",
+        "Annotations, videos, flow, prepared store, features: how complete, how large, what a recipe lacks.",
+    ),
+    "prepare": (
+        "epicsub.cli.data_prepare:prepare",
+        "Cut and shrink the videos to what segments need; a killed run goes on when run again.",
+    ),
+    "flow": (
+        "epicsub.cli.data_flow:flow",
+        "Optical flow of every video under videos/, one seekable file each; what is whole is skipped.",
+    ),
+    "features": (
+        "epicsub.cli.data_features:features",
+        "Write each segment's features, pooled, a modality at a time; goes on where it was stopped.",
+    ),
+}
+BENCH = {
+    "domains": (
+        "epicsub.cli.bench_domains:domains",
+        "Train every method on every pair and seed, and print the table; resumes where it stopped.",
+    ),
+    "agents": (
+        "epicsub.cli.bench_agents:agents",
+        "Write what each agent removed and how often, its rewards and Q-values, the most removed clips, and features.",
+    ),
+}
+GROUPS = {
+    "ensemble": (ENSEMBLE, "Which members and which views are worth their cost."),
+    "data": (DATA, "Data on the disk: synthetic kitchens, optical flow, the prepared store, features."),
+    "bench": (BENCH, "Tables of many runs, and what the agents of one run did."),
+}
 
 
-def show_version(asked: bool) -> None:
-    """Print the version and leave."""
-    if asked:
+class LazyCommand(TyperCommand):
+    """A command that is imported when it runs; the lists of commands need only its name and help line.
+
+    Args:
+        name: the command's name.
+        target: `module:function` of the function that runs it.
+        help_line: the line beside its name.
+    """
+
+    def __init__(self, name: str, target: str, help_line: str) -> None:
+        super().__init__(name, help=help_line)
+        self.target = target
+
+    def function(self) -> Any:
+        """The function that runs the command, imported."""
+        module, _, function = self.target.partition(":")
+        return getattr(import_module(module), function)
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Import the command and parse its arguments."""
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command(self.name)(self.function())
+        return get_command(single).make_context(info_name, args, parent=parent, **extra)
+
+
+def _lazy(table: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    return {name: LazyCommand(name, target, help_line) for name, (target, help_line) in table.items()}
+
+
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(__version__)
         raise typer.Exit
 
 
-@app.callback()
-def main(version: bool = typer.Option(False, "--version", callback=show_version, is_eager=True)) -> None:
+def _main(version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True)) -> None:
     """Recipes train, `validate` scores as the organisers do, `submit` writes the upload."""
 
 
-app.command("train")(train.train)
-app.command("adopt")(adopt.adopt)
-app.command("validate")(validate.validate)
-app.command("predict")(predict.predict)
-app.command("submit")(submit.submit)
-app.add_typer(ensemble.app, name="ensemble")
-app.command("check")(check.check)
-app.command("submissions")(submissions.submissions)
-app.add_typer(data.app, name="data")
-app.add_typer(bench.app, name="bench")
-app.command("recipes")(recipes.recipes)
-app.command("show")(recipes.show)
-app.command("doctor")(doctor.doctor)
-app.command("demo")(demo.demo)
+def _build() -> TyperGroup:
+    root = typer.Typer(
+        name="epicsub",
+        help="From kitchen videos to a valid EPIC-KITCHENS-100 action recognition submission.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    root.callback()(_main)
+    group = get_group(root)
+    group.commands.update(_lazy(COMMANDS))
+    for name, (table, help_line) in GROUPS.items():
+        group.commands[name] = TyperGroup(name=name, help=help_line, commands=_lazy(table), no_args_is_help=True)
+    return group
+
+
+app = _build()
+
+
+def run() -> None:
+    """Run the command line: exit status 0 done, 2 the user must change something, 1 a fault of epicsub (traceback)."""
+    try:
+        app()
+    except EpicsubError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        print(f"error: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from epicsub.data.root import DataRoot
+
 if TYPE_CHECKING:
     import torch
-
-    from epicsub.data.root import DataRoot
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data root. Default: data.root of the recipe, $EPICSUB_DATA, data/.")
@@ -37,16 +37,14 @@ SkipOption = Annotated[Path | None, typer.Option("--skip", help="File of narrati
 DEFAULT_PROTOCOL = Path("validation/ek100.yaml")
 
 
-def data_root(option: Path | None, recipe_root: str | None = None) -> "DataRoot":
+def data_root(option: Path | None, recipe_root: str | None = None) -> DataRoot:
     """The data root: the option, else the recipe's, else $EPICSUB_DATA, else data/."""
-    from epicsub.data.root import DataRoot
-
     return DataRoot(option or Path(recipe_root or os.environ.get("EPICSUB_DATA") or "data"))
 
 
 def device_of(name: str) -> "torch.device":
     """The device of that name; `auto` takes what the machine has."""
-    import torch
+    import torch  # commands that run no model start without it
 
     if name != "auto":
         return torch.device(name)

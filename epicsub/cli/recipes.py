@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
+from epicsub.recipe import list_recipes, load_recipe
+
 
 def recipes(folder: Annotated[Path, typer.Argument(help="Folder of recipes.")] = Path("recipes")) -> None:
     """List the recipes of a folder and its subfolders."""
-    from epicsub.recipe import list_recipes
-
     for path, _, description in list_recipes(folder):
         typer.echo(f"{path}  {description}")
 
@@ -19,6 +19,4 @@ def show(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
 ) -> None:
     """Print a recipe as it will run, defaults and overrides included."""
-    from epicsub.recipe import load_recipe
-
     typer.echo(load_recipe(recipe, overrides or []).to_yaml(), nl=False)

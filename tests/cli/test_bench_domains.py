@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from epicsub.cli.bench import cell
+from epicsub.cli.bench_domains import cell
 from epicsub.predictions import load_predictions
 from epicsub.studies.domains import plan, summary
 

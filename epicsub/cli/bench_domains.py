@@ -1,23 +1,31 @@
-"""epicsub bench: tables of many runs, and what the agents of one run did."""
+"""epicsub bench domains: a table of many runs."""
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-from epicsub.cli.options import DataOption, DeviceOption
+from epicsub.cli.options import DataOption, DeviceOption, data_root, device_of
+from epicsub.cli.train import train
+from epicsub.data.annotations import read_segments
+from epicsub.errors import EpicsubError, NotFiniteError, TrainingError, ValidationError
+from epicsub.inference.targets import predictions_of, resolve_target
+from epicsub.io import write_text
+from epicsub.studies.domains import Run, finished, keep, pairs_of, plan, published, summary
+from epicsub.training.build import skipped_ids
+from epicsub.training.checkpoint import load_checkpoint
+from epicsub.training.preflight import prepare
+from epicsub.validation import evaluate, load_protocol
 
-if TYPE_CHECKING:
-    from epicsub.studies.domains import Run
-
-app = typer.Typer(help="Tables of many runs, and what the agents of one run did.", no_args_is_help=True)
 WIDTH = 160
 """columns of the table where no terminal says how many there are"""
 
 
-@app.command("domains")
 def domains(
     recipes: Annotated[list[Path], typer.Argument(help="A recipe for each method.")],
     protocol: Annotated[Path, typer.Option(help="Pairs of kitchens: a file with parts, or one part of it.")],
@@ -31,10 +39,7 @@ def domains(
     data: DataOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Train every method on every pair and seed, and print the table. Run again, it goes on where it stopped."""
-    from epicsub.errors import ValidationError
-    from epicsub.studies.domains import finished, pairs_of, plan, published, summary
-
+    """Train every method on every pair and seed, and print the table; resumes where it stopped."""
     if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
         raise ValidationError(f"--seeds {seeds}: whole numbers with commas between them are expected, e.g. 1,2,3")
     rules = [part for _, part in pairs_of(protocol).values()]
@@ -48,19 +53,13 @@ def domains(
     table, ours = published(rules), summary(runs, done, chosen)
     show(chosen, list(pairs_of(protocol)), ours, table, rules[0].published_remark)
     if json_file:
-        from epicsub.io import write_text
-
         content = {"protocol": str(protocol), "score": chosen, "methods": ours, "published": table}
         write_text(json_file, json.dumps(content, indent=2) + "\n")
         typer.echo(f"wrote {json_file}")
 
 
-def check_all(runs: "list[Run]", data: Path | None) -> None:
+def check_all(runs: list[Run], data: Path | None) -> None:
     """Refuse, before anything slow, what any of the runs would refuse."""
-    from epicsub.cli.options import data_root
-    from epicsub.errors import EpicsubError, TrainingError
-    from epicsub.training.preflight import prepare
-
     problems = []
     for run in runs:
         try:
@@ -71,18 +70,8 @@ def check_all(runs: "list[Run]", data: Path | None) -> None:
         raise TrainingError("\n".join(dict.fromkeys(problems)))
 
 
-def train_one(run: "Run", data: Path | None, device: str) -> dict[str, Any]:
+def train_one(run: Run, data: Path | None, device: str) -> dict[str, Any]:
     """Train a run, or its rest, score it, and keep what it reached. One whose loss is not finite counts as failed."""
-    from epicsub.cli.options import data_root, device_of
-    from epicsub.cli.train import train
-    from epicsub.data.annotations import read_segments
-    from epicsub.errors import NotFiniteError
-    from epicsub.inference.targets import predictions_of, resolve_target
-    from epicsub.studies.domains import finished, keep
-    from epicsub.training.build import skipped_ids
-    from epicsub.training.checkpoint import load_checkpoint
-    from epicsub.validation import evaluate, load_protocol
-
     recipe = run.loaded.recipe
     root = data_root(data, recipe.data.root)
     typer.echo(f"{run.method} {run.pair} seed {run.seed}")
@@ -108,10 +97,6 @@ def show(
     score: str, pairs: list[str], ours: dict[str, Any], published: dict[str, list[float]], remark: str | None
 ) -> None:
     """Print the table: a row a method, a column a pair, ours first."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     console = Console(width=None if sys.stdout.isatty() else max(WIDTH, Console().width))
     table = Table(box=box.SIMPLE_HEAD, title=f"{score}, percent; mean ± standard deviation", title_justify="left")
     table.add_column("method")
@@ -136,52 +121,3 @@ def cell(found: dict[str, Any]) -> str:
         return failed.strip(" ()")
     deviation = "" if found["deviation"] is None else f" ± {found['deviation']:.1f}"
     return f"{found['mean']:.1f}{deviation}{failed}"
-
-
-@app.command("agents")
-def agents(
-    run: Annotated[str, typer.Argument(help="A run with agents: its folder, or its name under outputs/.")],
-    out: Annotated[Path | None, typer.Option(help="Where the files go. Default: agents/ in the run's folder.")] = None,
-    clips: Annotated[int, typer.Option(min=1, help="Clips of each agent on the contact sheet.")] = 6,
-    segments: Annotated[int, typer.Option(min=5, help="Segments of each domain for t-SNE.")] = 200,
-    before: Annotated[
-        str | None, typer.Option(help="Run or checkpoint before adaptation. Default: the run's weights at its start.")
-    ] = None,
-    data: DataOption = None,
-    device: DeviceOption = "auto",
-) -> None:
-    """Write what each agent removed and how often, rewards and Q-values, the most removed clips, and features."""
-    from epicsub.cli.options import data_root, device_of
-    from epicsub.data.stills import middle_frames
-    from epicsub.inference.targets import resolve_target
-    from epicsub.recipe import recipe_from_dict
-    from epicsub.studies import pictures
-    from epicsub.studies.agents import counts_of, most_removed, read_removals, write_counts
-    from epicsub.studies.features import features_before_and_after
-    from epicsub.training.build import source_segments, target_segments
-    from epicsub.training.checkpoint import load_checkpoint
-    from epicsub.training.logging import read_metrics
-    from epicsub.training.removals import FILE
-
-    target = resolve_target(run)
-    folder = target.path.parent
-    counts = counts_of(read_removals(folder / FILE))
-    recipe = recipe_from_dict(load_checkpoint(target.path).recipe, str(target.path))
-    root = data_root(data, recipe.data.root)
-    domains = {
-        "source": source_segments(recipe, root),
-        "target": [segment for part in target_segments(recipe, root) for segment in part],
-    }
-    place = out or folder / "agents"
-    write_counts(counts, place / "removed.csv")
-    if not pictures.curves(read_metrics(folder / "metrics.jsonl"), place / "curves.png"):
-        typer.echo("no curves: what removes here has no rewards to learn from")
-    rows = most_removed(counts, clips)
-    shown = {count.narration_id for row in rows.values() for count in row}
-    frames = middle_frames(root, [s for part in domains.values() for s in part if s.narration_id in shown])
-    pictures.contact_sheet(rows, frames, place / "most_removed.png")
-    earlier = resolve_target(before).path if before else None
-    found = features_before_and_after(target.path, earlier, domains, segments, root, device_of(device))
-    pictures.embeddings(found, place / "features.png")
-    for path in sorted(place.glob("*.csv")) + sorted(place.glob("*.png")):
-        typer.echo(f"wrote {path}")
