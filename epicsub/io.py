@@ -1,13 +1,13 @@
 """Writing a file whole or not at all, locking one, and naming its content."""
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 
 @contextmanager
@@ -56,17 +56,30 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def locked(handle: IO) -> bool:
-    """Lock an open file for this process until it ends, however it does; False where another one holds it.
+def try_lock(path: Path, note: str = "") -> FileLock | None:
+    """Lock a file until `release()` or the end of this process; forked workers do not share the lock.
+
+    Args:
+        path: the lock file, which stays when the lock is released.
+        note: what the file says while the lock is held.
+
+    Returns:
+        The lock, or None where another process holds it.
 
     Raises:
-        OSError: the file system cannot lock.
+        OSError: the file cannot be opened, or its file system cannot lock.
     """
+
+    def write_note(descriptor: int) -> None:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, note.encode())
+
+    lock = FileLock(path, blocking=False, fallback_to_soft=False, preserve_lock_file=True, on_acquired=write_note)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock
 
 
 def write_text(path: Path, text: str) -> None:

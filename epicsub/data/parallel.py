@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from epicsub.errors import DataError
-from epicsub.io import locked
+from epicsub.io import try_lock
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -50,19 +50,21 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         DataError: another process holds it, or the file system cannot lock.
     """
+    path = folder / ".lock"
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as handle:
-        os.register_at_fork(after_in_child=handle.close)  # a loader's worker may outlive a killed run
-        try:
-            free = locked(handle)
-        except OSError as error:
-            raise DataError(
-                f"{folder / '.lock'}: this file system cannot lock files ({error.strerror}), so two runs could spoil "
-                "each other; write to a folder on another one"
-            ) from error
-        if not free:
-            raise DataError(f"{folder}: another process is writing there; wait for it, or stop it")
+    try:
+        lock = try_lock(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: this file system cannot lock files ({error.strerror}), so two runs could spoil each other; write "
+            "to a folder on another one"
+        ) from error
+    if lock is None:
+        raise DataError(f"{folder}: another process is writing there; wait for it, or stop it")
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def cores() -> int:

@@ -1,5 +1,7 @@
 """Two processes cannot train into one folder, and a lock ends with its process."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -45,17 +47,24 @@ def test_the_second_is_refused_with_the_firsts_name_and_may_follow_it(tmp_path: 
         assert f"process {os.getpid()} " in (tmp_path / "lock").read_text()
 
 
-def test_workers_of_a_killed_run_are_waited_for(tmp_path: Path) -> None:
+def test_workers_of_a_killed_run_do_not_keep_its_lock(tmp_path: Path) -> None:
     process = hold(tmp_path, "with a worker")
+    with pytest.raises(TrainingError), run_lock(tmp_path):  # the worker's fork did not free it
+        pass
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("epicsub.training.lock.ORPHANS_SECONDS", 0.3)
-        with pytest.raises(TrainingError), run_lock(tmp_path):
-            pass
+    with run_lock(tmp_path):  # while the worker lives
+        pass
     assert process.stdin is not None
     process.stdin.close()  # the worker ends
-    with run_lock(tmp_path):
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(TrainingError, match="lock: this file system cannot lock files"), run_lock(tmp_path):
         pass
 
 
