@@ -113,8 +113,8 @@ def epicsub(*words: str) -> None:
 
 def choices_table(runs: list[str], kitchens: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Every rule with every search, cross-validated over kitchens, from kept predictions."""
-    root, rules = DataRoot(kitchens), load_protocol(Path("validation/tiny.yaml"))
-    labelled = labelled_members(resolve_targets(runs), rules, root, None, torch.device("cpu"))
+    root, protocol = DataRoot(kitchens), load_protocol(Path("validation/tiny.yaml"))
+    labelled = labelled_members(resolve_targets(runs), protocol, root, None, torch.device("cpu"))
     table = {}
     print(f"{'':32}" + "".join(f"{task} top-{k}".rjust(22) for task, k in COLUMNS))
     for rule, how, temperature in CHOICES:

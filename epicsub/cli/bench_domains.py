@@ -42,16 +42,16 @@ def domains(
     """Train every method on every pair and seed, and print the table; resumes where it stopped."""
     if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
         raise ValidationError(f"--seeds {seeds}: whole numbers with commas between them are expected, e.g. 1,2,3")
-    rules = [part for _, part in pairs_of(protocol).values()]
-    chosen = score or f"all_{'action' if 'action' in rules[0].tasks else rules[0].tasks[0]}_accuracy_at_1"
+    parts = [part for _, part in pairs_of(protocol).values()]
+    chosen = score or f"all_{'action' if 'action' in parts[0].tasks else parts[0].tasks[0]}_accuracy_at_1"
     runs = plan(recipes, protocol, [int(seed) for seed in seeds.split(",")], settings or [], out)
     told = [finished(run) for run in runs]
     left = sum(one is None for one in told)
     typer.echo(f"{len(runs)} runs, {len(runs) - left} of them done ({out})")
     check_all([run for run, one in zip(runs, told, strict=True) if one is None], data)
     done = [one or train_one(run, data, device) for run, one in zip(runs, told, strict=True)]
-    table, ours = published(rules), summary(runs, done, chosen)
-    show(chosen, list(pairs_of(protocol)), ours, table, rules[0].published_remark)
+    table, ours = published(parts), summary(runs, done, chosen)
+    show(chosen, list(pairs_of(protocol)), ours, table, parts[0].published_remark)
     if json_file:
         content = {"protocol": str(protocol), "score": chosen, "methods": ours, "published": table}
         write_text(json_file, json.dumps(content, indent=2) + "\n")
@@ -81,12 +81,12 @@ def train_one(run: Run, data: Path | None, device: str) -> dict[str, Any]:
         typer.echo(f"failed: {error}")
         keep(run, {}, {}, str(error))
     else:
-        rules, skipped = load_protocol(Path(recipe.evaluation.protocol)), skipped_ids(recipe)
-        listed = read_segments(root.annotations(rules.validation.list))
+        protocol, skipped = load_protocol(Path(recipe.evaluation.protocol)), skipped_ids(recipe)
+        listed = read_segments(root.annotations(protocol.validation.list))
         target = resolve_target(str(run.folder))
         segments = [segment for segment in listed if segment.narration_id not in skipped]
         predicted = predictions_of(target, segments, root, None, device_of(device))
-        scores = evaluate(predicted, rules, root.path / "annotations").scores
+        scores = evaluate(predicted, protocol, root.path / "annotations").scores
         keep(run, scores, load_checkpoint(target.path).mean_of_last)
     told = finished(run)
     assert told is not None

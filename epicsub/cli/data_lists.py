@@ -18,6 +18,6 @@ def lists(
     """Make a protocol's lists under annotations/: a hold-out of whole videos, or MM-SADA's tables as CSV."""
     from epicsub.validation import load_parts, make_lists
 
-    rules = next(iter(load_parts(protocol).values()))  # parts of one file are made together
-    for path, rows in make_lists(rules, data_root(data).path / "annotations", source).items():
+    part = next(iter(load_parts(protocol).values()))  # parts of one file are made together
+    for path, rows in make_lists(part, data_root(data).path / "annotations", source).items():
         typer.echo(f"wrote {path}: {rows} rows")

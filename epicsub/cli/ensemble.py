@@ -38,7 +38,7 @@ def plan_members(
     from epicsub.cli.submit import recipe_protocol
     from epicsub.data.views import parse_views
     from epicsub.inference.targets import resolve_targets
-    from epicsub.submission.ensemble_choice import Choice, parse_wish, told
+    from epicsub.submission.ensemble_choice import Choice, parse_options, told
     from epicsub.submission.ensemble_learn import learn
     from epicsub.submission.ensemble_plan import plan
     from epicsub.submission.ensemble_rules import records
@@ -46,18 +46,18 @@ def plan_members(
 
     targets = resolve_targets(members)
     names = [target.name for target in targets]
-    wish = parse_wish(rule, "search", False, "off", names)
+    options = parse_options(rule, "search", False, "off", names)
     rules = load_protocol(protocol or recipe_protocol(targets))
     views = parse_views(tta) if tta else None
     labelled = labelled_members(targets, rules, data_root(data), views, device_of(device))
-    places, folds = plan(labelled, names, wish.rule)
+    places, folds = plan(labelled, names, options.rule)
     typer.echo(f"{len(labelled.labels)} segments of {rules.validation.list}, {folds} folds of whole kitchens")
     typer.echo(f"{'':3}{'member':24}{'verb':>18}{'noun':>18}{'action':>18}{'adds':>20}  in words, and folds that agree")
     for number, place in enumerate(places, start=1):
         alone = "".join(f"{place.alone[figure]!s:>18}" for figure in ("verb@1", "noun@1", "action@1"))
         word = place.verdict if number > 1 else "first"
         typer.echo(f"{number:<3}{place.name:24}{alone}{place.adds!s:>20}  {word}, {place.agreed} of {folds}")
-    learned = learn(labelled, wish.rule, "search", False)
+    learned = learn(labelled, options.rule, "search", False)
     for line in told(Choice(learned.blend, 0.0, learned), names):
         typer.echo(line)
     if json_file:

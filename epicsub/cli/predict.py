@@ -29,8 +29,8 @@ def predict(
 
     resolved = resolve_target(target)
     root = data_root(data)
-    rules = load_protocol(protocol or protocol_of([resolved]))
-    segments = read_segments(root.annotations(getattr(rules, split).list))
+    lists = load_protocol(protocol or protocol_of([resolved]))
+    segments = read_segments(root.annotations(getattr(lists, split).list))
     views = parse_views(tta) if tta else None
     predictions = predictions_of(resolved, segments, root, views, device_of(device), stop)
     save_predictions(predictions, out)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from epicsub.inference.targets import Target
     from epicsub.predictions import Predictions
     from epicsub.submission import Levels
-    from epicsub.submission.ensemble_choice import Choice, Wish
+    from epicsub.submission.ensemble_choice import Choice, EnsembleOptions
     from epicsub.validation import Protocol
 
 RECORDS = Path("validation/runs")
@@ -63,7 +63,7 @@ def submit(
     from epicsub.inference.targets import predictions_of, resolve_targets
     from epicsub.submission import combine_levels, fill_prior
     from epicsub.submission.ensemble import aligned
-    from epicsub.submission.ensemble_choice import parse_wish
+    from epicsub.submission.ensemble_choice import parse_options
     from epicsub.submission.ensemble_rules import records
     from epicsub.validation import load_protocol
 
@@ -71,7 +71,7 @@ def submit(
         raise SubmissionError(f"{len(members)} members given: add --ensemble to average them")
     targets = resolve_targets(members)
     names = [target.name for target in targets]
-    wish = parse_wish(rule, weights, temperature, cooccurrence, names)
+    options = parse_options(rule, weights, temperature, cooccurrence, names)
     root = data_root(data)
     path = protocol or recipe_protocol(targets)
     rules = load_protocol(path)
@@ -81,7 +81,7 @@ def submit(
     levels = combine_levels({target.name: recipe_levels(target, rules) for target in targets}, given)
     views = parse_views(tta) if tta else None
     chosen = device_of(device)
-    choice, log_ratio_VM, learned = decide(wish, targets, rules, path, root, views, chosen)
+    choice, log_ratio_VM, learned = decide(options, targets, rules, path, root, views, chosen)
     predicted = {target.name: predictions_of(target, segments, root, views, chosen) for target in targets}
     filled: dict[str, list[str]] = {}
     if fill == "prior":
@@ -119,7 +119,7 @@ def segments_of_phase(
 
 
 def decide(
-    wish: "Wish",
+    options: "EnsembleOptions",
     targets: "list[Target]",
     rules: "Protocol",
     path: Path,
@@ -131,9 +131,9 @@ def decide(
     from epicsub.submission.ensemble_choice import choose, told
     from epicsub.submission.ensemble_pairs import read_ratio
 
-    labelled = labelled_members(targets, rules, root, views, device) if wish.learns else None
-    log_ratio_VM = read_ratio(root.path / "annotations" / rules.training_list) if wish.cooccurrence else None
-    choice = choose(wish, len(targets), labelled, log_ratio_VM)
+    labelled = labelled_members(targets, rules, root, views, device) if options.learns else None
+    log_ratio_VM = read_ratio(root.path / "annotations" / rules.training_list) if options.cooccurrence else None
+    choice = choose(options, len(targets), labelled, log_ratio_VM)
     learned = learned_on(labelled, rules) if labelled else None
     for line in told(choice, [target.name for target in targets]):
         typer.echo(line)

@@ -36,22 +36,22 @@ class Run:
         return self.folder / "result.json"
 
 
-def pairs_of(protocol: Path) -> dict[str, tuple[Path, Protocol]]:
+def pairs_of(path: Path) -> dict[str, tuple[Path, Protocol]]:
     """Pairs by name, each with the words that name it to `load_protocol`: all parts of a file, or the part named.
 
     Raises:
         ValidationError: no such protocol, or one that names no list to adapt to.
     """
-    if protocol.is_file():
-        named = {str(part or rules.name): (part, rules) for part, rules in load_parts(protocol).items()}
+    if path.is_file():
+        named = {str(part or protocol.name): (part, protocol) for part, protocol in load_parts(path).items()}
         found = {
-            name: (protocol if part is None else Path(f"{protocol}:{part}"), rules)
-            for name, (part, rules) in named.items()
+            name: (path if part is None else Path(f"{path}:{part}"), protocol)
+            for name, (part, protocol) in named.items()
         }
     else:
-        rules = load_protocol(protocol)
-        found = {rules.name.rpartition(":")[2]: (protocol, rules)}
-    bare = [str(words) for words, rules in found.values() if rules.target_list is None]
+        protocol = load_protocol(path)
+        found = {protocol.name.rpartition(":")[2]: (path, protocol)}
+    bare = [str(words) for words, protocol in found.values() if protocol.target_list is None]
     if bare:
         raise ValidationError(
             "\n".join(f"{words}: has no target_list, the clips that adaptation may see" for words in bare)
@@ -78,9 +78,9 @@ def plan(
         except EpicsubError as error:
             problems.append(str(error))
             continue
-        for pair, (words, rules) in pairs_of(protocol).items():
+        for pair, (words, lists) in pairs_of(protocol).items():
             for seed in seeds:
-                own = (*lists_of(method.adaptation.method, rules), f"evaluation.protocol={words}", f"seed={seed}")
+                own = (*lists_of(method.adaptation.method, lists), f"evaluation.protocol={words}", f"seed={seed}")
                 try:
                     loaded = load_recipe(path, [*overrides, *own])
                 except EpicsubError as error:
@@ -95,16 +95,16 @@ def plan(
     return runs
 
 
-def lists_of(method: str, rules: Protocol) -> list[str]:
+def lists_of(method: str, protocol: Protocol) -> list[str]:
     """Overrides that put a pair's lists and classes into a recipe of an adaptation method."""
-    source = rules.target_list if method == BOUND else rules.training_list
-    target = "" if method in (*NO_TARGET, BOUND) else rules.target_list
-    verbs = "null" if rules.verbs is None else f"[{', '.join(map(str, rules.verbs))}]"
+    source = protocol.target_list if method == BOUND else protocol.training_list
+    target = "" if method in (*NO_TARGET, BOUND) else protocol.target_list
+    verbs = "null" if protocol.verbs is None else f"[{', '.join(map(str, protocol.verbs))}]"
     return [
         f"data.source=[{source}]",
         f"data.target=[{target}]",
         f"classes.verbs={verbs}",
-        f"classes.nouns={'true' if 'noun' in rules.tasks else 'false'}",
+        f"classes.nouns={'true' if 'noun' in protocol.tasks else 'false'}",
     ]
 
 
@@ -164,10 +164,10 @@ def summary(runs: Sequence[Run], told: Sequence[Mapping[str, Any]], score: str) 
     return {method: {pair: _described(figures) for pair, figures in pairs.items()} for method, pairs in made.items()}
 
 
-def published(rules: Sequence[Protocol]) -> dict[str, list[float]]:
+def published(protocols: Sequence[Protocol]) -> dict[str, list[float]]:
     """Published figures by method, one for each pair and their mean; methods that some pair lacks are left out."""
-    names = [name for name in rules[0].published if all(name in part.published for part in rules)]
-    rows = {name: [part.published[name] for part in rules] for name in names}
+    names = [name for name in protocols[0].published if all(name in part.published for part in protocols)]
+    rows = {name: [part.published[name] for part in protocols] for name in names}
     return {name: [*row, mean(row)] for name, row in rows.items()}
 
 

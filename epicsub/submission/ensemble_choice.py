@@ -14,8 +14,8 @@ from epicsub.submission.ensemble_rules import HEADS, RULES, Blend, Head, Rule, e
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the user asked for, checked by `parse_wish` before anything slow."""
+class EnsembleOptions:
+    """What the user asked for, checked by `parse_options` before anything slow."""
 
     rule: Rule
     weights: How | dict[str, tuple[float, ...]]
@@ -65,7 +65,9 @@ class Choice:
         return told
 
 
-def parse_wish(rule: str, weights: str, temperature: bool, cooccurrence: str, names: Sequence[str]) -> Wish:
+def parse_options(
+    rule: str, weights: str, temperature: bool, cooccurrence: str, names: Sequence[str]
+) -> EnsembleOptions:
     """Read the options of an ensemble.
 
     Raises:
@@ -94,20 +96,20 @@ def parse_wish(rule: str, weights: str, temperature: bool, cooccurrence: str, na
         problems.append(f"--cooccurrence {cooccurrence}: off, auto, or a strength from 0 to 1")
     if problems:
         raise SubmissionError("\n".join(problems))
-    return Wish(rule, parsed, temperature, strength)  # type: ignore[arg-type]  # both words were looked up above
+    return EnsembleOptions(rule, parsed, temperature, strength)  # type: ignore[arg-type]  # both words were looked up above
 
 
-def choose(wish: Wish, count: int, labelled: Labelled | None, log_ratio_VM: np.ndarray | None) -> Choice:
+def choose(options: EnsembleOptions, count: int, labelled: Labelled | None, log_ratio_VM: np.ndarray | None) -> Choice:
     """The ensemble of `count` members that was asked for; what is to be learned is learned from `labelled`."""
-    if not wish.learns or labelled is None:
-        strength = 0.0 if isinstance(wish.cooccurrence, str) else wish.cooccurrence
-        if isinstance(wish.weights, str):
-            return Choice(equal_blend(count, wish.rule), strength)
-        verb, noun = (Head(wish.weights[kind], (1.0,) * count) for kind in HEADS)
-        return Choice(Blend(wish.rule, verb, noun), strength)
-    learned = learn(labelled, wish.rule, wish.weights, wish.temperature)
-    if wish.cooccurrence != "auto" or log_ratio_VM is None:
-        return Choice(learned.blend, 0.0 if isinstance(wish.cooccurrence, str) else wish.cooccurrence, learned)
+    if not options.learns or labelled is None:
+        strength = 0.0 if isinstance(options.cooccurrence, str) else options.cooccurrence
+        if isinstance(options.weights, str):
+            return Choice(equal_blend(count, options.rule), strength)
+        verb, noun = (Head(options.weights[kind], (1.0,) * count) for kind in HEADS)
+        return Choice(Blend(options.rule, verb, noun), strength)
+    learned = learn(labelled, options.rule, options.weights, options.temperature)
+    if options.cooccurrence != "auto" or log_ratio_VM is None:
+        return Choice(learned.blend, 0.0 if isinstance(options.cooccurrence, str) else options.cooccurrence, learned)
     pairs = choose_strength(labelled, learned.out_of_fold, log_ratio_VM)
     return Choice(learned.blend, pairs.value, learned, pairs)
 

@@ -91,7 +91,7 @@ class Learned:
     """the chosen ensemble, cross-validated"""
     gain: Figures = field(default_factory=dict)
     """chosen less mean, segment by segment"""
-    flattered: Figures = field(default_factory=dict)
+    in_sample: Figures = field(default_factory=dict)
     """the chosen ensemble on the very segments that chose it: not to be reported as its score"""
     folds: int = 0
 
@@ -128,7 +128,7 @@ def learn(labelled: Labelled, rule: Rule, how: How | Mapping[str, tuple[float, .
         mean=figures(labelled, mean),
         chosen=figures(labelled, out),
         gain=figures(labelled, out, mean),
-        flattered=figures(labelled, blend.apply(labelled.members)),
+        in_sample=figures(labelled, blend.apply(labelled.members)),
         folds=int(fold_N.max()) + 1,
     )
 

@@ -22,8 +22,8 @@ UDA = {
 def root(shared_data: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> DataRoot:
     """A data root with MM-SADA's lists made of its pickles, and the official tables beside them."""
     folder = tmp_path_factory.mktemp("root")
-    rules = load_parts(repository / "validation" / "mmsada.yaml")["D1-D2"]
-    make_lists(rules, folder / "annotations", shared_data / "mm-sada-splits")
+    protocol = load_parts(repository / "validation" / "mmsada.yaml")["D1-D2"]
+    make_lists(protocol, folder / "annotations", shared_data / "mm-sada-splits")
     official = shared_data / "epic-100-annotations" / "UDA_annotations"
     (folder / "annotations" / "UDA_annotations").symlink_to(official)
     return DataRoot(folder)
@@ -32,16 +32,16 @@ def root(shared_data: Path, repository: Path, tmp_path_factory: pytest.TempPathF
 def test_every_pair_of_mmsada_has_the_official_splits(root: DataRoot, repository: Path) -> None:
     parts = load_parts(repository / "validation" / "mmsada.yaml")
     assert sorted(parts) == sorted(f"{s}-{t}" for s in MMSADA for t in MMSADA if s != t)
-    for name, rules in parts.items():
+    for name, protocol in parts.items():
         source, target = name.split("-")
-        labelled = load_source(root, [rules.training_list], verbs=rules.verbs, nouns=False)
-        (unlabelled,) = load_target(root, [rules.target_list])
-        scored = read_segments(root.annotations(rules.validation.list))
+        labelled = load_source(root, [protocol.training_list], verbs=protocol.verbs, nouns=False)
+        (unlabelled,) = load_target(root, [protocol.target_list])
+        scored = read_segments(root.annotations(protocol.validation.list))
         assert (len(labelled), len(unlabelled), len(scored)) == (MMSADA[source][0], *MMSADA[target])
-        assert rules.validation.count == len(scored)
+        assert protocol.validation.count == len(scored)
         assert {s.participant_id for s in labelled} == {KITCHENS[source]}
         assert {s.participant_id for s in [*unlabelled, *scored]} == {KITCHENS[target]}
-        assert {s.verb_class for s in labelled} == set(rules.verbs)
+        assert {s.verb_class for s in labelled} == set(protocol.verbs)
         assert {s.verb_class for s in unlabelled} == {None}
         assert not {s.narration_id for s in unlabelled} & {s.narration_id for s in scored}
 
@@ -54,14 +54,14 @@ def test_a_recipe_that_wants_nouns_is_told_what_to_do(root: DataRoot) -> None:
 def test_the_challenges_lists_have_the_official_counts(root: DataRoot, repository: Path) -> None:
     names = {name: f"UDA_annotations/EPIC_100_uda_{name}.csv" for name in UDA}
     assert {name: len(load_target(root, [path])[0]) for name, path in names.items()} == UDA
-    rules = load_protocol(repository / "validation" / "uda.yaml")
-    assert (rules.training_list, rules.target_list) == (names["source_train"], names["target_train_timestamps"])
-    assert (rules.validation.list, rules.validation.count) == (names["target_val"], UDA["target_val"])
-    assert (rules.test.list, rules.test.count) == (names["target_test_timestamps"], UDA["target_test_timestamps"])
-    source = load_source(root, [rules.training_list])
+    protocol = load_protocol(repository / "validation" / "uda.yaml")
+    assert (protocol.training_list, protocol.target_list) == (names["source_train"], names["target_train_timestamps"])
+    assert (protocol.validation.list, protocol.validation.count) == (names["target_val"], UDA["target_val"])
+    assert (protocol.test.list, protocol.test.count) == (names["target_test_timestamps"], UDA["target_test_timestamps"])
+    source = load_source(root, [protocol.training_list])
     assert len(source) == UDA["source_train"]
     with pytest.raises(DataError, match="a source list needs labels"):
-        load_source(root, [rules.target_list])
+        load_source(root, [protocol.target_list])
     kitchens = {s.participant_id for s in source}
     assert len(kitchens) == 12
     assert not kitchens & {s.participant_id for s in load_source(root, [names["source_val"]])}

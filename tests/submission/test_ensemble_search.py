@@ -124,7 +124,7 @@ def test_folds_keep_kitchens_whole(kitchens, videos, each):
 def test_no_gain_is_reported_where_there_is_none():
     """Twelve members that know nothing: the search flatters itself on its own segments, cross-validation does not."""
     made = learn(labelled([0.0] * 12, seed=3), "mean", "greedy", False)
-    assert made.flattered["verb@1"].value > made.chosen["verb@1"].value + 4
+    assert made.in_sample["verb@1"].value > made.chosen["verb@1"].value + 4
     assert made.chosen["verb@1"].interval.low < 100 / 9 < made.chosen["verb@1"].interval.high, "chance"
     assert not made.gain["action@1"].gain
     assert made.gain["action@1"].value == pytest.approx(made.chosen["action@1"].value - made.mean["action@1"].value)

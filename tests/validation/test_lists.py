@@ -86,8 +86,8 @@ def test_the_real_uda_lists_have_their_counts(shared_data, repository):
 def mmsada(shared_data, repository, tmp_path_factory):
     """The real tables as CSV."""
     folder = tmp_path_factory.mktemp("annotations")
-    rules = load_parts(repository / "validation" / "mmsada.yaml")["D1-D2"]
-    make_lists(rules, folder, shared_data / "mm-sada-splits")
+    protocol = load_parts(repository / "validation" / "mmsada.yaml")["D1-D2"]
+    make_lists(protocol, folder, shared_data / "mm-sada-splits")
     return folder
 
 
@@ -112,8 +112,8 @@ def test_mmsada_lists_are_read_as_verbs_alone(mmsada):
 
 
 def test_only_the_named_verbs_are_ranked_and_only_verbs_scored(mmsada, repository, make_predictions):
-    rules = load_parts(repository / "validation" / "mmsada.yaml")["D1-D2"]
-    reference = read_reference(rules, mmsada)
+    protocol = load_parts(repository / "validation" / "mmsada.yaml")["D1-D2"]
+    reference = read_reference(protocol, mmsada)
     labels = reference.labels.assign(noun_class=0)
     made = make_predictions(labels.assign(verb_class=labels["verb_class"] % 8))
     verb = made.verb_logprobs.copy()
@@ -126,7 +126,7 @@ def test_only_the_named_verbs_are_ranked_and_only_verbs_scored(mmsada, repositor
     expected = [max(others, key=lambda c: (row[c], c)) == label for row, label in zip(verb, truth, strict=True)]
     assert evaluation.scores.keys() == {"all_verb_accuracy_at_1", "all_verb_accuracy_at_5"}
     assert evaluation.scores["all_verb_accuracy_at_1"] == pytest.approx(100 * sum(expected) / 750)
-    found = detail(made, reference, read_background(rules, mmsada))
+    found = detail(made, reference, read_background(protocol, mmsada))
     assert found.confusion["verb"].sum() == 750
     assert found.confusion["verb"][:, 50].sum() == 0
     assert found.confusion.keys() == {"verb"}
@@ -134,11 +134,11 @@ def test_only_the_named_verbs_are_ranked_and_only_verbs_scored(mmsada, repositor
 
 
 def test_labels_outside_the_named_verbs_are_refused(mmsada, repository, tmp_path):
-    rules = load_parts(repository / "validation" / "mmsada.yaml")["D1-D2"]
+    protocol = load_parts(repository / "validation" / "mmsada.yaml")["D1-D2"]
     text = (mmsada / "mmsada" / "D2_test.csv").read_text().replace(",take,0,", ",take,60,", 1)
     (tmp_path / "mmsada").mkdir()
     (tmp_path / "mmsada" / "D2_test.csv").write_text(text)
-    reference = read_reference(rules, tmp_path)
+    reference = read_reference(protocol, tmp_path)
     ids = reference.labels["narration_id"].tolist()
     made = Predictions.from_scores(ids, [[0.0] * 97] * 750, [[0.0] * 300] * 750)
     with pytest.raises(ValidationError, match=r"verb_class is none of 0, 1, 2, 3, 4, 7, 9, 10 for EK55_1924"):
@@ -146,11 +146,11 @@ def test_labels_outside_the_named_verbs_are_refused(mmsada, repository, tmp_path
 
 
 def test_pickles_that_are_missing_or_no_table_are_all_named(repository, tmp_path):
-    rules = load_parts(repository / "validation" / "mmsada.yaml")["D1-D2"]
+    protocol = load_parts(repository / "validation" / "mmsada.yaml")["D1-D2"]
     pd.DataFrame({"uid": [1]}).to_pickle(tmp_path / "D1_test.pkl")
     pd.Series([1]).to_pickle(tmp_path / "D1_train.pkl")
     with pytest.raises(ValidationError) as caught:
-        make_lists(rules, tmp_path / "annotations", tmp_path)
+        make_lists(protocol, tmp_path / "annotations", tmp_path)
     lines = str(caught.value).splitlines()
     assert len(lines) == 6
     assert "D1_train.pkl: holds a Series, a table of segments expected" in lines[0]
