@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -92,6 +93,38 @@ def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def shipped(kind: Literal["recipes", "validation"]) -> Path:
+    """Folder of the recipes or of the protocols that come with epicsub.
+
+    Args:
+        kind: `recipes`, or `validation` for the protocols.
+
+    Returns:
+        The folder inside the installed package, or the checkout's where the package runs from its repository.
+    """
+    package = Path(__file__).parent
+    inside = package / "shipped" / kind
+    return inside if inside.is_dir() else package.parent / kind
+
+
+def find_shipped(kind: Literal["recipes", "validation"], given: Path) -> Path:
+    """The file that a user means by a path or by the name of a shipped file; the path of a file wins.
+
+    Args:
+        kind: `recipes`, or `validation` for the protocols.
+        given: a path, or a name such as `mmir_i3d`, `tiny/mmir_i3d`, `ek100`; `validation/ek100.yaml` counts as the
+            name `ek100` where there is no such path, because shipped recipes name their protocol so.
+
+    Returns:
+        The path of the file; `given` itself where neither is there.
+    """
+    if given.is_file() or given.is_absolute() or ".." in given.parts:
+        return given
+    name = given.relative_to(kind) if given.parts[:1] == (kind,) else given
+    found = shipped(kind) / f"{str(name).removesuffix('.yaml')}.yaml"
+    return found if found.is_file() else given
 
 
 def _umask() -> int:

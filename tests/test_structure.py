@@ -1,6 +1,7 @@
 """The rooms' import order is the reading order: a room imports from the rooms above it, never from those below."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from epicsub.cli import main
 ORDER = [
     "errors", "constants", "modality", "text", "io", "unpickle", "progress", "predictions",
     "recipe", "data", "synth", "models", "adaptation", "training", "inference", "validation", "submission",
-    "studies", "cli",
+    "studies", "api", "cli",
 ]  # fmt: skip
 PACKAGE = Path(__file__).parent.parent / "epicsub"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ORDER)
@@ -67,3 +68,10 @@ def test_help_lines_are_the_first_lines_of_docstrings() -> None:
         for name, (target, help_line) in table.items():
             function = main.LazyCommand(name, target, help_line).function()
             assert function.__doc__.strip().splitlines()[0] == help_line, f"{target}: put its line into cli/main.py"
+
+
+def test_the_wheel_holds_every_package() -> None:
+    listed = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("*.py")}
+    shipped = {"epicsub.shipped.recipes", "epicsub.shipped.validation"}
+    assert folders | shipped == set(listed), "packages of pyproject.toml are not those of epicsub/"
