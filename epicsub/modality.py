@@ -4,7 +4,7 @@ A new modality is a row of this file and its name in `ModalityName` (and `VideoM
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 ModalityName = Literal["rgb", "flow", "audio"]
 """Names of all rows, for recipes."""
@@ -82,3 +82,17 @@ FLOW = Modality(
 AUDIO = Modality(name="audio")
 
 MODALITIES: dict[str, Modality] = {row.name: row for row in (RGB, FLOW, AUDIO)}
+
+
+def video_modality(name: str) -> Modality:
+    """The row of a modality that clips are cut from.
+
+    Args:
+        name: of the modality.
+
+    Raises:
+        ValueError: there is none of this name, or it is read from features alone.
+    """
+    if name not in get_args(VideoModality):
+        raise ValueError(f"modality {name!r}: one of {', '.join(get_args(VideoModality))}")
+    return MODALITIES[name]

@@ -18,9 +18,10 @@ import torch
 
 from epicsub.data.decode.reader import HALF_MILLISECOND
 from epicsub.errors import DataError
+from epicsub.modality import video_modality
 
 FRAME_FILE = re.compile(r"frame_(\d+)\.jpe?g", re.IGNORECASE)
-Place = Path | tuple[int, int]  # a file, or offset and size in the tar
+_Location = Path | tuple[int, int]  # a file, or offset and size in the tar
 
 
 def index_rate(video_id: str) -> int:
@@ -28,9 +29,9 @@ def index_rate(video_id: str) -> int:
     return 50 if re.fullmatch(r"P\d+_1\d\d", video_id) else 60
 
 
-def index_stride(video_id: str) -> int:
-    """RGB frames from one of the organisers' flow pictures to the next: 1 for PXX_1YY, else 2."""
-    return 1 if index_rate(video_id) == 50 else 2
+def index_stride(video_id: str, modality: str) -> int:
+    """RGB frames from one of the organisers' extracted frames to the next; of flow, 1 for PXX_1YY, else 2."""
+    return 1 if index_rate(video_id) == 50 else video_modality(modality).frame_stride_2018
 
 
 class ExtractedFrames:
@@ -43,12 +44,12 @@ class ExtractedFrames:
             DataError: it cannot be read, holds no frames, or numbers them from neither 0 nor 1.
         """
         self.path = path
-        stride = index_stride(video_id) if modality == "flow" else 1
-        self.fps = index_rate(video_id) / stride
+        self._row = video_modality(modality)
+        self.fps = index_rate(video_id) / index_stride(video_id, modality)
         self._tar = path.open("rb") if path.is_file() else None
-        self._channels = {"rgb": [""], "flow": ["u", "v"]}[modality]
-        places: dict[str, dict[int, Place]] = {channel: {} for channel in self._channels}
-        for channel, number, place in self._list(modality):
+        self._channels = self._row.gray_channels or ("",)  # folders; one without a name holds color pictures
+        places: dict[str, dict[int, _Location]] = {channel: {} for channel in self._channels}
+        for channel, number, place in self._list():
             places[channel][number] = place
         self._places = places
         empty = [channel or "frames" for channel, found in places.items() if not found]
@@ -68,7 +69,7 @@ class ExtractedFrames:
             raise self._error(
                 f"its {self._count} frames end at {self.duration:.3f} s, a frame at {np.max(times):.3f} s was asked for"
             )
-        out = np.empty((len(indices), self.height, self.width, 3 if self._channels == [""] else 2), np.uint8)
+        out = np.empty((len(indices), self.height, self.width, self._row.channels), np.uint8)
         images: dict[int, np.ndarray] = {}
         for row, index in enumerate(np.minimum(indices, self._count - 1).tolist()):
             if index not in images:
@@ -90,7 +91,7 @@ class ExtractedFrames:
 
     def _image(self, index: int) -> np.ndarray:
         """(H, W, C) of one frame, counted from 0."""
-        if self._channels == [""]:
+        if self._row.is_color:
             return cv2.cvtColor(self._decode("", index, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         return np.stack([self._decode(channel, index, cv2.IMREAD_GRAYSCALE) for channel in self._channels], axis=-1)
 
@@ -108,7 +109,7 @@ class ExtractedFrames:
             raise self._error(f"{name} is no readable JPEG: unpack it again")
         return image
 
-    def _bytes(self, place: Place) -> bytes:
+    def _bytes(self, place: _Location) -> bytes:
         if isinstance(place, Path):
             return place.read_bytes()
         assert self._tar is not None
@@ -116,22 +117,22 @@ class ExtractedFrames:
         self._tar.seek(offset)
         return self._tar.read(size)
 
-    def _list(self, modality: str) -> Iterator[tuple[str, int, Place]]:
+    def _list(self) -> Iterator[tuple[str, int, _Location]]:
         """Channel, number and place of every frame; what else lies there is passed over."""
         for name, place in self._members() if self._tar is not None else self._files():
             match = FRAME_FILE.fullmatch(name.name)
-            channel = name.parent.name if modality == "flow" else ""
+            channel = "" if self._row.is_color else name.parent.name
             if match and channel in self._channels:
                 yield channel, int(match[1]), place
 
-    def _files(self) -> Iterator[tuple[PurePosixPath, Place]]:
+    def _files(self) -> Iterator[tuple[PurePosixPath, _Location]]:
         for channel in self._channels:
             folder = self.path / channel
             if folder.is_dir():
                 for file in folder.iterdir():
                     yield PurePosixPath(file.as_posix()), file
 
-    def _members(self) -> Iterator[tuple[PurePosixPath, Place]]:
+    def _members(self) -> Iterator[tuple[PurePosixPath, _Location]]:
         try:
             with tarfile.open(fileobj=self._tar, mode="r:") as archive:
                 for member in archive:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
-FILLS = {"rgb": (124, 116, 104), "flow": (128, 128)}  # ImageNet's mean colour; no motion
+from epicsub.modality import MODALITIES, RGB
+
 MAGNITUDES = 31  # steps of RandAugment's scale, torchvision's default: 0 to 30
 NUMBERS = 4  # drawn for a clip
 
@@ -44,9 +45,7 @@ class PhotometricAugmentation:
         self.rand_augment = rand_augment
         self.erase = erase
         self._operations = (
-            v2.RandAugment(*rand_augment, num_magnitude_bins=MAGNITUDES, fill=list(FILLS["rgb"]))
-            if rand_augment
-            else None
+            v2.RandAugment(*rand_augment, num_magnitude_bins=MAGNITUDES, fill=list(RGB.fill)) if rand_augment else None
         )
         self._eraser = v2.RandomErasing(p=1.0)
 
@@ -79,11 +78,12 @@ class PhotometricAugmentation:
 
     def _apply(self, clips: Mapping[str, torch.Tensor], factors: list[float]) -> dict[str, torch.Tensor]:
         changed = dict(clips)
-        if "rgb" in changed and self.color_jitter:
-            clip_THWC = change_colors(changed["rgb"].permute(1, 2, 3, 0), *factors)
-            changed["rgb"] = clip_THWC.permute(3, 0, 1, 2)
-        if "rgb" in changed and self._operations is not None:
-            changed["rgb"] = self._operations(changed["rgb"].transpose(0, 1)).transpose(0, 1)
+        for name in (name for name in clips if MODALITIES[name].is_color):
+            if self.color_jitter:
+                clip_THWC = jitter_colors(changed[name].permute(1, 2, 3, 0), *factors)
+                changed[name] = clip_THWC.permute(3, 0, 1, 2)
+            if self._operations is not None:
+                changed[name] = self._operations(changed[name].transpose(0, 1)).transpose(0, 1)
         if float(torch.rand(())) < self.erase:
             box = self._eraser.make_params([next(iter(changed.values()))])
             if box["v"] is not None:  # None: ten boxes in a row did not fit
@@ -94,11 +94,11 @@ class PhotometricAugmentation:
 
 def filled(clip_CTHW: torch.Tensor, modality: str, top: int, left: int, height: int, width: int) -> torch.Tensor:
     """A copy with a box, in pixels, of the modality's mean."""
-    fill_C111 = torch.tensor(FILLS[modality], dtype=clip_CTHW.dtype, device=clip_CTHW.device).view(-1, 1, 1, 1)
-    return v2.functional.erase(clip_CTHW, top, left, height, width, fill_C111)
+    fill_C = torch.tensor(MODALITIES[modality].fill, dtype=clip_CTHW.dtype, device=clip_CTHW.device)
+    return v2.functional.erase(clip_CTHW, top, left, height, width, fill_C.view(-1, 1, 1, 1))
 
 
-def change_colors(clip_THWC: torch.Tensor, brightness: float, contrast: float, saturation: float) -> torch.Tensor:
+def jitter_colors(clip_THWC: torch.Tensor, brightness: float, contrast: float, saturation: float) -> torch.Tensor:
     """Brightness, contrast about the clip's mean level, then saturation, multiplied by these factors.
 
     In integers: a table of 256 levels for the first two, weights of 1/256 for the third. The same on every device.

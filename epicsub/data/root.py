@@ -12,9 +12,11 @@ ROOT/features/NAME/                   features of segments; a recipe reads them 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from epicsub.data.annotations import Segment
 from epicsub.errors import DataError
+from epicsub.modality import MODALITIES, RGB, VideoModality, video_modality
 from epicsub.text import counted
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
@@ -48,74 +50,84 @@ class DataRoot:
         raise DataError(f"{file}: no such file; there are: {', '.join(there) if there else 'no CSV files'}")
 
     def video_ids(self) -> list[str]:
-        """Ids of all video files under videos/, sorted."""
-        files = (file for file in (self.path / "videos").rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
+        """Ids of all RGB video files, sorted."""
+        files = (file for file in (self.path / RGB.video_folder).rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
         return sorted({file.stem for file in files})
 
-    def modalities(self) -> list[str]:
-        """rgb, and flow where there is any: epicsub's own or extracted frames."""
-        flow = any((self.path / name).is_dir() for name in ("flow", "flow_frames"))
-        return ["rgb", "flow"] if flow else ["rgb"]
+    def modalities(self) -> list[VideoModality]:
+        """Names of the recorded modalities, and of the computed ones (flow) with any file, computed or extracted."""
+        return [
+            name
+            for name in get_args(VideoModality)
+            if not (row := MODALITIES[name]).command
+            or any((self.path / folder).is_dir() for folder in (row.video_folder, row.frame_folder))
+        ]
 
-    def video(self, video_id: str) -> Path | None:
-        """The video file, or None."""
-        kitchen = self.path / "videos" / _participant(video_id)
-        for folder in (kitchen, kitchen / "videos", self.path / "videos"):
+    def video(self, video_id: str, modality: str = RGB.name) -> Path | None:
+        """The file that holds a modality of a video, or None."""
+        row = video_modality(modality)
+        if row.command:
+            file = self.computed(video_id, modality)
+            return file if file.is_file() else None
+        kitchen = self.path / row.video_folder / _participant(video_id)
+        for folder in (kitchen, kitchen / row.video_folder, kitchen.parent):
             if file := _with_suffix(folder, video_id, VIDEO_SUFFIXES):
                 return file
         return None
 
-    def flow(self, video_id: str) -> Path | None:
-        """epicsub's own flow file, or None."""
-        file = self.path / "flow" / _participant(video_id) / f"{video_id}.mp4"
-        return file if file.is_file() else None
+    def computed(self, video_id: str, modality: str) -> Path:
+        """Path that a computed modality (flow) of a video is written to."""
+        return self.path / video_modality(modality).video_folder / _participant(video_id) / f"{video_id}.mp4"
 
-    def rgb_frames(self, video_id: str) -> Path | None:
-        """The organisers' extracted RGB frames: a folder or a tar file, or None."""
-        return self._frames("rgb_frames", video_id)
-
-    def flow_frames(self, video_id: str) -> Path | None:
-        """The organisers' extracted flow frames: a folder or a tar file, or None."""
-        return self._frames("flow_frames", video_id)
+    def frames(self, video_id: str, modality: str) -> Path | None:
+        """The organisers' extracted frames: a folder or a tar file, or None."""
+        folder_name = video_modality(modality).frame_folder
+        kitchen = self.path / folder_name / _participant(video_id)
+        for folder in (kitchen, kitchen / folder_name):
+            if (folder / video_id).is_dir():
+                return folder / video_id
+            if (tar := folder / f"{video_id}.tar").is_file():
+                return tar
+        return None
 
     def prepared(self, video_id: str, modality: str) -> Path:
         """Where the prepared store's index for a video is, or would be."""
         return self.path / "prepared" / modality / _participant(video_id) / f"{video_id}.index"
 
     def found(self, video_id: str, modality: str) -> Path | None:
-        """What `modality` ("rgb" or "flow") of a video is read from: a video file before extracted frames."""
-        if modality == "rgb":
-            return self.video(video_id) or self.rgb_frames(video_id)
-        if modality == "flow":
-            return self.flow(video_id) or self.flow_frames(video_id)
-        raise ValueError(f"modality {modality!r}: rgb or flow")
+        """What a modality of a video is read from, or None: a video file before extracted frames."""
+        return self.video(video_id, modality) or self.frames(video_id, modality)
 
-    def places(self, video_id: str, modality: str) -> str:
-        """Where `found` looks, for messages."""
-        kitchen = _participant(video_id)
-        if modality == "rgb":
-            return f"{self.path}/videos/{kitchen}/{video_id}.MP4 or {self.path}/rgb_frames/{kitchen}/{video_id}/"
-        return f"{self.path}/flow/{kitchen}/{video_id}.mp4 or {self.path}/flow_frames/{kitchen}/{video_id}/"
+    def places(self, video_id: str, modality: str) -> tuple[Path, Path]:
+        """Usual paths of the video file and of the extracted frames that `found` looks for."""
+        row, kitchen = video_modality(modality), _participant(video_id)
+        video = self.path / row.video_folder / kitchen / f"{video_id}{'.mp4' if row.command else '.MP4'}"
+        return video, self.path / row.frame_folder / kitchen / video_id
+
+    def require(self, video_id: str, modality: str) -> Path:
+        """What a modality of a video is read from.
+
+        Raises:
+            DataError: there is neither a video file nor extracted frames.
+        """
+        path = self.found(video_id, modality)
+        if path is None:
+            raise DataError(f"no {modality} for video {video_id} ({self._looked_for(video_id, modality)})")
+        return path
 
     def missing(self, segments: Iterable[Segment], modalities: Sequence[str]) -> list[str]:
         """One line for each video of `segments` that lacks a modality, with how many segments that costs."""
         counts = Counter(segment.video_id for segment in segments)
         return [
             f"{video_id}: no {modality} for {counted(count, 'segment', 'segments')} "
-            f"(looked for {self.places(video_id, modality)})"
+            f"({self._looked_for(video_id, modality)})"
             for video_id, count in sorted(counts.items())
             for modality in modalities
             if self.found(video_id, modality) is None
         ]
 
-    def _frames(self, kind: str, video_id: str) -> Path | None:
-        kitchen = self.path / kind / _participant(video_id)
-        for folder in (kitchen, kitchen / kind):
-            if (folder / video_id).is_dir():
-                return folder / video_id
-            if (tar := folder / f"{video_id}.tar").is_file():
-                return tar
-        return None
+    def _looked_for(self, video_id: str, modality: str) -> str:
+        return "looked for {} or {}/".format(*self.places(video_id, modality))
 
 
 def _participant(video_id: str) -> str:

@@ -18,8 +18,8 @@ from epicsub.data.frames import ExtractedFrames
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.modality import MODALITIES, video_modality
 
-MODALITIES = ("rgb", "flow")
 # The lists round to hundredths and files end some frames early or late; a second too little is another matter.
 LONGEST_OVERRUN = 1.0
 
@@ -41,7 +41,7 @@ class ClipSource:
         """Read from `root`.
 
         Args:
-            modalities: of "rgb" and "flow".
+            modalities: names of rows of `MODALITIES` with pixels.
             decoder: see `readers.open_reader`.
             cache_size: most files open at once, in each process.
             prepared: modalities to read from the prepared store and from nowhere else; see `store.choose_store`.
@@ -49,11 +49,10 @@ class ClipSource:
         Raises:
             DataError: the decoder does not load here.
         """
-        unknown = [name for name in modalities if name not in MODALITIES]
-        if unknown or not modalities or cache_size < 1:
-            raise ValueError(f"modalities {modalities}, cache_size {cache_size}: of {MODALITIES}, at least 1")
+        if not modalities or cache_size < 1:
+            raise ValueError(f"modalities {modalities}, cache_size {cache_size}: at least one")
         self.root = root
-        self.modalities = tuple(modalities)
+        self.modalities = tuple(video_modality(name).name for name in modalities)
         self.decoder = choose_decoder(decoder)
         self.cache_size = cache_size
         self.prepared = frozenset(prepared)
@@ -115,23 +114,19 @@ class ClipSource:
 
     def _open(self, video_id: str, modality: str) -> FrameReader:
         path = self._path(video_id, modality)
+        gray = not MODALITIES[modality].is_color
         if modality in self.prepared:
-            return FlowVideo(PreparedVideo(path, True), path) if modality == "flow" else PreparedVideo(path)
-        if path in (self.root.rgb_frames(video_id), self.root.flow_frames(video_id)):
+            reader: FrameReader = PreparedVideo(path, gray)
+        elif path == self.root.frames(video_id, modality):
             return ExtractedFrames(path, video_id, modality)
-        return (
-            FlowVideo(open_reader(path, self.decoder, gray=True), path)
-            if modality == "flow"
-            else open_reader(path, self.decoder)
-        )
+        else:
+            reader = open_reader(path, self.decoder, gray)
+        return SideBySide(reader, path, MODALITIES[modality].channels) if gray else reader
 
     def _path(self, video_id: str, modality: str) -> Path:
         if modality in self.prepared:
             return self.root.prepared(video_id, modality)
-        path = self.root.found(video_id, modality)
-        if path is None:
-            raise DataError(f"no {modality} for video {video_id} (looked for {self.root.places(video_id, modality)})")
-        return path
+        return self.root.require(video_id, modality)
 
     def _drop(self, video_id: str, modality: str) -> None:
         reader = self._readers.pop((video_id, modality), None)
@@ -142,25 +137,24 @@ class ClipSource:
         return {**self.__dict__, "_readers": OrderedDict(), "cut": set()}
 
 
-class FlowVideo:
-    """Flow as epicsub stores it (see `flow_file`): u in the left half of the picture, v in the right."""
+class SideBySide:
+    """Channels that a video holds as gray pictures side by side: u and v of flow (see `flow.file`)."""
 
-    def __init__(self, reader: FrameReader, path: Path) -> None:
+    def __init__(self, reader: FrameReader, path: Path, channels: int) -> None:
         """Take luma planes from `reader`, which reads `path`.
 
         Raises:
-            DataError: its width is odd.
+            DataError: its width is no multiple of `channels`.
         """
-        self._reader = reader
-        self.duration, self.fps, self.height = self._reader.duration, self._reader.fps, self._reader.height
-        self.width = self._reader.width // 2
-        if self._reader.width % 2:
-            raise DataError(f"{path}: is {self._reader.width} pixels wide; a flow file holds u and v side by side")
+        self._reader, self._channels = reader, channels
+        self.duration, self.fps, self.height = reader.duration, reader.fps, reader.height
+        self.width = reader.width // channels
+        if reader.width % channels:
+            raise DataError(f"{path}: is {reader.width} pixels wide, which {channels} channels side by side cannot be")
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """uint8 (T, H, W, 2); see `readers.FrameReader`."""
-        both_THW = self._reader.frames_at(times)
-        return torch.stack((both_THW[..., : self.width], both_THW[..., self.width :]), dim=-1)
+        """uint8 (T, H, W, C); see `FrameReader`."""
+        return torch.stack(self._reader.frames_at(times).chunk(self._channels, dim=-1), dim=-1)
 
     def close(self) -> None:
         """Let go of the file."""

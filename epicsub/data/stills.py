@@ -9,6 +9,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
 from epicsub.errors import DataError
+from epicsub.modality import RGB
 
 HEIGHT = 180
 QUALITY = 78
@@ -19,12 +20,12 @@ def middle_frames(root: DataRoot, segments: Sequence[Segment], decoder: str = "a
 
     A frame that cannot be had is no reason to stop a report: its entry is the reason in words.
     """
-    source = ClipSource(root, ("rgb",), decoder, cache_size=2)
+    source = ClipSource(root, (RGB.name,), decoder, cache_size=2)
     found: dict[str, bytes | str] = {}
     for segment in sorted(segments, key=lambda s: (s.video_id, s.start)):  # one video after the other
         try:
             clip = source.read(segment, np.array([(segment.start + segment.stop) / 2]))
-            found[segment.narration_id] = _jpeg(clip["rgb"][0].numpy())
+            found[segment.narration_id] = _jpeg(clip[RGB.name][0].numpy())
         except DataError as error:
             found[segment.narration_id] = str(error)
     source.close()

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from epicsub.modality import MODALITIES
+
 CROPS = ("scale_jitter", "random_resized")
 # Corners, centre, edge middles and the four points between, in quarters of the room: the 13 places of TSN's
 # GroupMultiScaleCrop (Wang et al., arXiv 1608.00859, section 3.2, with its code's `more_fix_crop`).
@@ -174,10 +176,10 @@ def view_crops(
 
 
 def mirror(clip_THWC: torch.Tensor, modality: str) -> torch.Tensor:
-    """Left and right exchanged. In flow, u changes its sign: 255 - u, exact because 127.5 stands for no motion."""
+    """Left and right exchanged. Motion to the right changes its sign: 255 - u, exact as 127.5 stands for none."""
     mirrored = clip_THWC.flip(2)
-    if modality == "flow":
-        mirrored[..., 0] = 255 - mirrored[..., 0]
+    for channel in MODALITIES[modality].mirror_negates:
+        mirrored[..., channel] = 255 - mirrored[..., channel]
     return mirrored
 
 

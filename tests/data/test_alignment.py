@@ -69,7 +69,7 @@ def test_originals_and_their_store(name, rates, tmp_path):
     numbers = [n for start, stop in PARTS for n in range(shown(start, rate), shown(stop, rate))]
     tail = shown(LATE + 90, rate)
     numbers += range(tail, tail + 40)  # the mean rate is tiny: keep the end, which goes by it, far away
-    stride = index_stride(video)
+    stride = index_stride(video, "flow")
     write_sparse(tmp_path / f"videos/P01/{video}.MP4", numbers, rate)
     write_sparse(tmp_path / f"flow/P01/{video}.mp4", [n for n in numbers if n % stride == 0], rate, flow=True)
     times = instants(rate, np.random.default_rng(1))
@@ -93,7 +93,7 @@ def test_originals_and_their_store(name, rates, tmp_path):
 def test_extracted_frames_and_their_store(name, base, packed, rates, tmp_path):
     """Index n holds what the video shows at n/60 (n/50) s: never more than one index behind the instant asked for."""
     rate, video = rates[name], "P01_101" if name == "50" else "P01_01"
-    index, stride = Fraction(index_rate(video)), index_stride(video)
+    index, stride = Fraction(index_rate(video)), index_stride(video, "flow")
     indices = [0, *(n for start, stop in PARTS for n in range(shown(start, index), shown(stop, index)))]
     rgb = {n: shown(n / index, rate) for n in indices}
     flow = {n // stride: rgb[n] for n in indices if n % stride == 0}

@@ -36,7 +36,7 @@ def pack(folder, prefix=""):
     ("video", "rate", "stride"), [("P01_01", 60, 2), ("P37_103", 50, 1), ("P22_117", 50, 1), ("P04_25", 60, 2)]
 )
 def test_rates(video, rate, stride):
-    assert (index_rate(video), index_stride(video)) == (rate, stride)
+    assert (index_rate(video), index_stride(video, "flow")) == (rate, stride)
 
 
 @pytest.mark.parametrize("base", [0, 1])

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from epicsub.data.photometric import FILLS, PhotometricAugmentation, RandAugment, change_colors
+from epicsub.data.photometric import PhotometricAugmentation, RandAugment, jitter_colors
+from epicsub.modality import MODALITIES
 
 
 def noise(frames, height, width, channels, seed=0):
@@ -33,12 +34,12 @@ def test_colours_against_floats(factors):
     image = np.clip(np.round((image - image.mean()) * contrast + image.mean()), 0, 255)
     gray = image @ np.array([0.299, 0.587, 0.114])
     image = np.clip(image * saturation + gray[..., None] * (1 - saturation), 0, 255)
-    assert np.abs(change_colors(clip, *factors).numpy() - image).max() < 2.0
+    assert np.abs(jitter_colors(clip, *factors).numpy() - image).max() < 2.0
 
 
 def test_no_change_of_colours_is_none():
     clip = noise(2, 12, 10, 3)
-    assert torch.equal(change_colors(clip, 1.0, 1.0, 1.0), clip)
+    assert torch.equal(jitter_colors(clip, 1.0, 1.0, 1.0), clip)
 
 
 def test_nothing_is_changed_by_default():
@@ -63,7 +64,7 @@ def test_colours_and_rand_augment_leave_flow_alone(photometric):
 def test_rand_augment_is_torchvisions_and_the_same_for_all_frames(operations):
     """Each frame alone, with the seed that was drawn, comes out as it does within the clip."""
     photometric, clips = PhotometricAugmentation(rand_augment=RandAugment(operations, 20)), still()
-    peer = v2.RandAugment(operations, 20, fill=list(FILLS["rgb"]))
+    peer = v2.RandAugment(operations, 20, fill=list(MODALITIES["rgb"].fill))
     for seed in range(30):
         drawn = photometric.draw(np.random.default_rng(seed))
         out = photometric.apply(clips, drawn)["rgb"]
@@ -74,13 +75,13 @@ def test_rand_augment_is_torchvisions_and_the_same_for_all_frames(operations):
 
 def test_erasing_fills_one_box_in_every_frame_and_modality():
     photometric = PhotometricAugmentation(erase=0.5)
-    clips = {name: torch.where(clip == FILLS[name][0], 0, clip) for name, clip in clips_of(side=40).items()}
+    clips = {name: torch.where(clip == MODALITIES[name].fill[0], 0, clip) for name, clip in clips_of(side=40).items()}
     erased, shares = 0, []
     for seed in range(60):
         out = photometric.apply(clips, photometric.draw(np.random.default_rng(seed)))
-        inside = out["rgb"][0] == FILLS["rgb"][0]
+        inside = out["rgb"][0] == MODALITIES["rgb"].fill[0]
         for name, clip in out.items():
-            fill_C111 = torch.tensor(FILLS[name], dtype=torch.uint8).view(-1, 1, 1, 1)
+            fill_C111 = torch.tensor(MODALITIES[name].fill, dtype=torch.uint8).view(-1, 1, 1, 1)
             assert torch.equal(clip, torch.where(inside, fill_C111, clips[name]))
         assert (inside == inside[:1]).all()
         rows, columns = inside[0].any(1), inside[0].any(0)

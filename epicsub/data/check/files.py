@@ -18,6 +18,7 @@ from epicsub.data.prepared.file import pictures_of, read_index
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.modality import MODALITIES
 from epicsub.text import counted
 
 INFO = "EPIC_100_video_info.csv"
@@ -62,7 +63,7 @@ class Look:
         """
         path = self.path
         files = [path, pictures_of(path) if self.stored and path else None]
-        if self.modality == "flow" and not self.stored:
+        if MODALITIES[self.modality].command and not self.stored:
             files.append(DataRoot(self.root).video(self.video_id))
         states = [f"{file.relative_to(self.root).as_posix()} {_state(file)}" for file in files if file is not None]
         return f"{self.video_id} {self.modality} {'; '.join(states)}; {self.info} deep={self.deep}"
@@ -119,7 +120,8 @@ def _state(path: Path) -> str:
 
 
 def _video(look: Look, path: Path, problems: list[str], notes: list[str]) -> dict[str, Any]:
-    reader = open_reader(path, "pyav", gray=look.modality == "flow")
+    row = MODALITIES[look.modality]
+    reader = open_reader(path, "pyav", gray=not row.is_color)
     assert isinstance(reader, PyavReader)
     facts: dict[str, Any] = {"duration": reader.duration, "fps": reader.fps, "size": (reader.width, reader.height)}
     try:
@@ -132,7 +134,7 @@ def _video(look: Look, path: Path, problems: list[str], notes: list[str]) -> dic
         facts["readable_to"] = 0.0
     finally:
         reader.close()
-    if look.modality == "flow":
+    if row.command:
         _flow_source(look, path, problems)
     elif look.info:
         _against_table(facts, look.info, problems, notes)
@@ -148,7 +150,7 @@ def _entry(look: Look, path: Path, notes: list[str]) -> dict[str, Any]:
     if read_index(path) is None:
         notes.append("is no whole entry of the prepared store and counts as missing: run `epicsub data prepare` again")
         return {}
-    reader = PreparedVideo(path, gray=look.modality == "flow")
+    reader = PreparedVideo(path, gray=not MODALITIES[look.modality].is_color)
     try:
         if look.deep:
             reader.decode_all()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from epicsub.data.annotations import SEGMENT_COLUMNS, Segment, read_segments
 from epicsub.data.features.store import INDEX
@@ -10,9 +11,8 @@ from epicsub.data.features.store import read_index as read_features
 from epicsub.data.prepared.choice import lacks
 from epicsub.data.prepared.file import read_index
 from epicsub.data.root import DataRoot
+from epicsub.modality import MODALITIES, VideoModality
 from epicsub.text import counted
-
-FORMS = ("videos", "flow", "rgb_frames", "flow_frames", "prepared/rgb", "prepared/flow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def status_of(root: DataRoot) -> Status:
         lists={name: len(segments) for name, segments in lists.items()},
         videos=len(by_video),
         segments=len(every),
-        forms=[*(form for name in FORMS if (form := _form(root, name, by_video)) is not None), *_features(root, every)],
+        forms=[*_originals(root, by_video), *_prepared(root, by_video), *_features(root, every)],
     )
 
 
@@ -77,30 +77,33 @@ def needs_of(root: DataRoot, segments: Sequence[Segment], modalities: Iterable[s
     return lines
 
 
-def _form(root: DataRoot, name: str, by_video: Mapping[str, Sequence[Segment]]) -> Form | None:
-    """None where there is nothing of this form."""
-    folder = root.path / name
-    if not folder.is_dir():
-        return None
-    look = {
-        "videos": root.video, "flow": root.flow, "rgb_frames": root.rgb_frames, "flow_frames": root.flow_frames,
-    }.get(name)  # fmt: skip
-    if look is None:
-        return _prepared(root, name, by_video)
-    found = {video_id: path for video_id in by_video if (path := look(video_id)) is not None}
-    files = [path for path in found.values() if path.is_file()]
-    covered = sum(len(by_video[video_id]) for video_id in found)
-    return Form(name, len(found), covered, _size(files) if len(files) == len(found) else None)
+def _originals(root: DataRoot, by_video: Mapping[str, Sequence[Segment]]) -> Iterator[Form]:
+    """One for each folder of video files, then of extracted frames, that is there."""
+    rows = [MODALITIES[name] for name in get_args(VideoModality)]
+    kinds = [(row.video_folder, row.name, root.video) for row in rows]
+    kinds += [(row.frame_folder, row.name, root.frames) for row in rows]
+    for folder, modality, find in kinds:
+        if (root.path / folder).is_dir():
+            found = {video_id: path for video_id in by_video if (path := find(video_id, modality)) is not None}
+            files = [path for path in found.values() if path.is_file()]
+            covered = sum(len(by_video[video_id]) for video_id in found)
+            yield Form(folder, len(found), covered, _size(files) if len(files) == len(found) else None)
 
 
-def _prepared(root: DataRoot, name: str, by_video: Mapping[str, Sequence[Segment]]) -> Form:
-    modality = name.removeprefix("prepared/")
-    indices = {video_id: read_index(root.prepared(video_id, modality)) for video_id in by_video}
-    there = {video_id: index for video_id, index in indices.items() if index is not None}
-    covered = sum(
-        index.covers(segment.start, segment.stop) for video_id, index in there.items() for segment in by_video[video_id]
-    )
-    return Form(name, len(there), covered, sum(index.note["bytes"] for index in there.values()))
+def _prepared(root: DataRoot, by_video: Mapping[str, Sequence[Segment]]) -> Iterator[Form]:
+    """One for each modality that is in the prepared store."""
+    for modality in get_args(VideoModality):
+        if not (root.path / "prepared" / modality).is_dir():
+            continue
+        indices = {video_id: read_index(root.prepared(video_id, modality)) for video_id in by_video}
+        there = {video_id: index for video_id, index in indices.items() if index is not None}
+        covered = sum(
+            index.covers(segment.start, segment.stop)
+            for video_id, index in there.items()
+            for segment in by_video[video_id]
+        )
+        size = sum(index.note["bytes"] for index in there.values())
+        yield Form(f"prepared/{modality}", len(there), covered, size)
 
 
 def _features(root: DataRoot, every: Mapping[str, Segment]) -> Iterator[Form]:

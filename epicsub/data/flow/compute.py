@@ -23,14 +23,15 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.flow.file import flow_note, quantise, read_flow_note, write_flow
+from epicsub.data.frames import index_stride
 from epicsub.data.parallel import alone, cores, in_processes
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.modality import FLOW, RGB
 from epicsub.progress import track
 from epicsub.text import counted
 
 METHODS = ("dis", "tvl1")
-STRIDE_2018, STRIDE_2020 = 2, 1
 SHORT_SIDE, BOUND = 256, 8.0
 SHORT_END = 2  # frames that a video may lack at its end: the same tolerance as for reading it
 
@@ -57,11 +58,9 @@ def flow_stride(video_id: str) -> int:
     Raises:
         DataError: the id is neither like P01_01 nor like P01_101.
     """
-    if re.fullmatch(r"P\d\d_\d\d", video_id):
-        return STRIDE_2018
-    if re.fullmatch(r"P\d\d_1\d\d", video_id):
-        return STRIDE_2020
-    raise DataError(f"{video_id}: the flow stride goes by the video id, which must be like P01_01 or P01_101")
+    if not re.fullmatch(r"P\d\d_1?\d\d", video_id):
+        raise DataError(f"{video_id}: the flow stride goes by the video id, which must be like P01_01 or P01_101")
+    return index_stride(video_id, FLOW.name)
 
 
 def compute_flow(
@@ -139,9 +138,9 @@ def flow_for_videos(
     for video_id in ids:
         stride, source = flow_stride(video_id), data.video(video_id)
         if source is None:
-            problems.append(f"{video_id}: no video (looked for {data.places(video_id, 'rgb').split(' or ')[0]})")
+            problems.append(f"{video_id}: no video (looked for {data.places(video_id, RGB.name)[0]})")
             continue
-        target = data.path / "flow" / video_id.split("_")[0] / f"{video_id}.mp4"
+        target = data.computed(video_id, FLOW.name)
         wanted, there = flow_note(source, stride, short_side, bound, method), read_flow_note(target)
         if there == wanted:
             continue
@@ -153,8 +152,9 @@ def flow_for_videos(
         raise DataError(f"there is flow that was made otherwise; delete it or ask for overwriting:\n{told}")
     kept = len(ids) - len(jobs) - len(problems)
     if jobs:
-        with alone(data.path / "flow"):
-            _remove_leftovers(data.path / "flow")
+        folder = data.path / FLOW.video_folder
+        with alone(folder):
+            _remove_leftovers(folder)
             outcomes = in_processes(_try_one, jobs, workers or cores())
             problems += track(outcomes, "computing flow", len(jobs) + kept, kept)
     failed = sorted(problem for problem in problems if problem)

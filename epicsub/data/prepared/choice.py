@@ -10,6 +10,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.prepared.file import read_index
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.modality import MODALITIES
 from epicsub.text import counted
 
 STORES = ("auto", "original", "prepared")
@@ -67,7 +68,7 @@ def lacks(root: DataRoot, segments: Sequence[Segment], modality: str) -> tuple[l
         if index is None:
             lines.append(f"{video_id}: no prepared {modality} ({path})")
             continue
-        side = f"short side {index.note['short_side']}, " if modality == "rgb" else ""
+        side = f"short side {index.note['short_side']}, " if not MODALITIES[modality].keeps_size else ""
         settings.setdefault(f"{side}crf {index.note['crf']}", video_id)
         lacking = [segment.narration_id for segment in wanted if not index.covers(segment.start, segment.stop)]
         if lacking:

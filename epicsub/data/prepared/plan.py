@@ -10,12 +10,12 @@ from epicsub.data.prepared.file import Index, encode, read_index
 from epicsub.data.prepared.source import open_source, source_name
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.modality import MODALITIES
 from epicsub.text import counted, sized
 
 OFFICIAL_LISTS = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv")
 JOINED_GAP = 0.25  # seconds: two stretches nearer than that are stored as one
 SAMPLES, SAMPLE_SECONDS = 12, 2.0
-TYPICAL = {"rgb": 71e3, "flow": 122e3}  # bytes a second at the default settings, from benchmarks/store_size.py
 Interval = tuple[float, float]
 
 
@@ -105,7 +105,7 @@ class Plan:
 
     def told_typical(self) -> str:
         """The same where no video is here to measure on."""
-        rate = TYPICAL[self.modality]
+        rate = MODALITIES[self.modality].bytes_per_second
         return (
             f"{self.modality}: no video is here to measure on; at {rate / 1e3:.0f} kB a second, as a real kitchen clip "
             f"at 60 frames a second takes (benchmarks/store_size.py), the store of all these segments: "
@@ -244,7 +244,7 @@ def check_space(folder: Path, needed: float) -> int:
 
 def _differences(index: Index, original: Path | None, modality: str, settings: Settings) -> list[str]:
     """How an entry differs from what is asked; where the original is gone, it cannot be compared."""
-    asked = {"crf": settings.crf} | ({"short_side": settings.short_side} if modality == "rgb" else {})
+    asked = {"crf": settings.crf} | ({"short_side": settings.short_side} if not MODALITIES[modality].keeps_size else {})
     if original is not None:
         asked["source"] = source_name(original)  # type: ignore[assignment]
     return [

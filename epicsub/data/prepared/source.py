@@ -18,7 +18,7 @@ from epicsub.data.decode.reader import open_reader
 from epicsub.data.frames import ExtractedFrames
 from epicsub.data.prepared.file import Picture
 from epicsub.data.root import DataRoot
-from epicsub.errors import DataError
+from epicsub.modality import MODALITIES
 
 FRAMES_AT_ONCE = 64
 
@@ -32,10 +32,11 @@ class VideoSource:
         Raises:
             DataError: it is missing or no video.
         """
-        reader = open_reader(path, "pyav", gray=modality == "flow")
+        row = MODALITIES[modality]
+        reader = open_reader(path, "pyav", gray=not row.is_color)
         assert isinstance(reader, PyavReader)
         self._reader = reader
-        self._size = stored_size(reader.width, reader.height, None if modality == "flow" else short_side)
+        self._size = stored_size(reader.width, reader.height, None if row.keeps_size else short_side)
         self._reformatter = VideoReformatter()
         self.note = _note(path, reader.tick, reader.start, reader.duration, reader.fps, self._size)
 
@@ -74,10 +75,10 @@ class FrameSource:
             DataError: it holds none, or cannot be read.
         """
         self._frames = frames = ExtractedFrames(path, video_id, modality)
-        self._flow = modality == "flow"
+        self._row = row = MODALITIES[modality]
         self._rate = Fraction(frames.fps).limit_denominator(1000)
-        width = 2 * frames.width if self._flow else frames.width
-        self._size = stored_size(width, frames.height, None if self._flow else short_side)
+        width = frames.width if row.is_color else row.channels * frames.width
+        self._size = stored_size(width, frames.height, None if row.keeps_size else short_side)
         self._reformatter = VideoReformatter()
         self.note = _note(path, 1 / self._rate, 0, frames.duration, frames.fps, self._size)
 
@@ -96,14 +97,14 @@ class FrameSource:
         self._frames.close()
 
     def _picture(self, image: np.ndarray) -> VideoFrame:
-        if not self._flow:
+        if self._row.is_color:
             frame = VideoFrame.from_ndarray(image, format="rgb24")
             return self._reformatter.reformat(
                 frame, *self._size, format="yuv420p", interpolation=Interpolation.BILINEAR, threads=1
             )
         width, height = self._size
         planes = np.full((height * 3 // 2, width), 128, np.uint8)
-        planes[: image.shape[0], :width] = np.concatenate((image[..., 0], image[..., 1]), axis=1)[:height]
+        planes[: image.shape[0], :width] = np.concatenate(np.moveaxis(image, -1, 0), axis=1)[:height]
         frame = VideoFrame.from_ndarray(planes, format="yuv420p")
         frame.color_range = ColorRange.JPEG
         return frame
@@ -115,10 +116,8 @@ def open_source(root: DataRoot, video_id: str, modality: str, short_side: int) -
     Raises:
         DataError: there is none, or it cannot be read.
     """
-    path = root.found(video_id, modality)
-    if path is None:
-        raise DataError(f"no {modality} for video {video_id} (looked for {root.places(video_id, modality)})")
-    if path in (root.rgb_frames(video_id), root.flow_frames(video_id)):
+    path = root.require(video_id, modality)
+    if path == root.frames(video_id, modality):
         return FrameSource(path, video_id, modality, short_side)
     return VideoSource(path, modality, short_side)
 

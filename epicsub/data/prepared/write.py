@@ -16,6 +16,7 @@ from epicsub.data.prepared.plan import Interval, Job, Plan
 from epicsub.data.prepared.source import open_source
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.modality import MODALITIES
 from epicsub.progress import track
 from epicsub.text import counted
 
@@ -92,7 +93,7 @@ def prepare_one(job: Job) -> Outcome:
         cut = dict.fromkeys((min(start, last), min(stop, last)) for start, stop in job.intervals)
         stretches = (source.pictures(*piece) for start, stop in cut for piece in pieces(start, stop))
         note = source.note | {"crf": job.settings.crf, "video_id": job.video_id}
-        if job.modality == "rgb":  # flow keeps its size
+        if not MODALITIES[job.modality].keeps_size:
             note["short_side"] = job.settings.short_side
         size = write_entry(path, stretches, job.settings.crf, note)
         source.close()
