@@ -20,6 +20,7 @@ from machine import write_figures
 from torchvision.transforms import v2
 
 from epicsub.data.annotations import Segment
+from epicsub.data.batch import LabelledClipBatch, Labels
 from epicsub.data.loader import set_up_worker
 from epicsub.data.photometric import PhotometricAugmentation, RandAugment
 from epicsub.data.root import DataRoot
@@ -73,7 +74,8 @@ def main() -> None:
 def of_batches(clip_CTHW: torch.Tensor, device: str, size: int) -> dict[str, float]:
     """What is done on batches: mixing everywhere, photometric augmentation on a GPU."""
     clips = {"rgb": torch.stack([clip_CTHW] * size).to(device)}
-    source = {"clips": clips, "verb": torch.zeros(size, dtype=torch.int64, device=device)}
+    zeros_B = torch.zeros(size, dtype=torch.int64, device=device)
+    source = LabelledClipBatch(narration_ids=[""] * size, clips=clips, labels=Labels(verb_B=zeros_B, noun_B=zeros_B))
     ends = "" if device == "cpu" else f"_{device}"
     figures = {}
     for name, mix in (("mixup", Mix(0.7, None)), ("cutmix", Mix(0.7, (0.2, 0.7, 0.3, 0.8)))):

@@ -117,7 +117,7 @@ BREAKS = (
           "self.lam_max", A + "test_removal.py"),
     Break("MMIR plus's reversal does not rise", A + "mmir_plus.py", "reversal_strength(batch.progress, self.lam_max)",
           "self.lam_max", A + "test_mmir_plus.py"),
-    Break("the source in the target's place", STEP, 'state.model(batch["target"]["clips"])', "output", STEPPED),
+    Break("the source in the target's place", STEP, "state.model(batch.target.clips)", "output", STEPPED),
     Break("classification weighs 1", STEP, "class_weight(recipe, stage) * classification", "classification", STEPPED),
     Break("alignment weighs 1", STEP, "alignment_weight(recipe) * adapted.alignment", "adapted.alignment", STEPPED),
     Break("the stage's progress stands still", STEP, "progress=step[1] / stage.steps", "progress=0.5", STEPPED),

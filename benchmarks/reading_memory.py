@@ -139,7 +139,7 @@ def loader_growth(kitchens: Path) -> dict[str, float]:
     steps = StepSampler(len(segments), [], BATCH, 0, seed=0, first_step=0, last_step=2 * CLIPS // BATCH)
     held = []
     for batch in make_loader(clips, batch_sampler=steps, collate=collate, workers=WORKERS):
-        assert len(batch["source"]["narration_id"]) == BATCH
+        assert len(batch.source.narration_ids) == BATCH
         workers = multiprocessing.active_children()
         assert len(workers) == WORKERS
         held.append(sum(written(process) for process in (os.getpid(), *(worker.pid for worker in workers))))

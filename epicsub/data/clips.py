@@ -4,6 +4,7 @@ Shape legend: B batch, V views, C channels (rgb 3, flow 2), T frames, S side of 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from epicsub.data.annotations import Segment
+from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
 from epicsub.data.domains import SOURCE, check_domains, noun_of
 from epicsub.data.loader import POLL_SECONDS, ClipLoader, CollateTold, Told, set_up_worker, workers_of_machine
 from epicsub.data.photometric import PhotometricAugmentation
@@ -24,8 +26,24 @@ from epicsub.errors import DataError
 NO_AUGMENTATION = PhotometricAugmentation()
 
 
-class TrainClips(Dataset[dict[str, Any]]):
-    """Training clips, indexed by `Draw`. Items of the target domain have no `verb` and no `noun`."""
+@dataclass(frozen=True, kw_only=True)
+class TrainClip:
+    """One training clip, before it is collated into a batch."""
+
+    domain: int
+    """`domains.SOURCE` or `domains.TARGET`."""
+    narration_id: str
+    clips: dict[str, torch.Tensor]
+    """By modality, (C, T, S, S)."""
+    verb: int | None = None
+    """None for clips of the target domain, which have no labels."""
+    noun: int | None = None
+    photometric_4: torch.Tensor | None = None
+    """(4,) draw of the photometric augmentation that is left to the device."""
+
+
+class TrainClips(Dataset[TrainClip]):
+    """Training clips, indexed by `Draw`."""
 
     def __init__(
         self,
@@ -47,7 +65,7 @@ class TrainClips(Dataset[dict[str, Any]]):
             frames, sampling, stride: see `sampling.clip_times`.
             photometric: augmentation of the cropped clips.
             photometric_on_device: leave it to `PhotometricAugmentation.apply_batch`; items then hold the
-                parameters drawn for them, as "photometric".
+                parameters drawn for them.
             synchronised: all modalities of a clip at the same times; else each draws its own position.
 
         Raises:
@@ -66,8 +84,8 @@ class TrainClips(Dataset[dict[str, Any]]):
         self.synchronised = synchronised
         self._last: tuple[Draw | None, dict[str, torch.Tensor]] = (None, {})  # what the next draw may share
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        """{"domain", "narration_id", "clips": {modality: (C, T, S, S)}}, and "verb" and "noun" for the source.
+    def __getitem__(self, draw: Draw) -> TrainClip:
+        """Read, crop and augment one clip.
 
         Raises:
             DataError: the clip cannot be read.
@@ -75,17 +93,18 @@ class TrainClips(Dataset[dict[str, Any]]):
         segment = self._segment(draw)
         generator = np.random.default_rng(draw.seed)
         clips = self.transform(self._frames(draw, segment, generator), generator)
-        item: dict[str, Any] = {"domain": draw.domain, "narration_id": segment.narration_id}
-        if self.photometric:
-            drawn = self.photometric.draw(generator)
-            if self.photometric_on_device:
-                item["photometric"] = drawn
-            else:
-                clips = self.photometric.apply(clips, drawn)
-        item["clips"] = clips
-        if draw.domain == SOURCE:
-            item |= {"verb": segment.verb_class, "noun": noun_of(segment)}
-        return item
+        drawn_4 = self.photometric.draw(generator) if self.photometric else None
+        if drawn_4 is not None and not self.photometric_on_device:
+            clips = self.photometric.apply(clips, drawn_4)
+        labelled = draw.domain == SOURCE
+        return TrainClip(
+            domain=draw.domain,
+            narration_id=segment.narration_id,
+            clips=clips,
+            verb=segment.verb_class if labelled else None,
+            noun=noun_of(segment) if labelled else None,
+            photometric_4=drawn_4 if self.photometric_on_device else None,
+        )
 
     def frames_of(self, draw: Draw) -> Draw:
         """The same for draws that share their frames: read one after the other, they are decoded once."""
@@ -190,28 +209,34 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
         return clip_times(segment.start, segment.stop, self.frames, self.sampling, stride, position)
 
 
-def collate(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Items of `TrainClips` -> {"source": {...}, "target": {...}}, either left out when it has none.
+def collate(items: Sequence[TrainClip]) -> Batch:
+    """Collate items of `TrainClips`, whatever their order, by domain.
 
-    "clips" {modality: (B, C, T, S, S) in channels_last_3d memory}, "narration_id" list; the source also "verb" and
-    "noun" (B,) int64, NO_LABEL where there are verbs alone. The target has no labels to give. With
-    `photometric_on_device`, "photometric" (B, 4) holds the parameters drawn for each clip.
+    Args:
+        items: clips of the source domain and, in steps that adapt, of the target domain.
+
+    Returns:
+        A batch of clips (B, C, T, S, S) in channels_last_3d memory.
     """
-    batch: dict[str, dict[str, Any]] = {}
-    for name, domain in (("source", SOURCE), ("target", 1 - SOURCE)):
-        chosen = [item for item in items if item["domain"] == domain]
-        if not chosen:
-            continue
-        batch[name] = {
-            "clips": _stack_clips([item["clips"] for item in chosen]),
-            "narration_id": [item["narration_id"] for item in chosen],
-        }
-        if "photometric" in chosen[0]:
-            batch[name]["photometric"] = torch.stack([item["photometric"] for item in chosen])
-    if "source" in batch:
-        for label in ("verb", "noun"):
-            batch["source"][label] = torch.tensor([item[label] for item in items if item["domain"] == SOURCE])
-    return batch
+    source = [item for item in items if item.domain == SOURCE]
+    target = [item for item in items if item.domain != SOURCE]
+    labels = Labels(
+        verb_B=torch.tensor([item.verb for item in source]), noun_B=torch.tensor([item.noun for item in source])
+    )
+    return Batch(
+        LabelledClipBatch(labels=labels, **_collate_domain(source)),
+        ClipBatch(**_collate_domain(target)) if target else None,
+    )
+
+
+def _collate_domain(items: Sequence[TrainClip]) -> dict[str, Any]:
+    """Fields of a `ClipBatch`."""
+    drawn = [item.photometric_4 for item in items if item.photometric_4 is not None]
+    return {
+        "narration_ids": [item.narration_id for item in items],
+        "clips": _stack_clips([item.clips for item in items]),
+        "photometric_B4": torch.stack(drawn) if drawn else None,
+    }
 
 
 def collate_views(

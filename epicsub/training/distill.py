@@ -4,14 +4,14 @@ Shapes: B clips, V verbs, N nouns.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from epicsub.data.annotations import Segment
+from epicsub.data.batch import LabelledClipBatch, Labels
 from epicsub.errors import EpicsubError, TrainingError
 from epicsub.models.action_head import PAIRS_NAME
 from epicsub.predictions import Predictions, load_predictions
@@ -43,24 +43,39 @@ class Teacher:
             self.model.to(device)
 
     @torch.no_grad()
-    def soft_labels(self, source: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Logits of a batch's clips: {"verb_teacher": (B, V), "noun_teacher": (B, N)}.
+    def add_soft_labels(self, source: LabelledClipBatch) -> LabelledClipBatch:
+        """Add the teacher's logits to the labels of a batch.
 
-        Of mixed clips a checkpoint judges the mixture, so both labels of a clip have its word; kept predictions give
-        each label its own.
+        A checkpoint predicts mixed clips as they are, so both labels of a clip get the same logits; kept predictions
+        give each label its own.
+
+        Args:
+            source: labelled clips, mixed or not.
+
+        Returns:
+            The batch with `teacher_verb_BV` and `teacher_noun_BN` in its labels.
         """
         if self.model is not None:
-            output = self.model(source["clips"])
-            soft = {"verb_teacher": output.verb_logits_BV.float(), "noun_teacher": output.noun_logits_BN.float()}
-            return soft | ({f"{name}_mixed": value for name, value in soft.items()} if "share_B" in source else {})
-        assert self.rows is not None
-        assert self.verb_SV is not None
-        assert self.noun_SN is not None
-        rows = torch.tensor([self.rows[name] for name in source["narration_id"]])
-        device = source["verb"].device
-        soft = {"verb_teacher": self.verb_SV[rows].to(device), "noun_teacher": self.noun_SN[rows].to(device)}
-        mixed = {f"{name}_mixed": value.roll(1, 0) for name, value in soft.items()} if "share_B" in source else {}
-        return soft | mixed
+            output = self.model(source.clips)
+            own = output.verb_logits_BV.float(), output.noun_logits_BN.float()
+            partner = own
+        else:
+            assert self.rows is not None
+            assert self.verb_SV is not None
+            assert self.noun_SN is not None
+            rows_B = torch.tensor([self.rows[name] for name in source.narration_ids])
+            device = source.labels.verb_B.device
+            own = self.verb_SV[rows_B].to(device), self.noun_SN[rows_B].to(device)
+            partner = own[0].roll(1, 0), own[1].roll(1, 0)
+        return replace(
+            source,
+            labels=_with_soft(source.labels, *own),
+            partner=source.partner and _with_soft(source.partner, *partner),
+        )
+
+
+def _with_soft(labels: Labels, verb_BV: Tensor, noun_BN: Tensor) -> Labels:
+    return replace(labels, teacher_verb_BV=verb_BV, teacher_noun_BN=noun_BN)
 
 
 def load_teacher(recipe: Recipe, source: Sequence[Segment]) -> Teacher | None:

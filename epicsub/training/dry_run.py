@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from epicsub.data.batch import Batch
 from epicsub.errors import TrainingError
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.build import adaptation_of
@@ -47,7 +48,7 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
     model = weightless_model(small, domains.source)
     yield from parameter_lines(small, fabric.device, model)
     batch, seconds = few_clips(small, domains)
-    clips = batch["source"]["clips"]
+    clips = batch.source.clips
     size = small.train.stages[0].source_batch
     shapes = ", ".join(f"{name} {(size, *clip.shape[1:])}" for name, clip in clips.items())
     yield f"clips a step: {shapes}; one is read and cut in {seconds:.2f} s"
@@ -98,7 +99,7 @@ def method_lines(recipe: Recipe, model: nn.Module, of_optimiser: int) -> Iterato
     )
 
 
-def few_clips(recipe: Recipe, domains: Domains) -> tuple[dict, float]:
+def few_clips(recipe: Recipe, domains: Domains) -> tuple[Batch, float]:
     """A clip of each domain that the recipe trains on, read here and now, and the seconds that one took."""
     stages = list(recipe.train.stages)
     index = max(range(len(stages)), key=lambda number: stages[number].target_batch)
@@ -109,7 +110,7 @@ def few_clips(recipe: Recipe, domains: Domains) -> tuple[dict, float]:
     data = recipe.data.model_copy(update={"workers": 0})
     began = time.perf_counter()
     batch = next(first_batches(with_stages(recipe, stages).model_copy(update={"data": data}), domains, index, 1))
-    clips = sum(len(part["narration_id"]) for part in batch.values())
+    clips = sum(len(part.narration_ids) for part in batch.by_domain().values())
     return batch, (time.perf_counter() - began) / clips
 
 

@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from epicsub.data.batch import Batch
 from epicsub.errors import NotFiniteError, TrainingError
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.build import training_loader
@@ -40,7 +41,7 @@ class Trial:
     fabric: Fabric
     state: State
 
-    def step(self, stage: Stage, number: int, batch: dict, index: int = 0) -> dict[str, Any]:
+    def step(self, stage: Stage, number: int, batch: Batch, index: int = 0) -> dict[str, Any]:
         """One optimiser step as in training; returns its figures."""
         self.state.model.train()
         batch = to_device(self.fabric, self.recipe, batch)
@@ -49,14 +50,14 @@ class Trial:
         self.state.step += 1
         return figures
 
-    def batches(self, index: int, steps: int) -> Iterator[dict]:
+    def batches(self, index: int, steps: int) -> Iterator[Batch]:
         """The first batches of a stage, as training reads them."""
         return first_batches(self.recipe, self.domains, index, steps, augments_on_device(self.fabric))
 
 
 def first_batches(
     recipe: Recipe, domains: Domains, index: int, steps: int, photometric_on_device: bool = False
-) -> Iterator[dict]:
+) -> Iterator[Batch]:
     """The first batches of a stage, as training reads them."""
     lists = (domains.root, domains.source, domains.target)
     return islice(
@@ -174,7 +175,7 @@ def find_batch(recipe: Recipe, domains: Domains) -> Iterator[str]:
     unit = batch_unit(trial.recipe)
     largest, size, before = 0, unit, float(peak_memory())
     while size <= max(len(domains.source), unit):
-        took = measured(trial, stage, index, sized(real, size, stage.target_batch / stage.source_batch))
+        took = measured(trial, stage, index, repeat_clips(real, size, stage.target_batch / stage.source_batch))
         if took is None:
             yield f"{size:6d} labelled clips a step: out of memory"
             break
@@ -197,25 +198,17 @@ def batch_unit(recipe: Recipe) -> int:
     return math.lcm(2, recipe.train.accumulate, recipe.train.sampling.repeats, sets)
 
 
-def sized(real: dict, size: int, target_share: float) -> dict:
+def repeat_clips(real: Batch, size: int, target_share: float) -> Batch:
     """A batch of another size: the real clips, over and over."""
-    wanted = {"source": size, "target": round(size * target_share)}
-    return {domain: repeated(part, wanted[domain]) for domain, part in real.items()}
+    source, target = real.source, real.target
+    target_size = round(size * target_share)
+    return Batch(
+        source.rows([row % len(source.narration_ids) for row in range(size)]),
+        target and target.rows([row % len(target.narration_ids) for row in range(target_size)]),
+    )
 
 
-def repeated(part: dict, size: int) -> dict:
-    """The entries of one domain of a batch, over and over."""
-    count = len(part["narration_id"])
-    rows = [row % count for row in range(size)]
-    cut: dict[type, Callable[[Any], Any]] = {
-        dict: lambda value: {name: clip[rows] for name, clip in value.items()},
-        list: lambda value: [value[row] for row in rows],
-        torch.Tensor: lambda value: value[rows],
-    }
-    return {name: cut[type(value)](value) for name, value in part.items()}
-
-
-def measured(trial: Trial, stage: Stage, index: int, batch: dict) -> float | None:
+def measured(trial: Trial, stage: Stage, index: int, batch: Batch) -> float | None:
     """Seconds of a step; None where the device's memory did not suffice."""
     if trial.fabric.device.type == "cuda":
         torch.cuda.empty_cache()

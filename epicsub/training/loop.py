@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from epicsub.data.annotations import Segment
+from epicsub.data.batch import Batch
 from epicsub.data.root import DataRoot
 from epicsub.progress import track
 from epicsub.recipe import Recipe, Stage
@@ -164,7 +165,7 @@ def set_up(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Checkpoint
 
 def steps_from(
     recipe: Recipe, domains: Domains, state: State, fabric: Fabric
-) -> Iterator[tuple[tuple[int, int], Stage, dict]]:
+) -> Iterator[tuple[tuple[int, int], Stage, Batch]]:
     """Yield ((stage index, step within it), stage, this process's share of the batch) for every step still to do."""
     if state.stopped:
         return
@@ -188,7 +189,7 @@ def finish_average(recipe: Recipe, domains: Domains, state: State, stage: int, f
         return
     loader = training_loader(recipe, domains.root, domains.source, domains.target, stage, 0)
     batches = islice(loader, settings.bn_batches)
-    clips = (fabric.to_device(batch["source"]["clips"]) for batch in batches)
+    clips = (fabric.to_device(batch.source.clips) for batch in batches)
     refresh_batch_norms(state.average.model, clips, parts_of(recipe), state.step - 1)
 
 

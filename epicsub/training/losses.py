@@ -7,12 +7,13 @@ Shapes: B clips, K classes (V verbs, N nouns, A actions).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from epicsub.data.batch import LabelledClipBatch, Labels
 from epicsub.models.outputs import TwoHeadOutput
 
 LossName = Literal["cross_entropy", "focal", "logit_adjusted", "equalised"]
@@ -154,14 +155,16 @@ class Criterion(nn.Module):
         self.pairs_A2: Tensor | None
         self.weights, self.soft, self.temperature = dict(weights), soft, temperature
 
-    def forward(self, output: TwoHeadOutput, source: Mapping[str, Any], chosen_B: Tensor | None = None) -> Tensor:
-        """The loss, a scalar, over the chosen clips (None: all), of every classifier of the model.
+    def forward(self, output: TwoHeadOutput, source: LabelledClipBatch, chosen_B: Tensor | None = None) -> Tensor:
+        """Compute the loss over the chosen clips, of every classifier of the model.
 
         Args:
-            output: what the model made of the clips.
-            source: labels (B,) as `verb` and `noun`; where clips are mixed, `share_B` of these labels, and those of
-                the rest as HEAD_mixed; a teacher's logits (B, K) as HEAD_teacher and HEAD_teacher_mixed.
-            chosen_B: bool.
+            output: of the model, for the clips of `source`.
+            source: labels, also of mixed clips and of a teacher.
+            chosen_B: bool; None takes all clips.
+
+        Returns:
+            A scalar.
         """
         logits = {"verb": output.verb_logits_BV, "noun": output.noun_logits_BN, "action": output.action_logits_BA}
         losses = []
@@ -169,30 +172,26 @@ class Criterion(nn.Module):
             logits_BK = logits[head]
             if logits_BK is None:  # a model's second classifier has no action head
                 continue
-            loss_B = self._of_head(head, logits_BK, source)
+            loss_B = self._mixed_loss(head, logits_BK, source)
             losses.append(self.weights[head] * (loss_B if chosen_B is None else loss_B[chosen_B]).mean())
         loss = torch.stack(losses).sum()
         return loss if output.second is None else loss + self(output.second, source, chosen_B)
 
-    def _of_head(self, head: str, logits_BK: Tensor, source: Mapping[str, Any]) -> Tensor:
-        loss_B = self._of_labels(head, logits_BK, source, "")
-        if "share_B" not in source:
+    def _mixed_loss(self, head: str, logits_BK: Tensor, source: LabelledClipBatch) -> Tensor:
+        loss_B = self._label_loss(head, logits_BK, source.labels)
+        if source.share_B is None or source.partner is None:
             return loss_B
-        share_B = source["share_B"]
-        mixed: Tensor = share_B * loss_B + (1 - share_B) * self._of_labels(head, logits_BK, source, "_mixed")
-        return mixed
+        return source.share_B * loss_B + (1 - source.share_B) * self._label_loss(head, logits_BK, source.partner)
 
-    def _of_labels(self, head: str, logits_BK: Tensor, source: Mapping[str, Any], ending: str) -> Tensor:
-        verb_B, noun_B = source[f"verb{ending}"], source[f"noun{ending}"]
-        label_B = {"verb": verb_B, "noun": noun_B}.get(head)
+    def _label_loss(self, head: str, logits_BK: Tensor, labels: Labels) -> Tensor:
+        label_B = {"verb": labels.verb_B, "noun": labels.noun_B}.get(head)
         if label_B is None:
             assert self.pairs_A2 is not None
-            label_B = action_labels(self.pairs_A2, verb_B, noun_B)
+            label_B = action_labels(self.pairs_A2, labels.verb_B, labels.noun_B)
         hard_B: Tensor = self.heads[head](logits_BK, label_B)
-        teacher = f"{head}_teacher{ending}"
-        if not self.soft or teacher not in source:
+        teacher_BK = {"verb": labels.teacher_verb_BV, "noun": labels.teacher_noun_BN}.get(head)
+        if not self.soft or teacher_BK is None:
             return hard_B
-        teacher_BK = source[teacher]
         if head == "verb" and self.verbs_K is not None:
             logits_BK, teacher_BK = logits_BK[:, self.verbs_K], teacher_BK[:, self.verbs_K]
         return (1 - self.soft) * hard_B + self.soft * soft_label_loss(logits_BK, teacher_BK, self.temperature)

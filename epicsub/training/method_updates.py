@@ -7,6 +7,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from epicsub.data.annotations import Segment
+from epicsub.data.batch import Batch
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views
 from epicsub.progress import track
@@ -16,9 +17,9 @@ from epicsub.training.step import (
     State,
     adaptation_batch,
     alignment_weight,
+    apply_mixing_and_teacher,
     average_gradients,
     class_weight,
-    taught_and_mixed,
     update_weights,
 )
 
@@ -26,19 +27,19 @@ ONE_VIEW = Views(clips=1, crops=1, flip=False)
 
 
 def later_updates(
-    fabric: Fabric, recipe: Recipe, stage: Stage, state: State, batch: dict, step: tuple[int, int]
+    fabric: Fabric, recipe: Recipe, stage: Stage, state: State, batch: Batch, step: tuple[int, int]
 ) -> dict[str, Tensor]:
     """Make the method's further updates of this step; returns their losses to log. Most methods have none."""
     method = state.adaptation
-    if method is None or "target" not in batch:
+    if method is None or batch.target is None:
         return {}
     figures = {}
     generator = seed_everything_for(recipe.seed, state.step, fabric.global_rank)
     updates = method.later_updates(state.model.module)
-    source = taught_and_mixed(recipe, state, batch["source"], generator) if updates else batch["source"]
+    source = apply_mixing_and_teacher(recipe, state, batch.source, generator) if updates else batch.source
     for number, update in enumerate(updates, 1):
         state.optimizer.zero_grad(set_to_none=True)
-        outputs = (state.model(batch["source"]["clips"]), state.model(batch["target"]["clips"]))
+        outputs = (state.model(batch.source.clips), state.model(batch.target.clips))
         seen = adaptation_batch(state, outputs, batch, stage, step, generator)
         loss = alignment_weight(recipe) * update.loss(seen)
         if update.classifies:

@@ -7,12 +7,13 @@ box with a side of sqrt(1 - share) around a uniform centre, cut at the border.
 Shapes: B clips, C channels, T frames, H, W pixels.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+
+from epicsub.data.batch import LabelledClipBatch, Labels
 
 
 class Mix(NamedTuple):
@@ -46,16 +47,19 @@ def draw_mix(mixup: float, cutmix: float, probability: float, generator: torch.G
     return Mix(share, tuple(float(np.clip(side, 0, 1)) for side in box))  # type: ignore[arg-type]
 
 
-def mix_batch(source: Mapping[str, Any], mix: Mix) -> dict[str, Any]:
-    """The batch mixed: clips, `share_B` of the own label, and the partner's labels and soft labels as NAME_mixed.
+def mix_batch(source: LabelledClipBatch, mix: Mix) -> LabelledClipBatch:
+    """Mix every clip of a batch with the one before it.
 
     Args:
-        source: "clips" {modality: (B, C, T, H, W)}, labels (B,), a teacher's logits (B, K); the rest is kept.
+        source: labelled clips {modality: (B, C, T, H, W)}.
         mix: what was drawn.
+
+    Returns:
+        Mixed clips, with the share of their own labels and the labels of their partners.
     """
     share = mix.share
     clips = {}
-    for modality, clip_BCTHW in source["clips"].items():
+    for modality, clip_BCTHW in source.clips.items():
         partner_BCTHW = clip_BCTHW.roll(1, 0)
         if mix.box is None:
             clips[modality] = share * clip_BCTHW.float() + (1 - share) * partner_BCTHW.float()
@@ -66,12 +70,11 @@ def mix_batch(source: Mapping[str, Any], mix: Mix) -> dict[str, Any]:
     if mix.box is not None:
         height, width = next(iter(clips.values())).shape[-2:]
         top, bottom, left, right = pixels_of(mix.box, height, width)
-        share = 1 - (bottom - top) * (right - left) / (height * width)  # of what was really replaced
-    labels = {name: value for name, value in source.items() if isinstance(value, Tensor)}
-    some = next(iter(labels.values()))
-    mixed: dict[str, Any] = {**source, "clips": clips}
-    mixed["share_B"] = torch.full((len(some),), share, device=some.device)
-    return mixed | {f"{name}_mixed": value.roll(1, 0) for name, value in labels.items()}
+        share = 1 - (bottom - top) * (right - left) / (height * width)  # of the pixels that were replaced
+    labels = source.labels
+    share_B = torch.full((len(labels.verb_B),), share, device=labels.verb_B.device)
+    partner = Labels(verb_B=labels.verb_B.roll(1, 0), noun_B=labels.noun_B.roll(1, 0))
+    return replace(source, clips=clips, share_B=share_B, partner=partner)
 
 
 def pixels_of(box: tuple[float, float, float, float], height: int, width: int) -> tuple[int, int, int, int]:

@@ -3,13 +3,16 @@
 A GPU does them beside the workers' decoding, which is what training waits for.
 """
 
-from typing import Any
+from dataclasses import replace
+from typing import TypeVar
 
 from lightning_fabric import Fabric
-from torch import Tensor
 
+from epicsub.data.batch import Batch, ClipBatch
 from epicsub.data.photometric import PhotometricAugmentation, RandAugment
 from epicsub.recipe import Recipe
+
+ClipsT = TypeVar("ClipsT", bound=ClipBatch)
 
 
 def photometric_of(recipe: Recipe) -> PhotometricAugmentation:
@@ -28,14 +31,14 @@ def augments_on_device(fabric: Fabric) -> bool:
     return fabric.device.type == "cuda"
 
 
-def to_device(fabric: Fabric, recipe: Recipe, batch: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A batch on the device, with what the workers left done."""
-    drawn = {domain: part["photometric"] for domain, part in batch.items() if "photometric" in part}
-    bare = {
-        domain: {name: value for name, value in part.items() if name != "photometric"} for domain, part in batch.items()
-    }
-    moved = fabric.to_device(bare)
-    for domain, drawn_BN in drawn.items():
-        clips: dict[str, Tensor] = moved[domain]["clips"]
-        moved[domain]["clips"] = photometric_of(recipe).apply_batch(clips, drawn_BN)
-    return moved
+def to_device(fabric: Fabric, recipe: Recipe, batch: Batch) -> Batch:
+    """Move a batch to the device and apply the augmentation that the workers left to it."""
+    moved: Batch = fabric.to_device(batch)
+    augment = photometric_of(recipe)
+    return Batch(_augmented(augment, moved.source), moved.target and _augmented(augment, moved.target))
+
+
+def _augmented(augment: PhotometricAugmentation, part: ClipsT) -> ClipsT:
+    if part.photometric_B4 is None:
+        return part
+    return replace(part, clips=augment.apply_batch(part.clips, part.photometric_B4), photometric_B4=None)

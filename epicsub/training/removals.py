@@ -7,10 +7,10 @@ Of several processes the first one's share of the batch is noted: each refines i
 
 import json
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
+from epicsub.data.batch import Batch
 from epicsub.io import write_text
 from epicsub.training.logging import read_metrics
 
@@ -28,10 +28,10 @@ class RemovalLog:
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._waiting: list[tuple[int, dict[str, list[str]], dict[str, Tensor]]] = []
 
-    def note(self, step: int, batch: dict[str, dict[str, Any]], removed: dict[str, Tensor]) -> None:
+    def note(self, step: int, batch: Batch, removed: dict[str, Tensor]) -> None:
         """Remember a step, numbered from 1, whose batch agents have looked at; without agents there is nothing."""
         if removed:
-            seen = {domain: list(part["narration_id"]) for domain, part in batch.items()}
+            seen = {domain: part.narration_ids for domain, part in batch.by_domain().items()}
             self._waiting.append((step, seen, removed))
 
     def flush(self) -> None:

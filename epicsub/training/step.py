@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from epicsub.adaptation import AdaptationBatch, AdaptationLosses, AdaptationMethod
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
+from epicsub.data.batch import Batch, LabelledClipBatch, Labels
 from epicsub.errors import NotFiniteError
 from epicsub.models import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
@@ -53,7 +54,7 @@ class State:
 
 
 def train_step(
-    fabric: Fabric, recipe: Recipe, stage: Stage, state: State, batch: dict, step: tuple[int, int]
+    fabric: Fabric, recipe: Recipe, stage: Stage, state: State, batch: Batch, step: tuple[int, int]
 ) -> dict[str, Tensor | float]:
     """One optimiser step of Eq 11 (no target in the batch) or Eq 12; returns the figures to log."""
     generator = seed_everything_for(recipe.seed, state.step, fabric.global_rank)
@@ -62,10 +63,10 @@ def train_step(
         group["lr"] = learning_rate * group.get("rate_factor", 1.0)
     state.optimizer.zero_grad(set_to_none=True)
 
-    source, adapted = taught_and_mixed(recipe, state, batch["source"], generator), None
-    if state.adaptation is not None and "target" in batch:
-        output = state.model(source["clips"])
-        outputs = (output, state.model(batch["target"]["clips"]))
+    source, adapted = apply_mixing_and_teacher(recipe, state, batch.source, generator), None
+    if state.adaptation is not None and batch.target is not None:
+        output = state.model(source.clips)
+        outputs = (output, state.model(batch.target.clips))
         adapted = state.adaptation.losses(adaptation_batch(state, outputs, batch, stage, step, generator))
         classification = state.criterion(output, source, adapted.classified_B)
         loss = class_weight(recipe, stage) * classification + alignment_weight(recipe) * adapted.alignment
@@ -79,18 +80,20 @@ def train_step(
     state.removed = adapted.removed if adapted else {}
     if adapted is not None and state.adaptation is not None:
         step_agents(fabric, state, adapted)
-    return figures_of(output, source, classification, adapted, learning_rate, recipe.classes.nouns)
+    return figures_of(output, source.labels, classification, adapted, learning_rate, recipe.classes.nouns)
 
 
-def taught_and_mixed(recipe: Recipe, state: State, source: dict, generator: torch.Generator) -> dict[str, Any]:
-    """The source batch with its clips mixed and the teacher's soft labels, as the recipe says."""
+def apply_mixing_and_teacher(
+    recipe: Recipe, state: State, source: LabelledClipBatch, generator: torch.Generator
+) -> LabelledClipBatch:
+    """Mix the labelled clips and add the teacher's soft labels, as the recipe says."""
     mixing = recipe.train.mixing
     mix = draw_mix(mixing.mixup, mixing.cutmix, mixing.probability, generator) if mixing else None
-    made = mix_batch(source, mix) if mix else source
-    return made | state.teacher.soft_labels(made) if state.teacher else made
+    mixed = mix_batch(source, mix) if mix else source
+    return state.teacher.add_soft_labels(mixed) if state.teacher else mixed
 
 
-def classify(fabric: Fabric, state: State, source: dict, parts: int) -> tuple[TwoHeadOutput, Tensor]:
+def classify(fabric: Fabric, state: State, source: LabelledClipBatch, parts: int) -> tuple[TwoHeadOutput, Tensor]:
     """Gradients of the classification loss, in so many parts of the batch, one after the other.
 
     The parts are equally large and every loss is a mean over clips, so their mean is the loss of the batch at once,
@@ -100,9 +103,11 @@ def classify(fabric: Fabric, state: State, source: dict, parts: int) -> tuple[Tw
         Logits of all clips, without their graph, and the loss.
     """
     outputs, losses = [], []
-    for number, part in enumerate(parts_of_batch(source, parts), 1):
+    size = len(source.narration_ids) // parts
+    for number in range(1, parts + 1):
+        part = source.rows(slice((number - 1) * size, number * size)) if parts > 1 else source
         with fabric.no_backward_sync(state.model, enabled=number < parts):
-            output = state.model(part["clips"])
+            output = state.model(part.clips)
             loss = state.criterion(output, part) / parts
             fabric.backward(loss)
         outputs.append((output.verb_logits_BV.detach(), output.noun_logits_BN.detach()))
@@ -111,26 +116,10 @@ def classify(fabric: Fabric, state: State, source: dict, parts: int) -> tuple[Tw
     return TwoHeadOutput(verb, noun, {}), torch.stack(losses).sum()
 
 
-def parts_of_batch(source: dict, parts: int) -> list[dict[str, Any]]:
-    """A batch cut along its clips; every value that has one entry a clip is cut."""
-    if parts == 1:
-        return [source]
-    size = len(source["verb"]) // parts
-    return [
-        {
-            name: {modality: clip[first : first + size] for modality, clip in value.items()}
-            if isinstance(value, dict)
-            else value[first : first + size]
-            for name, value in source.items()
-        }
-        for first in range(0, size * parts, size)
-    ]
-
-
 def adaptation_batch(
     state: State,
     outputs: tuple[TwoHeadOutput, TwoHeadOutput],
-    batch: dict,
+    batch: Batch,
     stage: Stage,
     step: tuple[int, int],
     generator: torch.Generator,
@@ -139,15 +128,15 @@ def adaptation_batch(
     return AdaptationBatch(
         source=outputs[0],
         target=outputs[1],
-        verb_B=batch["source"]["verb"],
-        noun_B=batch["source"]["noun"],
+        verb_B=batch.source.labels.verb_B,
+        noun_B=batch.source.labels.noun_B,
         progress=step[1] / stage.steps,
         stage=step[0],
         step=state.step,
         generator=generator,
         model=state.model.module,
-        source_ids=batch["source"]["narration_id"],
-        target_ids=batch["target"]["narration_id"],
+        source_ids=batch.source.narration_ids,
+        target_ids=batch.target.narration_ids if batch.target else (),
     )
 
 
@@ -187,7 +176,7 @@ def agents_loss(adapted: AdaptationLosses | None) -> dict[str, Tensor]:
     return {} if adapted is None or adapted.agents is None else {"the agents' loss": adapted.agents}
 
 
-def update_weights(fabric: Fabric, recipe: Recipe, state: State, losses: dict[str, Tensor], batch: dict) -> None:
+def update_weights(fabric: Fabric, recipe: Recipe, state: State, losses: dict[str, Tensor], batch: Batch) -> None:
     """Clip the gradient and step the optimiser, unless a loss or the gradient is not finite.
 
     With 16-mixed a gradient that is not finite is no error: the scaler leaves the step out and lowers its factor.
@@ -204,7 +193,7 @@ def update_weights(fabric: Fabric, recipe: Recipe, state: State, losses: dict[st
     state.optimizer.step()
 
 
-def refuse_non_finite(values: dict[str, Tensor], batch: dict, step: int) -> None:
+def refuse_non_finite(values: dict[str, Tensor], batch: Batch, step: int) -> None:
     """Stop at what is not finite, with the clips of the step.
 
     Raises:
@@ -212,7 +201,7 @@ def refuse_non_finite(values: dict[str, Tensor], batch: dict, step: int) -> None
     """
     for name, value in values.items():
         if not torch.isfinite(value):
-            ids = {domain: ", ".join(part["narration_id"]) for domain, part in batch.items()}
+            ids = {domain: ", ".join(part.narration_ids) for domain, part in batch.by_domain().items()}
             raise NotFiniteError(
                 f"step {step}: {name} is {value.item()}; stopped before the update, the last checkpoint is whole.\n"
                 + "\n".join(f"  {domain} batch: {listed}" for domain, listed in ids.items())
@@ -221,8 +210,8 @@ def refuse_non_finite(values: dict[str, Tensor], batch: dict, step: int) -> None
 
 
 def figures_of(
-    output: Any,
-    source: dict,
+    output: TwoHeadOutput,
+    labels: Labels,
     classification: Tensor,
     adapted: AdaptationLosses | None,
     learning_rate: float,
@@ -230,14 +219,14 @@ def figures_of(
 ) -> dict[str, Tensor | float]:
     """Figures of one batch for the log; accuracies in percent, over the source batch, of nouns where it has some."""
     with torch.no_grad():
-        verb = multiclass_accuracy(output.verb_logits_BV, source["verb"], NUM_VERBS, average="micro") * 100
+        verb = multiclass_accuracy(output.verb_logits_BV, labels.verb_B, NUM_VERBS, average="micro") * 100
     figures: dict[str, Tensor | float] = {
         "learning_rate": learning_rate,
         "loss_classification": classification.detach(),
         "verb_accuracy": verb,
     }
     if nouns:
-        noun = multiclass_accuracy(output.noun_logits_BN.detach(), source["noun"], NUM_NOUNS, average="micro") * 100
+        noun = multiclass_accuracy(output.noun_logits_BN.detach(), labels.noun_B, NUM_NOUNS, average="micro") * 100
         figures["noun_accuracy"] = noun
     if adapted is not None:
         figures["loss_alignment"] = adapted.alignment.detach()

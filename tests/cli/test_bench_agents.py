@@ -10,6 +10,7 @@ import cv2
 import pytest
 import torch
 
+from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
 from epicsub.training.removals import RemovalLog
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
@@ -70,7 +71,9 @@ def test_the_libraries_for_pictures_are_named_where_they_are_missing(command, ru
 
 
 def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path: Path) -> None:
-    batch = {"source": {"narration_id": ["a", "b"]}, "target": {"narration_id": ["c"]}}
+    zeros_B = torch.zeros(2, dtype=torch.int64)
+    source = LabelledClipBatch(narration_ids=["a", "b"], clips={}, labels=Labels(verb_B=zeros_B, noun_B=zeros_B))
+    batch = Batch(source, ClipBatch(narration_ids=["c"], clips={}))
     log = RemovalLog(tmp_path)
     for step in (1, 2, 3):
         log.note(step, batch, {"rgb_source": torch.tensor([step % 2])})

@@ -56,7 +56,7 @@ def steps(first=0, last=3, target=(SEGMENTS,)):
 
 def same(ours, theirs):
     return all(
-        torch.equal(ours[domain]["clips"][m], theirs[domain]["clips"][m])
+        torch.equal(getattr(ours, domain).clips[m], getattr(theirs, domain).clips[m])
         for domain in ("source", "target")
         for m in ("rgb", "flow")
     )

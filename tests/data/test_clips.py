@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from epicsub.data.batch import LabelledClipBatch
 from epicsub.data.clips import ViewClips, collate, make_loader
 from epicsub.data.loader import workers_of_machine
 from epicsub.data.root import DataRoot
@@ -29,26 +30,24 @@ def root(tmp_path_factory, make_video, rates):
 
 def test_batch_shapes_types_and_labels(root):
     batch = next(iter(make_loader(train_clips(root), batch_sampler=steps(), collate=collate, workers=0)))
-    assert set(batch) == {"source", "target"}
-    source = batch["source"]
+    source = batch.source
     for modality, channels in (("rgb", 3), ("flow", 2)):
-        assert source["clips"][modality].shape == (3, channels, 4, 48, 48)
-        assert source["clips"][modality].dtype == torch.uint8
-        assert source["clips"][modality].is_contiguous(memory_format=torch.channels_last_3d)
-        assert batch["target"]["clips"][modality].shape == (2, channels, 4, 48, 48)
-    numbers = [int(identity.rsplit("_", 1)[1]) for identity in source["narration_id"]]
-    assert source["verb"].tolist() == [number + 10 for number in numbers]
-    assert source["noun"].tolist() == [number + 20 for number in numbers]
-    assert source["verb"].dtype == torch.int64
+        assert source.clips[modality].shape == (3, channels, 4, 48, 48)
+        assert source.clips[modality].dtype == torch.uint8
+        assert source.clips[modality].is_contiguous(memory_format=torch.channels_last_3d)
+        assert batch.target.clips[modality].shape == (2, channels, 4, 48, 48)
+    numbers = [int(identity.rsplit("_", 1)[1]) for identity in source.narration_ids]
+    assert source.labels.verb_B.tolist() == [number + 10 for number in numbers]
+    assert source.labels.noun_B.tolist() == [number + 20 for number in numbers]
+    assert source.labels.verb_B.dtype == torch.int64
 
 
 def test_target_carries_no_labels(root):
     dataset = train_clips(root)
     item = dataset[Draw(1, 0, 2, 7)]
-    assert set(item) == {"domain", "narration_id", "clips"}
+    assert (item.verb, item.noun, item.photometric_4) == (None, None, None)
     for batch in make_loader(dataset, batch_sampler=steps(), collate=collate, workers=0):
-        assert set(batch["target"]) == {"clips", "narration_id"}
-        assert set(batch["source"]) == {"clips", "narration_id", "verb", "noun"}
+        assert not isinstance(batch.target, LabelledClipBatch)
     with pytest.raises(DataError, match="6 target segments carry labels"):
         train_clips(root, target=[segments("P02_101", True)])
     with pytest.raises(DataError, match="in both the source lists and target list 1"):
@@ -58,38 +57,38 @@ def test_target_carries_no_labels(root):
 def test_domains_are_apart_and_aligned(root):
     """Source tensors hold source clips and target tensors target clips, in memory of their own."""
     for batch in make_loader(train_clips(root), batch_sampler=steps(), collate=collate, workers=0):
-        assert all(identity.startswith("P01_01_") for identity in batch["source"]["narration_id"])
-        assert all(identity.startswith("P02_101_") for identity in batch["target"]["narration_id"])
+        assert all(identity.startswith("P01_01_") for identity in batch.source.narration_ids)
+        assert all(identity.startswith("P02_101_") for identity in batch.target.narration_ids)
         for modality in ("rgb", "flow"):
-            source, target = batch["source"]["clips"][modality], batch["target"]["clips"][modality]
+            source, target = batch.source.clips[modality], batch.target.clips[modality]
             assert source.untyped_storage().data_ptr() != target.untyped_storage().data_ptr()
             assert not any(torch.equal(one, other) for one in source for other in target)
     draws = steps().draws(0)
     dataset = train_clips(root)
     batch = collate([dataset[draw] for draw in draws])
     for name, domain in (("source", 0), ("target", 1)):
-        expected = [dataset[draw]["clips"]["rgb"] for draw in draws if draw.domain == domain]
-        assert torch.equal(batch[name]["clips"]["rgb"], torch.stack(expected))
+        expected = [dataset[draw].clips["rgb"] for draw in draws if draw.domain == domain]
+        assert torch.equal(getattr(batch, name).clips["rgb"], torch.stack(expected))
 
 
 def test_collate_sorts_domains_whatever_the_order(root):
     dataset = train_clips(root, ("rgb",))
     items = [dataset[Draw(domain, 0, index, 1)] for domain, index in ((1, 0), (0, 1), (1, 2), (0, 3))]
     batch = collate(items)
-    assert batch["source"]["narration_id"] == ["P01_01_1", "P01_01_3"]
-    assert batch["source"]["verb"].tolist() == [11, 13]
-    assert batch["target"]["narration_id"] == ["P02_101_0", "P02_101_2"]
-    assert torch.equal(batch["target"]["clips"]["rgb"][1], items[2]["clips"]["rgb"])
+    assert batch.source.narration_ids == ["P01_01_1", "P01_01_3"]
+    assert batch.source.labels.verb_B.tolist() == [11, 13]
+    assert batch.target.narration_ids == ["P02_101_0", "P02_101_2"]
+    assert torch.equal(batch.target.clips["rgb"][1], items[2].clips["rgb"])
 
 
 def test_without_target(root):
     dataset = train_clips(root, ("rgb",), target=[])
     batch = next(iter(make_loader(dataset, batch_sampler=steps(target=()), collate=collate, workers=0)))
-    assert set(batch) == {"source"}
+    assert batch.target is None
 
 
 def test_a_draw_is_repeatable_and_its_seed_matters(root):
-    one, again, other = (train_clips(root)[Draw(0, 0, 2, seed)]["clips"] for seed in (1, 1, 2))
+    one, again, other = (train_clips(root)[Draw(0, 0, 2, seed)].clips for seed in (1, 1, 2))
     for modality in ("rgb", "flow"):
         assert torch.equal(one[modality], again[modality])
         assert not torch.equal(one[modality], other[modality])
@@ -104,7 +103,7 @@ def test_workers_and_resuming_give_the_same_batches(root):
     assert len(alone) == len(helped) == 3
     assert all(same(ours, theirs) for ours, theirs in zip(alone, helped, strict=True))
     assert all(same(ours, theirs) for ours, theirs in zip(alone[1:], resumed, strict=True))
-    assert helped[0]["source"]["clips"]["rgb"].is_contiguous(memory_format=torch.channels_last_3d)
+    assert helped[0].source.clips["rgb"].is_contiguous(memory_format=torch.channels_last_3d)
 
 
 class Recorder(ClipSource):

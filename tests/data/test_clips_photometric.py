@@ -9,7 +9,7 @@ from epicsub.data.samplers import StepSampler
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
 
-from .clip_data import SEGMENTS, make_root, same, steps, train_clips
+from .clip_data import SEGMENTS, make_root, steps, train_clips
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +39,16 @@ def test_repeats_are_decoded_once_and_augmented_apart(root, rank):
     batches = list(make_loader(dataset, batch_sampler=sampler, collate=collate, workers=0))
     assert dataset.clip_source.reads == (2 if rank else 4)
     for batch in batches:
-        ids, clips = batch["source"]["narration_id"], batch["source"]["clips"]
+        ids, clips = batch.source.narration_ids, batch.source.clips
         same_segment = [place for place, identity in enumerate(ids) if identity == ids[0]]
         assert len(same_segment) == 3
         assert not torch.equal(clips["rgb"][same_segment[0]], clips["rgb"][same_segment[1]])
     alone = train_clips(root, target=[], photometric=photometric, transform=dataset.transform)
-    for draw, clip in zip(next(iter(sampler)), batches[0]["source"]["clips"]["rgb"], strict=True):
-        assert torch.equal(alone[draw]["clips"]["rgb"], clip)  # whatever was read before it
+    for draw, clip in zip(next(iter(sampler)), batches[0].source.clips["rgb"], strict=True):
+        assert torch.equal(alone[draw].clips["rgb"], clip)  # whatever was read before it
 
 
-def test_looks_left_to_the_device_come_out_as_in_the_worker(root):
+def test_photometric_augmentation_left_to_the_device_come_out_as_in_the_worker(root):
     photometric = PhotometricAugmentation(0.4, RandAugment(1, 9), 0.5)
 
     def batch_of(later):
@@ -56,7 +56,6 @@ def test_looks_left_to_the_device_come_out_as_in_the_worker(root):
         return next(iter(make_loader(dataset, batch_sampler=steps(), collate=collate, workers=0)))
 
     done, left = batch_of(False), batch_of(True)
-    for domain, part in left.items():
-        part["clips"] = photometric.apply_batch(part["clips"], part.pop("photometric"))
-        assert set(part) == set(done[domain])
-    assert same(done, left)
+    for domain, part in left.by_domain().items():
+        clips = photometric.apply_batch(part.clips, part.photometric_B4)
+        assert all(torch.equal(clip, done.by_domain()[domain].clips[name]) for name, clip in clips.items())

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from epicsub.data.annotations import Segment
+from epicsub.data.batch import LabelledClipBatch
 from epicsub.data.domains import SOURCE
 from epicsub.data.features.batches import FeatureBatches, FeatureViews
 from epicsub.data.features.store import FeatureStore, open_features
@@ -51,24 +52,24 @@ def test_a_batch_is_what_was_drawn(tables, in_memory: bool, monkeypatch: pytest.
     for batch, draws in zip(batches, sampler(0), strict=True):
         source = [d.segment_index for d in draws if d.domain == SOURCE]
         target = [11 + 5 * d.list_index + d.segment_index for d in draws if d.domain != SOURCE]
-        assert batch["source"]["clips"]["rgb"][:, 1].tolist() == source
-        assert batch["source"]["noun"].tolist() == source
-        assert batch["source"]["narration_id"] == [f"P01_01_{n}" for n in source]
-        assert batch["target"]["clips"]["audio"][:, 1, 2].tolist() == [-n - 0.5 for n in target]
-        assert set(batch["target"]) == {"clips", "narration_id"}
+        assert batch.source.clips["rgb"][:, 1].tolist() == source
+        assert batch.source.labels.noun_B.tolist() == source
+        assert batch.source.narration_ids == [f"P01_01_{n}" for n in source]
+        assert batch.target.clips["audio"][:, 1, 2].tolist() == [-n - 0.5 for n in target]
+        assert not isinstance(batch.target, LabelledClipBatch)
         assert len(target) == 6
 
 
 def test_a_batch_does_not_depend_on_where_a_run_goes_on(tables) -> None:
     whole = list(FeatureBatches(SOURCE_SEGMENTS, TARGETS, tables, sampler(0)))[5:]
     for one, other in zip(whole, FeatureBatches(SOURCE_SEGMENTS, TARGETS, tables, sampler(5)), strict=True):
-        assert one["target"]["narration_id"] == other["target"]["narration_id"]
-        assert torch.equal(one["source"]["clips"]["rgb"], other["source"]["clips"]["rgb"])
+        assert one.target.narration_ids == other.target.narration_ids
+        assert torch.equal(one.source.clips["rgb"], other.source.clips["rgb"])
 
 
 def test_without_target_draws_there_is_no_target(tables) -> None:
     batch = next(iter(FeatureBatches(SOURCE_SEGMENTS, [], tables, sampler(0, 0))))
-    assert set(batch) == {"source"}
+    assert batch.target is None
 
 
 def test_views_go_through_all_segments_in_order_and_again(tables) -> None:

@@ -11,11 +11,13 @@ from torch.nn import functional as F
 
 from epicsub.adaptation import MMIR
 from epicsub.adaptation.reversal import reversal_strength
+from epicsub.data.batch import Batch, LabelledClipBatch
 from epicsub.models import TwoHeadOutput
 from epicsub.recipe import load_recipe
 from epicsub.training.final_mean import FinalMean
-from epicsub.training.losses import Criterion, HeadLoss
 from epicsub.training.step import State, train_step
+
+from .small import criterion, drawn_batch
 
 DIMS = {"rgb": 6, "flow": 4}
 B, STEP, STEPS = 15, 3, 10
@@ -36,14 +38,8 @@ class Streams(nn.Module):
         return TwoHeadOutput(self.verb(both), self.noun(both), features)
 
 
-def part(seed: int, name: str) -> dict:
-    draw = torch.Generator().manual_seed(seed)
-    return {
-        "clips": {m: torch.randn(B, dim, generator=draw) for m, dim in DIMS.items()},
-        "narration_id": [f"{name}_{row}" for row in range(B)],
-        "verb": torch.randint(97, (B,), generator=draw),
-        "noun": torch.randint(300, (B,), generator=draw),
-    }
+def part(seed: int, name: str) -> LabelledClipBatch:
+    return drawn_batch({m: (dim,) for m, dim in DIMS.items()}, B, seed, name)
 
 
 @pytest.fixture
@@ -62,13 +58,12 @@ def stepped(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     torch.manual_seed(0)
     model, method = Streams(), MMIR(DIMS, 0.2, 5, replay_size=24, replay_batch=2, removals=1, q_hidden=(8,))
     before = copy.deepcopy(model), copy.deepcopy(method)
-    batch = {"source": part(1, "source"), "target": part(2, "target")}
+    batch = Batch(part(1, "source"), part(2, "target"))
     fabric = Fabric(accelerator="cpu", devices=1)
     weights = [*model.parameters(), *method.alignment_parameters()]
     wrapped, optimizer = fabric.setup(model, torch.optim.SGD(weights, lr=0.0))
-    heads = {"verb": HeadLoss(torch.ones(97)), "noun": HeadLoss(torch.ones(300))}
     state = State(
-        model=wrapped, adaptation=method, criterion=Criterion(heads, {"verb": 1.0, "noun": 1.0}), optimizer=optimizer,
+        model=wrapped, adaptation=method, criterion=criterion(), optimizer=optimizer,
         agent_optimizer=torch.optim.SGD(method.agent_parameters(), lr=AGENT_RATE), step=20, scores={},
         last=FinalMean(count=None, every=1),
     )  # fmt: skip
@@ -82,24 +77,24 @@ def stepped(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
 def test_the_method_sees_what_the_model_made_of_each_domain(stepped: dict) -> None:
     model, seen, batch = stepped["before"][0], stepped["seen"], stepped["batch"]
     for domain in ("source", "target"):
-        output, expected = getattr(seen, domain), model(batch[domain]["clips"])
+        output, expected = getattr(seen, domain), model(getattr(batch, domain).clips)
         torch.testing.assert_close(output.verb_logits_BV, expected.verb_logits_BV)
         for m in DIMS:
             torch.testing.assert_close(output.features[m], expected.features[m])
-    assert torch.equal(seen.verb_B, batch["source"]["verb"])
-    assert torch.equal(seen.noun_B, batch["source"]["noun"])
+    assert torch.equal(seen.verb_B, batch.source.labels.verb_B)
+    assert torch.equal(seen.noun_B, batch.source.labels.noun_B)
     assert (seen.progress, seen.stage, seen.step) == (STEP / STEPS, 1, 20)
-    assert seen.source_ids == batch["source"]["narration_id"]
-    assert seen.target_ids == batch["target"]["narration_id"]
+    assert seen.source_ids == batch.source.narration_ids
+    assert seen.target_ids == batch.target.narration_ids
 
 
 def test_the_weights_move_by_equation_12(stepped: dict) -> None:
     """0.2 of the classification loss, 0.5 of the kept clips' domain loss, which reaches the streams times -lam(0.3)."""
     model, method = stepped["before"]
-    source, target = (stepped["batch"][domain] for domain in ("source", "target"))
-    outputs = model(source["clips"]), model(target["clips"])
-    classes = F.cross_entropy(outputs[0].verb_logits_BV, source["verb"])
-    classes = classes + F.cross_entropy(outputs[0].noun_logits_BN, source["noun"])
+    source, target = stepped["batch"].source, stepped["batch"].target
+    outputs = model(source.clips), model(target.clips)
+    classes = F.cross_entropy(outputs[0].verb_logits_BV, source.labels.verb_B)
+    classes = classes + F.cross_entropy(outputs[0].noun_logits_BN, source.labels.noun_B)
     domains = torch.zeros(())
     for m in DIMS:
         kept = []

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from epicsub.models import TwoHeadOutput
-from epicsub.training.losses import Criterion, HeadLoss
+
+from .small import criterion, labelled
 
 
 def slow(logits: Tensor, labels: Tensor, chosen: list[int]) -> float:
@@ -30,15 +31,12 @@ def test_it_is_the_mean_over_the_chosen_clips_summed_over_tasks_and_classifiers(
     chosen: list[int] | None, classifiers: int
 ) -> None:
     outputs = [drawn(seed) for seed in range(classifiers)]
-    labels = {"verb": torch.tensor([3, 96, 0, 1, 1, 7]), "noun": torch.tensor([299, 0, 5, 5, 9, 30])}
+    verb_B, noun_B = torch.tensor([3, 96, 0, 1, 1, 7]), torch.tensor([299, 0, 5, 5, 9, 30])
     mask = None if chosen is None else torch.tensor([i in chosen for i in range(6)])
     whole = outputs[0]._replace(second=outputs[1] if classifiers == 2 else None)
-    heads = {"verb": HeadLoss(torch.ones(97)), "noun": HeadLoss(torch.ones(300))}
-    loss = Criterion(heads, {"verb": 1.0, "noun": 1.0})(whole, labels, mask)
+    loss = criterion()(whole, labelled({}, verb_B, noun_B), mask)
     rows = list(range(6)) if chosen is None else chosen
-    expected = sum(
-        slow(o.verb_logits_BV, labels["verb"], rows) + slow(o.noun_logits_BN, labels["noun"], rows) for o in outputs
-    )
+    expected = sum(slow(o.verb_logits_BV, verb_B, rows) + slow(o.noun_logits_BN, noun_B, rows) for o in outputs)
     assert loss.item() == pytest.approx(expected, abs=1e-6)
     loss.backward()
     for output in outputs:

@@ -1,4 +1,4 @@
-"""The arithmetic of the range test and of made-up batches."""
+"""The arithmetic of the range test and of repeated batches."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from epicsub.data.batch import Batch
 from epicsub.errors import NotFiniteError, TrainingError
 from epicsub.recipe import Stage, load_recipe
 from epicsub.training import find
 from epicsub.training.dry_run import shown_hours, shown_operations
-from epicsub.training.find import repeated, smoothed, steepest
+from epicsub.training.find import repeat_clips, smoothed, steepest
+
+from .small import labelled
 
 
 def test_smoothing_has_no_bias_at_the_start() -> None:
@@ -47,10 +50,11 @@ def test_the_range_test_says_so_where_its_first_steps_are_not_finite(
 
 
 def test_a_batch_is_repeated_with_all_that_belongs_to_its_clips() -> None:
-    part = {"clips": {"rgb": torch.arange(3.0)[:, None]}, "narration_id": ["a", "b", "c"], "verb": torch.arange(3)}
-    made = repeated(part, 5)
-    assert made["narration_id"] == ["a", "b", "c", "a", "b"]
-    assert made["verb"].tolist() == made["clips"]["rgb"][:, 0].tolist() == [0, 1, 2, 0, 1]
+    part = labelled({"rgb": torch.arange(3.0)[:, None]}, torch.arange(3), torch.arange(3))
+    made = repeat_clips(Batch(part, part), 5, 0.8)
+    assert made.source.narration_ids == [part.narration_ids[row] for row in (0, 1, 2, 0, 1)]
+    assert made.source.labels.verb_B.tolist() == made.source.clips["rgb"][:, 0].tolist() == [0, 1, 2, 0, 1]
+    assert made.target.clips["rgb"][:, 0].tolist() == [0, 1, 2, 0]
 
 
 def test_hours() -> None:

@@ -1,15 +1,19 @@
 """Losses against references that are slow and written from the papers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from epicsub.data.batch import LabelledClipBatch, Labels
 from epicsub.models import TwoHeadOutput
 from epicsub.models.class_mask import NEVER
 from epicsub.training.losses import Criterion, HeadLoss, action_labels, class_weights, soft_label_loss
+
+from .small import labelled
 
 COUNTS = torch.tensor([1000, 100, 10, 1, 0])
 GENERATOR = torch.Generator().manual_seed(0)
@@ -110,30 +114,36 @@ def test_soft_labels_are_a_divergence_with_the_gradient_of_its_temperature() -> 
     torch.testing.assert_close(student.grad, centred / 5, atol=0.02, rtol=0)
 
 
+def with_teacher(verb_B: Tensor, noun_B: Tensor, **logits: Tensor) -> LabelledClipBatch:
+    source = labelled({}, verb_B, noun_B)
+    return replace(source, labels=replace(source.labels, **logits))
+
+
 def output(**more: Tensor) -> TwoHeadOutput:
     return TwoHeadOutput(LOGITS, LOGITS.flip(1), {}, **more)
 
 
 def test_criterion_adds_heads_with_their_weights_and_mixes_labels() -> None:
     pairs = torch.tensor([[0, 1], [0, 3], [1, 0], [2, 2], [3, 4]])
-    source = {"verb": torch.tensor([0, 1, 2, 3, 0, 3, 1]), "noun": torch.tensor([3, 0, 2, 4, 1, 4, 0])}
+    source = labelled({}, torch.tensor([0, 1, 2, 3, 0, 3, 1]), torch.tensor([3, 0, 2, 4, 1, 4, 0]))
+    own = source.labels
     joint = torch.tensor([1, 2, 3, 4, 0, 4, 2])
-    assert action_labels(pairs, source["verb"], source["noun"]).tolist() == joint.tolist()
+    assert action_labels(pairs, own.verb_B, own.noun_B).tolist() == joint.tolist()
     heads = {name: HeadLoss(torch.ones(5)) for name in ("verb", "noun", "action")}
     criterion = Criterion(heads, {"verb": 1.0, "noun": 2.0, "action": 0.5}, pairs)
     action_logits = torch.randn(7, 5, generator=GENERATOR)
 
-    def by_hand(labels: dict[str, Tensor], actions: Tensor) -> Tensor:
-        verb, noun = F.cross_entropy(LOGITS, labels["verb"]), F.cross_entropy(LOGITS.flip(1), labels["noun"])
+    def by_hand(labels: Labels, actions: Tensor) -> Tensor:
+        verb, noun = F.cross_entropy(LOGITS, labels.verb_B), F.cross_entropy(LOGITS.flip(1), labels.noun_B)
         return verb + 2 * noun + 0.5 * F.cross_entropy(action_logits, actions)
 
     out = output(action_logits_BA=action_logits)
-    torch.testing.assert_close(criterion(out, source), by_hand(source, joint))
-    rolled = {name: value.roll(1) for name, value in source.items()}
-    mixed = source | {"share_B": torch.full((7,), 0.3)} | {f"{name}_mixed": value for name, value in rolled.items()}
-    expected = 0.3 * by_hand(source, joint) + 0.7 * by_hand(rolled, joint.roll(1))
+    torch.testing.assert_close(criterion(out, source), by_hand(own, joint))
+    rolled = Labels(verb_B=own.verb_B.roll(1), noun_B=own.noun_B.roll(1))
+    mixed = replace(source, share_B=torch.full((7,), 0.3), partner=rolled)
+    expected = 0.3 * by_hand(own, joint) + 0.7 * by_hand(rolled, joint.roll(1))
     torch.testing.assert_close(criterion(out, mixed), expected)
-    whole = mixed | {"share_B": torch.ones(7)}
+    whole = replace(mixed, share_B=torch.ones(7))
     torch.testing.assert_close(criterion(out, whole), criterion(out, source))
 
 
@@ -141,7 +151,7 @@ def test_criterion_takes_its_share_of_soft_labels_and_the_chosen_clips() -> None
     heads = {name: HeadLoss(torch.ones(5)) for name in ("verb", "noun")}
     criterion = Criterion(heads, {"verb": 1.0, "noun": 1.0}, soft=0.25, temperature=2.0)
     teacher = torch.randn(7, 5, generator=GENERATOR)
-    source = {"verb": LABELS, "noun": LABELS, "verb_teacher": teacher, "noun_teacher": teacher}
+    source = with_teacher(LABELS, LABELS, teacher_verb_BV=teacher, teacher_noun_BN=teacher)
     chosen = torch.tensor([True, False, True, True, False, False, False])
     expected = torch.zeros(())
     for logits in (LOGITS[chosen], LOGITS.flip(1)[chosen]):
@@ -152,7 +162,7 @@ def test_criterion_takes_its_share_of_soft_labels_and_the_chosen_clips() -> None
 
 def test_criterion_counts_a_second_classifier() -> None:
     criterion = Criterion({name: HeadLoss(torch.ones(5)) for name in ("verb", "noun")}, {"verb": 1.0, "noun": 1.0})
-    source = {"verb": LABELS, "noun": LABELS}
+    source = labelled({}, LABELS, LABELS)
     twice = output()._replace(second=output())
     torch.testing.assert_close(criterion(twice, source), 2 * criterion(output(), source))
 
@@ -165,10 +175,10 @@ def test_soft_labels_are_among_the_verbs_that_there_are(temperature: float) -> N
     teacher = torch.randn(7, 5, generator=GENERATOR)
     labels = torch.tensor([1, 3, 1, 1, 3, 3, 1])
     criterion = Criterion({"verb": HeadLoss(torch.ones(5))}, {"verb": 1.0}, None, 0.5, temperature, verbs)
-    source = {"verb": labels, "noun": labels, "verb_teacher": teacher}
+    source = with_teacher(labels, labels, teacher_verb_BV=teacher)
     loss = criterion(TwoHeadOutput(limited, LOGITS, {}), source)
     alone = Criterion({"verb": HeadLoss(torch.ones(2))}, {"verb": 1.0}, None, 0.5, temperature)
-    named = {"verb": (labels == 3).long(), "noun": labels, "verb_teacher": teacher[:, verbs]}
+    named = with_teacher((labels == 3).long(), labels, teacher_verb_BV=teacher[:, verbs])
     torch.testing.assert_close(loss, alone(TwoHeadOutput(LOGITS[:, verbs], LOGITS, {}), named))
     loss.backward()
     assert limited.grad[:, [0, 2, 4]].abs().max() == 0

@@ -5,59 +5,57 @@ import pytest
 import torch
 from scipy import stats
 
+from epicsub.data.batch import LabelledClipBatch
 from epicsub.training.mixing import Mix, draw_mix, mix_batch, pixels_of
 
+from .small import labelled
 
-def batch(size: int = 5) -> dict:
+
+def batch(size: int = 5) -> LabelledClipBatch:
     generator = torch.Generator().manual_seed(0)
     clips = {
         name: torch.randint(256, (size, channels, 4, 12, 10), generator=generator, dtype=torch.uint8)
         for name, channels in (("rgb", 3), ("flow", 2))
     }
-    return {
-        "clips": clips,
-        "narration_id": list("abcde")[:size],
-        "verb": torch.arange(size),
-        "noun": torch.arange(size) + 50,
-    }
+    return labelled(clips, torch.arange(size), torch.arange(size) + 50)
 
 
 def test_mixup_is_the_weighted_sum_of_a_clip_and_the_one_before() -> None:
     source = batch()
     mixed = mix_batch(source, Mix(0.3, None))
-    for name, clip in mixed["clips"].items():
+    for name, clip in mixed.clips.items():
         for row in range(5):
-            before = source["clips"][name][row - 1]
-            torch.testing.assert_close(clip[row], 0.3 * source["clips"][name][row].float() + 0.7 * before.float())
-    torch.testing.assert_close(mixed["share_B"], torch.full((5,), 0.3))
-    assert mixed["verb_mixed"].tolist() == [4, 0, 1, 2, 3]
-    assert mixed["noun_mixed"].tolist() == [54, 50, 51, 52, 53]
-    assert mixed["narration_id"] == source["narration_id"]
+            before = source.clips[name][row - 1]
+            torch.testing.assert_close(clip[row], 0.3 * source.clips[name][row].float() + 0.7 * before.float())
+    torch.testing.assert_close(mixed.share_B, torch.full((5,), 0.3))
+    assert mixed.partner.verb_B.tolist() == [4, 0, 1, 2, 3]
+    assert mixed.partner.noun_B.tolist() == [54, 50, 51, 52, 53]
+    assert mixed.narration_ids == source.narration_ids
 
 
 def test_a_share_of_one_changes_no_clip_and_the_given_batch_is_left_alone() -> None:
     source = batch()
-    before = {name: clip.clone() for name, clip in source["clips"].items()}
+    before = {name: clip.clone() for name, clip in source.clips.items()}
     for mix in (Mix(1.0, None), Mix(1.0, (0.4, 0.4, 0.7, 0.7))):
         mixed = mix_batch(source, mix)
-        for name, clip in mixed["clips"].items():
+        for name, clip in mixed.clips.items():
             assert torch.equal(clip.float(), before[name].float())
-        assert mixed["share_B"].tolist() == [1.0] * 5
+        assert mixed.share_B.tolist() == [1.0] * 5
     mix_batch(source, Mix(0.2, (0.1, 0.9, 0.1, 0.9)))
-    for name, clip in source["clips"].items():
+    for name, clip in source.clips.items():
         assert torch.equal(clip, before[name])
 
 
 def test_cutmix_replaces_one_box_in_every_frame_and_modality_and_counts_its_pixels() -> None:
     source = batch()
     mixed = mix_batch(source, Mix(0.5, (0.0, 0.55, 0.3, 0.82)))  # rows 0 to 5, columns 3 to 7
-    for name, clip in mixed["clips"].items():
+    for name, clip in mixed.clips.items():
         assert clip.dtype == torch.uint8
-        own, before = source["clips"][name], source["clips"][name].roll(1, 0)
+        own, before = source.clips[name], source.clips[name].roll(1, 0)
         inside = torch.zeros(12, 10, dtype=torch.bool)
         inside[:6, 3:8] = True
         assert torch.equal(clip, torch.where(inside, before, own))
-    torch.testing.assert_close(mixed["share_B"], torch.full((5,), 1 - 30 / 120))
+    torch.testing.assert_close(mixed.share_B, torch.full((5,), 1 - 30 / 120))
 
 
 def test_shares_follow_their_beta_and_boxes_their_share() -> None:

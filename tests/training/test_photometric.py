@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
 from epicsub.recipe import load_recipe
 from epicsub.training.photometric import augments_on_device, photometric_of, to_device
 
@@ -19,24 +20,25 @@ class Pretended:
     device: torch.device
 
 
-def test_received_batches_are_changed_on_the_device(repository):
+def test_batches_are_changed_on_the_device(repository):
     recipe = load_recipe(repository / "recipes/tiny/mmir_i3d.yaml", CHANGES).recipe
     photometric, generator = photometric_of(recipe), np.random.default_rng(0)
-    batch = {
-        domain: {
-            "clips": {"rgb": clip_of(3, seed), "flow": clip_of(2, seed)},
-            "narration_id": ["a", "b"],
-            "photometric": torch.stack([photometric.draw(generator) for _ in range(2)]),
-        }
-        for seed, domain in enumerate(("source", "target"))
-    }
-    expected = {domain: photometric.apply_batch(part["clips"], part["photometric"]) for domain, part in batch.items()}
+
+    def part(seed: int) -> ClipBatch:
+        clips = {"rgb": clip_of(3, seed), "flow": clip_of(2, seed)}
+        drawn_B4 = torch.stack([photometric.draw(generator) for _ in range(2)])
+        return ClipBatch(narration_ids=["a", "b"], clips=clips, photometric_B4=drawn_B4)
+
+    labels = Labels(verb_B=torch.zeros(2), noun_B=torch.zeros(2))
+    batch = Batch(LabelledClipBatch(labels=labels, **vars(part(0))), part(1))
     moved = to_device(Fabric(accelerator="cpu", devices=1), recipe, batch)
-    for domain, part in moved.items():
-        assert set(part) == {"clips", "narration_id"}
-        for name, clip in part["clips"].items():
-            assert torch.equal(clip, expected[domain][name])
-    assert not torch.equal(moved["source"]["clips"]["rgb"], batch["source"]["clips"]["rgb"])
+    for domain, given in batch.by_domain().items():
+        done = moved.by_domain()[domain]
+        assert done.photometric_B4 is None
+        expected = photometric.apply_batch(given.clips, given.photometric_B4)
+        for name, clip in done.clips.items():
+            assert torch.equal(clip, expected[name])
+    assert not torch.equal(moved.source.clips["rgb"], batch.source.clips["rgb"])
 
 
 def test_workers_leave_it_to_a_gpu_alone():

@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from epicsub.data.batch import Batch, LabelledClipBatch
 from epicsub.models import TwoHeadOutput
 from epicsub.recipe import load_recipe
 from epicsub.training.build import optimizer_of
@@ -16,7 +17,9 @@ from epicsub.training.losses import Criterion, HeadLoss
 from epicsub.training.methods import trained_parameters
 from epicsub.training.mixing import Mix, mix_batch
 from epicsub.training.schedules import rate_scale, scaled_rate_notes
-from epicsub.training.step import State, classify, parts_of_batch, train_step
+from epicsub.training.step import State, classify, train_step
+
+from .small import criterion, drawn_batch
 
 
 class Small(nn.Module):
@@ -32,27 +35,20 @@ class Small(nn.Module):
         return TwoHeadOutput(self.verb(features), self.noun(features), {"rgb": features})
 
 
-def batch(size: int) -> dict:
-    generator = torch.Generator().manual_seed(0)
-    return {
-        "clips": {"rgb": torch.randint(256, (size, 3, 2, 8, 8), generator=generator, dtype=torch.uint8)},
-        "narration_id": [f"P01_01_{row}" for row in range(size)],
-        "verb": torch.randint(97, (size,), generator=generator),
-        "noun": torch.randint(300, (size,), generator=generator),
-    }
+def batch(size: int) -> LabelledClipBatch:
+    return drawn_batch({"rgb": (3, 2, 8, 8)}, size)
 
 
-def gradients(parts: int, source: dict, head: dict) -> tuple[dict[str, torch.Tensor], float, torch.Tensor]:
+def gradients(parts: int, source: LabelledClipBatch, head: dict) -> tuple[dict[str, torch.Tensor], float, torch.Tensor]:
     torch.manual_seed(0)
     model = Small()
     fabric = Fabric(accelerator="cpu", devices=1)
     heads = {"verb": HeadLoss(torch.arange(97), **head), "noun": HeadLoss(torch.arange(300), **head)}
     wrapped, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    criterion = Criterion(heads, {"verb": 1.0, "noun": 1.0})
     state = State(
         model=wrapped,
         adaptation=None,
-        criterion=criterion,
+        criterion=Criterion(heads, {"verb": 1.0, "noun": 1.0}),
         optimizer=optimizer,
         agent_optimizer=None,
         scores={},
@@ -86,12 +82,11 @@ def stepped(repository: Path, *settings: str, clip: str = "null") -> tuple[dict[
     before = copy.deepcopy(model.state_dict())
     fabric = Fabric(accelerator="cpu", devices=1)
     wrapped, optimizer = fabric.setup(model, optimizer_of(recipe, trained_parameters(recipe, model, [])))
-    heads = {"verb": HeadLoss(torch.ones(97)), "noun": HeadLoss(torch.ones(300))}
     state = State(
-        model=wrapped, adaptation=None, criterion=Criterion(heads, {"verb": 1.0, "noun": 1.0}), optimizer=optimizer,
+        model=wrapped, adaptation=None, criterion=criterion(), optimizer=optimizer,
         agent_optimizer=None, scores={}, last=FinalMean(count=None, every=1),
     )  # fmt: skip
-    train_step(fabric, recipe, recipe.train.stages[0], state, {"source": batch(12)}, (0, 0))
+    train_step(fabric, recipe, recipe.train.stages[0], state, Batch(batch(12)), (0, 0))
     return before, model
 
 
@@ -124,17 +119,18 @@ def test_a_step_moves_parts_by_their_own_rates(repository: Path) -> None:
         torch.testing.assert_close(value - before[name], expected, atol=1e-7, rtol=1e-3)
 
 
-def test_parts_hold_every_entry_of_a_clip() -> None:
+def test_rows_of_a_batch_hold_every_entry_of_a_clip() -> None:
     source = mix_batch(batch(6), Mix(0.5, None))
-    parts = parts_of_batch(source, 3)
-    assert [part["narration_id"] for part in parts] == [
-        ["P01_01_0", "P01_01_1"],
-        ["P01_01_2", "P01_01_3"],
-        ["P01_01_4", "P01_01_5"],
-    ]
-    for name in ("verb", "noun", "verb_mixed", "noun_mixed", "share_B"):
-        assert torch.equal(torch.cat([part[name] for part in parts]), source[name])
-    assert torch.equal(torch.cat([part["clips"]["rgb"] for part in parts]), source["clips"]["rgb"])
+    parts = [source.rows(slice(first, first + 2)) for first in (0, 2, 4)]
+    assert parts[1].narration_ids == ["P01_01_2", "P01_01_3"]
+    for part, rows in zip(parts, ([0, 1], [2, 3], [4, 5]), strict=True):
+        chosen = source.rows(rows)
+        assert chosen.narration_ids == part.narration_ids
+        for one in (part, chosen):
+            assert torch.equal(one.clips["rgb"], source.clips["rgb"][rows])
+            assert torch.equal(one.labels.verb_B, source.labels.verb_B[rows])
+            assert torch.equal(one.partner.noun_B, source.partner.noun_B[rows])
+            assert torch.equal(one.share_B, source.share_B[rows])
 
 
 def test_rates_scale_with_the_batch_and_say_so(repository) -> None:

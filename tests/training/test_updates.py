@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,16 @@ from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from epicsub.adaptation import AdaptationLosses, AdaptationMethod, LaterUpdate
+from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch
 from epicsub.errors import NotFiniteError
 from epicsub.models import TwoHeadOutput
 from epicsub.recipe import load_recipe
 from epicsub.training.distill import Teacher
 from epicsub.training.final_mean import FinalMean
-from epicsub.training.losses import Criterion, HeadLoss
 from epicsub.training.method_updates import later_updates
 from epicsub.training.step import State, train_step
+
+from .small import criterion, drawn_batch
 
 CLIP = ["null", "1.0"]
 TEACHER = "train.distillation={teacher: teacher.npz, weight: 0.5}"
@@ -59,23 +62,16 @@ class MovesVerbs(AdaptationMethod):
         return [LaterUpdate(list(model.verb.parameters()), lambda batch: 0 * batch.target.verb_logits_BV.sum(), True)]
 
 
-def batch(size: int = 4) -> dict:
-    generator = torch.Generator().manual_seed(0)
-    return {
-        "clips": {"rgb": torch.randint(256, (size, 3, 1, 1, 1), generator=generator, dtype=torch.uint8)},
-        "narration_id": [f"P01_01_{row}" for row in range(size)],
-        "verb": torch.randint(97, (size,), generator=generator),
-        "noun": torch.randint(300, (size,), generator=generator),
-    }
+def batch(size: int = 4) -> LabelledClipBatch:
+    return drawn_batch({"rgb": (3, 1, 1, 1)}, size)
 
 
 def state_of(fabric: Fabric, spoilt: bool = False, soft: float = 0.0, method: AdaptationMethod | None = None) -> State:
     torch.manual_seed(0)
     model = Heads(spoilt)
-    heads = {"verb": HeadLoss(torch.ones(97)), "noun": HeadLoss(torch.ones(300))}
     wrapped, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), lr=1.0))
     return State(
-        model=wrapped, adaptation=method, criterion=Criterion(heads, {"verb": 1.0, "noun": 1.0}, soft=soft),
+        model=wrapped, adaptation=method, criterion=criterion(soft=soft),
         optimizer=optimizer, agent_optimizer=None, scores={}, last=FinalMean(count=None, every=1),
     )  # fmt: skip
 
@@ -91,7 +87,7 @@ def test_an_infinite_gradient_of_a_finite_loss_moves_nothing(repository: Path, c
     with pytest.raises(
         NotFiniteError, match=r"step 1: the gradient's norm is inf(.|\n)*source batch: P01_01_0, P01_01"
     ):
-        train_step(fabric, recipe, recipe.train.stages[0], state, {"source": batch()}, (0, 0))
+        train_step(fabric, recipe, recipe.train.stages[0], state, Batch(batch()), (0, 0))
     assert all(torch.equal(value, before[name]) for name, value in state.model.module.state_dict().items())
 
 
@@ -103,23 +99,23 @@ def test_a_gradient_scaler_leaves_such_a_step_out(repository: Path, clip: str) -
     fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
     state = state_of(fabric, spoilt=True)
     before = copy.deepcopy(state.model.module.state_dict())
-    train_step(fabric, recipe, recipe.train.stages[0], state, {"source": batch()}, (0, 0))
+    train_step(fabric, recipe, recipe.train.stages[0], state, Batch(batch()), (0, 0))
     assert all(torch.equal(value, before[name]) for name, value in state.model.module.state_dict().items())
     assert scaler.get_scale() == 4.0
 
 
 def test_a_later_update_learns_from_the_teacher_too(repository: Path) -> None:
-    source, target, generator = batch(), batch(), torch.Generator().manual_seed(1)
-    del target["verb"], target["noun"]
+    source, drawn, generator = batch(), batch(), torch.Generator().manual_seed(1)
+    target = ClipBatch(narration_ids=drawn.narration_ids, clips=drawn.clips)
     labels = [torch.randn(4, classes, generator=generator).log_softmax(1) for classes in (97, 300)]
-    rows = {name: row for row, name in enumerate(source["narration_id"])}
+    rows = {name: row for row, name in enumerate(source.narration_ids)}
     recipe = load_recipe(repository / "recipes" / "tiny" / "mcd.yaml", [TEACHER]).recipe
     fabric = Fabric(accelerator="cpu", devices=1)
     state = state_of(fabric, soft=0.5, method=MovesVerbs())
     state.teacher = Teacher(Path("teacher.npz"), (), verb_SV=labels[0], noun_SN=labels[1], rows=rows)
-    taught = source | {"verb_teacher": labels[0], "noun_teacher": labels[1]}
-    expected = state.criterion(state.model(source["clips"]), taught).item()
-    assert expected != pytest.approx(state.criterion(state.model(source["clips"]), source).item(), rel=0.01)
+    taught = replace(source, labels=replace(source.labels, teacher_verb_BV=labels[0], teacher_noun_BN=labels[1]))
+    expected = state.criterion(state.model(source.clips), taught).item()
+    assert expected != pytest.approx(state.criterion(state.model(source.clips), source).item(), rel=0.01)
     stage = recipe.train.stages[-1].model_copy(update={"class_weight": 1.0})
-    figures = later_updates(fabric, recipe, stage, state, {"source": source, "target": target}, (0, 0))
+    figures = later_updates(fabric, recipe, stage, state, Batch(source, target), (0, 0))
     assert figures["loss_update_1"].item() == pytest.approx(expected, rel=1e-6)

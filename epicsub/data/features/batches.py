@@ -4,11 +4,11 @@ Shape legend: B batch, T times of a segment, D entries of a feature.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 
 from epicsub.data.annotations import Segment
+from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
 from epicsub.data.domains import SOURCE, check_domains, noun_of
 from epicsub.data.features.table import FeatureTable, Selected
 from epicsub.data.samplers import StepSampler, batches_of_share
@@ -19,8 +19,7 @@ IN_MEMORY = 2 * 1024**3  # bytes of a data set that are copied out of the mapped
 class FeatureBatches:
     """Training batches: the draws of `StepSampler`, so that features are drawn as clips are.
 
-    Yields {"source": {...}, "target": {...}} with "clips" {modality: (B, D) or (B, T, D)}, "narration_id" list, and of
-    the source also "verb" and "noun" (B,) int64.
+    Yields `Batch`es of features (B, D) or (B, T, D).
 
     Raises:
         DataError: source or target are not what they should be, or segments without features.
@@ -35,28 +34,28 @@ class FeatureBatches:
     ) -> None:
         check_domains(source, target)
         self.sampler = sampler
-        self._parts = {"source": _Part(source, tables)}
+        self._source = _Part(source, tables)
         flat = [segment for segments in target for segment in segments]
-        if flat:
-            self._parts["target"] = _Part(flat, tables)
+        self._target = _Part(flat, tables) if flat else None
         self._begins = [sum(map(len, target[:number])) for number in range(len(target))]
-        self._labels = {
-            "verb": torch.tensor([segment.verb_class for segment in source]),
-            "noun": torch.tensor([noun_of(segment) for segment in source]),
-        }
+        self._verb_S = torch.tensor([segment.verb_class for segment in source])
+        self._noun_S = torch.tensor([noun_of(segment) for segment in source])
 
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def __iter__(self) -> Iterator[dict[str, dict[str, Any]]]:
+    def __iter__(self) -> Iterator[Batch]:
         for draws in self.sampler:
             source_B = torch.tensor([draw.segment_index for draw in draws if draw.domain == SOURCE])
-            batch = {"source": self._parts["source"].batch(source_B)}
-            batch["source"] |= {name: labels[source_B] for name, labels in self._labels.items()}
-            target = [self._begins[d.list_index] + d.segment_index for d in draws if d.domain != SOURCE]
-            if target:
-                batch["target"] = self._parts["target"].batch(torch.tensor(target))
-            yield batch
+            labels = Labels(verb_B=self._verb_S[source_B], noun_B=self._noun_S[source_B])
+            narration_ids, clips = self._source.rows(source_B)
+            batch = LabelledClipBatch(narration_ids=narration_ids, clips=clips, labels=labels)
+            rows = [self._begins[d.list_index] + d.segment_index for d in draws if d.domain != SOURCE]
+            if self._target is None or not rows:
+                yield Batch(batch)
+                continue
+            narration_ids, clips = self._target.rows(torch.tensor(rows))
+            yield Batch(batch, ClipBatch(narration_ids=narration_ids, clips=clips))
 
 
 class FeatureViews:
@@ -84,8 +83,8 @@ class FeatureViews:
 
     def __iter__(self) -> Iterator[tuple[list[str], dict[str, torch.Tensor]]]:
         for positions_B in self._positions:
-            part = self._part.batch(positions_B)
-            yield part["narration_id"], {name: x_BD.unsqueeze(1) for name, x_BD in part["clips"].items()}
+            narration_ids, features = self._part.rows(positions_B)
+            yield narration_ids, {name: x_BD.unsqueeze(1) for name, x_BD in features.items()}
 
 
 class _Part:
@@ -99,8 +98,8 @@ class _Part:
             name: rows.in_memory if 4 * values <= IN_MEMORY else rows for name, rows in selected.items()
         }
 
-    def batch(self, positions_B: torch.Tensor) -> dict[str, Any]:
-        return {
-            "clips": {name: rows[positions_B] for name, rows in self.features.items()},
-            "narration_id": [self.ids[position] for position in positions_B.tolist()],
+    def rows(self, positions_B: torch.Tensor) -> tuple[list[str], dict[str, torch.Tensor]]:
+        """Narration ids and features by modality."""
+        return [self.ids[position] for position in positions_B.tolist()], {
+            name: rows[positions_B] for name, rows in self.features.items()
         }

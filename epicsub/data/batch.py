@@ -1,0 +1,112 @@
+"""Training batches: labelled clips of the source domain, clips without labels of the target domain.
+
+Shape legend: B clips, C channels (rgb 3, flow 2), T frames, H, W pixels, D entries of a feature, V verbs, N nouns.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    """Base of the dataclasses below: changes every tensor, selects clips."""
+
+    def to(self, device: torch.device) -> Self:
+        """Move every tensor to a device.
+
+        Args:
+            device: where to.
+
+        Returns:
+            A batch on the device; Fabric's `to_device` calls this.
+        """
+        return self._map(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+
+    def pin_memory(self) -> Self:
+        """Copy every tensor to page-locked memory, from which a GPU reads faster; a DataLoader calls this.
+
+        Returns:
+            The same batch in page-locked memory.
+        """
+        return self._map(Tensor.pin_memory)
+
+    def rows(self, chosen: slice | Sequence[int]) -> Self:
+        """Take some of the clips, with all that belongs to them.
+
+        Args:
+            chosen: positions in the batch. A slice gives views of the tensors, positions give copies.
+
+        Returns:
+            A batch of these clips.
+        """
+        return self._map(lambda tensor: tensor[chosen], chosen)
+
+    def _map(self, change: Callable[[Tensor], Tensor], chosen: slice | Sequence[int] | None = None) -> Self:
+        values = {field.name: _changed(getattr(self, field.name), change, chosen) for field in fields(self)}
+        return type(self)(**values)
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor], chosen: slice | Sequence[int] | None) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, _Tensors):
+        return value._map(change, chosen)
+    if isinstance(value, dict):
+        return {name: change(tensor) for name, tensor in value.items()}
+    if isinstance(value, list) and chosen is not None:
+        return value[chosen] if isinstance(chosen, slice) else [value[row] for row in chosen]
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels(_Tensors):
+    """Labels of B clips, and what a teacher says of them."""
+
+    verb_B: Tensor  # noqa: N815
+    """(B,) int64."""
+    noun_B: Tensor  # noqa: N815
+    """(B,) int64, `domains.NO_LABEL` where the lists have verbs alone."""
+    teacher_verb_BV: Tensor | None = None  # noqa: N815
+    """(B, V) logits of the teacher in distillation; None without one."""
+    teacher_noun_BN: Tensor | None = None  # noqa: N815
+    """(B, N)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipBatch(_Tensors):
+    """Clips of one domain, or the features that stand for them."""
+
+    narration_ids: list[str]
+    """B of them."""
+    clips: dict[str, Tensor]
+    """By modality, (B, C, T, H, W) uint8 in channels_last_3d memory; features (B, D) or (B, T, D)."""
+    photometric_B4: Tensor | None = None  # noqa: N815
+    """(B, 4) draws of the photometric augmentation that is left to the device; None where it is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledClipBatch(ClipBatch):
+    """Clips of the source domain."""
+
+    labels: Labels
+    partner: Labels | None = None
+    """Labels of the clip that each clip is mixed with; None where clips are not mixed."""
+    share_B: Tensor | None = None  # noqa: N815
+    """(B,) share of the own label in a mixed clip, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Batch(_Tensors):
+    """One training step's clips, or one process's share of them."""
+
+    source: LabelledClipBatch
+    target: ClipBatch | None = None
+    """None in a step that does not adapt."""
+
+    def by_domain(self) -> dict[str, ClipBatch]:
+        """Return the batches by the name of their domain, "source" first."""
+        return {"source": self.source} | ({} if self.target is None else {"target": self.target})
