@@ -6,7 +6,6 @@ Clips come from the video of benchmarks/loading.py and from its prepared store. 
 GPU also there, on a batch of 16 and given for one clip. `peer_` is torchvision's own transform of the same name.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from loading_readers import times_from
 from loading_video import WIDTH
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 from torchvision.transforms import v2
 
 from epicsub.data.annotations import Segment
@@ -42,9 +41,8 @@ AUGMENTATIONS = {
 
 def main() -> None:
     """Measure each, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--folder", type=Path, default=Path("outputs/loading"))
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     set_up_worker(0)
     segment = Segment("P01_01_0", "P01", "P01_01", 0.0, 170.0, 0, 0, None, None)

@@ -7,7 +7,6 @@ break is caught when a test fails. The tests pass on the untouched copy first, o
 code no longer has stops the script, so that the list cannot fall behind.
 """
 
-import argparse
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("epicsub", "tests", "benchmarks", "recipes", "validation", "pyproject.toml")
@@ -127,8 +126,7 @@ BREAKS = (
 
 def main() -> None:
     """Break, test, put back; print a line each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
+    parser = benchmark_parser(__doc__)
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
         copy = Path(folder)

@@ -7,7 +7,6 @@ views`, and `submit` twice, the second time from kept predictions. The pairs are
 with none at all; each head alone is as good as Bayes' rule makes it.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 
 from epicsub.cli.ensemble import labelled_members
 from epicsub.data.root import DataRoot
@@ -50,9 +49,8 @@ COLUMNS = (("verb", 1), ("noun", 1), ("action", 1), ("action", 5))
 
 def main() -> None:
     """Train what is missing, measure, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--kitchens", type=Path, default=Path("kitchens"))
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     data = ["--data", str(arguments.kitchens)]
     for recipe in RECIPES:

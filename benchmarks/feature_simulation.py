@@ -8,14 +8,13 @@ of every run there is. What is simulated stands in benchmarks/simulation/generat
 reported seeds were run in benchmarks/simulation/LOG.md.
 """
 
-import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from agent_looks import report_agents
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 from simulation.arms import ARMS, CONTROL
 from simulation.generator import Setting
 from simulation.runs import Run, make_runs, read_runs, select
@@ -34,7 +33,7 @@ STATIONARY_SEEDS = (0, 1, 2)
 
 def main() -> None:
     """Run what is missing, print the tables, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument(
         "--parts", nargs="*", choices=["arms", "dose", "stationary"], default=["arms", "dose", "stationary"]
     )
@@ -44,7 +43,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=cores(), help="runs at a time, one thread each")
     parser.add_argument("--runs", type=Path, default=Path("outputs/simulation/runs.jsonl"))
     parser.add_argument("--plot", type=Path, help="file for the dose curve, .png")
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if "arms" in arguments.parts:

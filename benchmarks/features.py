@@ -15,7 +15,6 @@ training segment has; "target, known" leaves those out. Which they are, the orac
 supervised bound learns from the labels of the test list, which is of the same kitchens.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -29,7 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 from agent_looks import look_at_run, report_agents
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 from pairs import paired
 
 from epicsub.data.annotations import read_segments
@@ -104,14 +103,13 @@ ARMS = {
 
 def main() -> None:
     """Make the features, train every arm and seed, score, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--kitchens", type=Path, default=Path("kitchens"))
     parser.add_argument("--models", type=Path, help="folder with source_only_0 ..., trained before")
     parser.add_argument("--out", type=Path, default=Path("outputs/features"))
     parser.add_argument("--seeds", type=int, default=20, help="0 to SEEDS - 1")
     parser.add_argument("--workers", type=int, default=cores(), help="runs at a time, one thread each")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     ends = {ARMS[arm].views for arm in arguments.arms}

@@ -6,13 +6,12 @@ Pieces of the video of benchmarks/loading.py, which must have been made before; 
 Hours and gigabytes are for every video of EPIC_100_video_info.csv (--info), from its durations and frame rates, whole.
 """
 
-import argparse
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import av
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 
 from epicsub.data.annotations import read_video_info
 from epicsub.data.flow.compute import compute_flow, flow_stride
@@ -31,12 +30,11 @@ class Job(NamedTuple):
 
 def main() -> None:
     """Cut, compute, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--folder", type=Path, default=Path("outputs/loading"))
     parser.add_argument(
         "--info", type=Path, default=Path("../shared/data/epic-100-annotations/EPIC_100_video_info.csv")
     )
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     videos = read_video_info(arguments.info)
     pictures = sum(info.duration * info.fps / flow_stride(name) for name, info in videos.items())

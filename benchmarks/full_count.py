@@ -6,24 +6,22 @@ Draws kitchens with 9,449 short test segments, computes their flow, then times `
 the memory of all its processes (proportional set size, so that shared pages count once).
 """
 
-import argparse
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import torch
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 
 COUNT = 9449
 
 
 def main() -> None:
     """Make the data, time the submission, reopen what it wrote."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("members", nargs="+")
     parser.add_argument("--kitchens", type=Path, default=Path("kitchens_full"))
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     data = ["--data", str(arguments.kitchens)]
     sizes = ["--train", "48", "--heldout", "12", "--validation", "24", "--test", str(COUNT)]

@@ -15,7 +15,6 @@ here, chosen before the first run; none was tuned. A finished run is kept in --o
 nothing.
 """
 
-import argparse
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +25,7 @@ import pandas as pd
 import torch
 from features import spread
 from kitchens import epicsub
-from machine import write_figures
+from machine import benchmark_parser, compact, write_figures
 from pairs import paired
 
 from epicsub.data.annotations import read_segments
@@ -77,7 +76,7 @@ Scores = dict[str, float]
 
 def main() -> None:
     """Make kitchens and features, train every arm and seed, score, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--model", default="outputs/tiny_source_only", help="a run of recipes/tiny/source_only.yaml")
     parser.add_argument("--kitchens", type=Path, default=Path("kitchens_imbalance"))
     parser.add_argument("--out", type=Path, default=Path("outputs/imbalance"))
@@ -85,7 +84,6 @@ def main() -> None:
     parser.add_argument("--ratio", type=float, default=20.0)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
     parser.add_argument("--lists", action="store_true", help="print what each seed learns from; train nothing")
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.lists:
         keep_lists(planned_lists(arguments.ratio, arguments.seeds), arguments.ratio, arguments.json)
@@ -167,7 +165,7 @@ def keep_lists(lists: list[dict[str, Any]], ratio: float, path: Path | None) -> 
         held = json.loads(path.read_text())
         if (held["settings"]["ratio"], held["settings"]["seeds"]) != (ratio, len(lists)):
             raise SystemExit(f"{path} is of other lists: {held['settings']}")
-        write_text(path, json.dumps(held | {"lists": lists}, indent=1) + "\n")
+        write_text(path, compact(held | {"lists": lists}) + "\n")
 
 
 def run(arm: str, seed: int, kept: pd.DataFrame, root: DataRoot, out: Path) -> Scores:

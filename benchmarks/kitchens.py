@@ -8,7 +8,6 @@ arm is its recipe of recipes/tiny as it stands; none was tuned on these kitchens
 training segment has; "target, known verbs" leaves those out, which only this script may know.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 from pairs import paired
 
 from epicsub.data.parallel import cores
@@ -48,13 +47,12 @@ PROTOCOLS = {"validation": "validation/tiny.yaml", "heldout": "validation/tiny_h
 
 def main() -> None:
     """Train every arm and seed, score, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--kitchens", type=Path, default=Path("kitchens"))
     parser.add_argument("--out", type=Path, default=Path("outputs/kitchens"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--workers", type=int, default=cores(), help="runs at a time, one thread each")
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     epicsub("data", "synth", str(arguments.kitchens))
     epicsub("data", "flow", "--bound", "4", "--data", str(arguments.kitchens))

@@ -9,7 +9,6 @@ frame to its last one, converting none; it can exceed 1, because epicsub leaves 
 `*_share_of_needed` is against decoding only those that it needs.
 """
 
-import argparse
 import multiprocessing
 import os
 import queue
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 from loading_readers import PEERS, READERS, SECONDS, VIDEO
 from loading_video import LASTS, make_video
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 
 from epicsub.data.annotations import Segment
 from epicsub.data.loader import set_up_worker
@@ -40,12 +39,11 @@ CORES = (1, 2)
 
 def main() -> None:
     """Make the video and its store, measure every reader, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--clip", type=Path, default=PANCAKE, help="A real clip to draw the video from.")
     parser.add_argument("--folder", type=Path, default=Path("outputs/loading"), help="Where video and store are kept.")
     parser.add_argument("--seconds", type=float, default=6.0, help="Measured for each reader and number of cores.")
     parser.add_argument("--readers", nargs="+", choices=READERS, default=list(READERS))
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if problem := refusal(arguments.folder, arguments.clip):
         parser.error(problem)

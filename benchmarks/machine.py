@@ -1,5 +1,6 @@
-"""What every benchmark writes beside its figures: the machine and the versions."""
+"""What the benchmarks share: the `--json` option, and a file with machine, versions and figures."""
 
+import argparse
 import json
 import os
 import platform
@@ -12,10 +13,31 @@ import torch
 from epicsub.io import write_text
 
 
+def benchmark_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser that prints a benchmark's docstring as it stands and takes `--json FILE`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write machine, versions and figures to this file")
+    return parser
+
+
 def write_figures(path: Path | None, figures: dict[str, float], **more: object) -> None:
-    """Write {"machine", "versions", "figures"} as JSON; nothing where no path was asked for."""
+    """Write {"machine", "versions", "figures"} as JSON; nothing if there is no path."""
     if path is not None:
-        write_text(path, json.dumps(here() | {"figures": figures} | more, indent=1) + "\n")
+        write_text(path, compact(here() | {"figures": figures} | more) + "\n")
+
+
+def compact(content: dict[str, object]) -> str:
+    """JSON with one line per part, and one per run within it: each item of a list of dicts, each inner dict."""
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {_part(value)}" for key, value in content.items()) + "\n}"
+
+
+def _part(value: object) -> str:
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "[\n" + ",\n".join(json.dumps(item) for item in value) + "\n]"
+    if isinstance(value, dict) and any(isinstance(item, dict) or "\n" in _part(item) for item in value.values()):
+        lines = (f"{json.dumps(key)}: {json.dumps(v) if isinstance(v, dict) else _part(v)}" for key, v in value.items())
+        return "{\n" + ",\n".join(lines) + "\n}"
+    return json.dumps(value)
 
 
 def kept_figures(path: Path | None, other: str) -> tuple[dict[str, float], dict]:

@@ -17,7 +17,6 @@ comes, turn about with ours in channels_last_3d and bfloat16: `i3d_train_over_pl
 second, from the medians of one run.
 """
 
-import argparse
 import importlib.util
 import statistics
 import sys
@@ -33,7 +32,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))  # for those who import this file: beside it lie the next two
 
-from machine import kept_figures, write_figures
+from machine import benchmark_parser, kept_figures, write_figures
 from models_published import (
     WITHIN,
     count_as_published,
@@ -55,7 +54,7 @@ Seconds = dict[str, list[float]]
 
 def main() -> None:
     """Count and time the models, print a table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--recipes", type=Path, default=Path("recipes"))
     parser.add_argument("--only", nargs="+", help="recipes to measure, by name")
     parser.add_argument("--modes", nargs="+", choices=MODES["cuda"], help="default: fp32 bf16; all of them on a GPU")
@@ -63,7 +62,6 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=1, help="clips; twice as many with --plain")
     parser.add_argument("--steps", type=int, default=3, help="timed steps; four times as many with --plain")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
     modes = given.modes or MODES[given.device.partition(":")[0]]

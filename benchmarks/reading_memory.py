@@ -12,7 +12,6 @@ that over the second. The index is read three times: the best of three for the t
 Figures that --rows does not name stay in the JSON file as they are.
 """
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -25,7 +24,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 
 from epicsub.data.decode.reader import why_not
 
@@ -42,10 +41,9 @@ HEAD = (
 
 def main() -> None:
     """Measure each in a process of its own."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--kitchens", type=Path, default=Path("kitchens"))
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     kept = arguments.json is not None and arguments.json.is_file()
     figures = json.loads(arguments.json.read_text())["figures"] if kept else {}

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.predictions import Predictions, load_predictions, save_predictions
@@ -43,8 +43,7 @@ TAIL_VERBS, TAIL_NOUNS, UNSEEN = set(range(11, NUM_VERBS)), set(range(72, NUM_NO
 
 def main() -> None:
     """Measure and print every figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

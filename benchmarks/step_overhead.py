@@ -14,14 +14,12 @@ The plain ratio of whole steps is kept beside it, and every step's seconds. The 
 frozen features, where the rest is small, it is measured too.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
@@ -130,8 +128,7 @@ def overhead(seconds: Seconds) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write machine, versions and figures to this file")
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--batch", type=int, default=5, help="clips of each domain, a multiple of 5")
     parser.add_argument("--pairs", type=int, default=3, help="steps of each method")
     given = parser.parse_args()

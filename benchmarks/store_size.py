@@ -8,12 +8,11 @@ overlaps once, margins with them; the training table too where it is there, else
 other two lack, which is more than it can take. Flow is counted by pictures, by each video's frame rate and stride.
 """
 
-import argparse
 import shutil
 import tempfile
 from pathlib import Path
 
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 
 from epicsub.data.annotations import Segment, VideoInfo, read_segments, read_video_info
 from epicsub.data.decode.pyav import PyavReader
@@ -26,11 +25,10 @@ REAL = Path("../shared/data")
 
 def main() -> None:
     """Measure, count, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--folder", type=Path, default=Path("outputs/loading"))
     parser.add_argument("--clip", type=Path, default=REAL / "videos/flipping_a_pancake.mkv", help="A real clip.")
     parser.add_argument("--annotations", type=Path, default=REAL / "epic-100-annotations")
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     infos = read_video_info(arguments.annotations / "EPIC_100_video_info.csv")
     seconds = stored_seconds(arguments.annotations, infos)

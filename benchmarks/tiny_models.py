@@ -8,12 +8,11 @@ means of probabilities, and the members of "best three" are chosen on the source
 nothing.
 """
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
-from machine import write_figures
+from machine import benchmark_parser, write_figures
 
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.submission import average
@@ -31,10 +30,9 @@ Row = dict[str, float]
 
 def main() -> None:
     """Train what is not trained, predict, score, average, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--kitchens", type=Path, default=Path("kitchens"))
     parser.add_argument("--out", type=Path, default=Path("outputs/models"))
-    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     epicsub("data", "synth", arguments.kitchens)
     epicsub("data", "flow", "--bound", "4", "--data", arguments.kitchens)
