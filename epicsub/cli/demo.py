@@ -1,7 +1,8 @@
-"""epicsub demo: the whole way on small made-up kitchens, each step by the command a user would type."""
+"""epicsub demo: the whole way on small synthetic kitchens, each step by the command a user would type."""
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,34 +12,50 @@ from rich.console import Console
 from rich.table import Table
 
 RECIPES = ("mmir_i3d", "resnet_bilstm")
-SCORED = {"target": "validation/tiny.yaml", "source, held out": "validation/tiny_heldout.yaml"}
+SCORED = {"target": "tiny", "source, held out": "tiny_heldout"}
+QUICK_SIZES = {"train": 60, "heldout": 12, "validation": 24, "test": 20}
+QUICK_STEPS = {
+    "mmir_i3d": ("train.stages.0.steps=8", "train.stages.1.steps=4", "model.width=0.0625"),
+    "resnet_bilstm": ("train.stages.0.steps=8",),
+}
 
 
 def demo(
-    context: typer.Context, folder: Annotated[Path, typer.Option(help="Where the kitchens go.")] = Path("kitchens")
+    context: typer.Context,
+    folder: Annotated[Path, typer.Option(help="Where the kitchens go.")] = Path("kitchens"),
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Fewer segments and steps, to see that everything works; scores mean little."),
+    ] = False,
 ) -> None:
     """Make kitchens, train two recipes, validate, ensemble with test-time views, write and check the upload."""
     began = time.monotonic()
     epicsub = context.find_root().command
     data = ["--data", str(folder)]
+    sizes = QUICK_SIZES if quick else {}
     runs = [f"outputs/tiny_{name}" for name in RECIPES]
-    call(epicsub, "data", "synth", str(folder))
-    call(epicsub, "data", "flow", "--bound", "4", *data)
+    _call(epicsub, "data", "synth", str(folder), *(word for name in sizes for word in (f"--{name}", str(sizes[name]))))
+    _call(epicsub, "data", "flow", "--bound", "4", *data)
     for name in RECIPES:
-        call(epicsub, "train", f"recipes/tiny/{name}.yaml", *data)
+        _call(epicsub, "train", f"tiny/{name}", *(QUICK_STEPS[name] if quick else ()), *data)
     scores = {}
-    for kitchens, protocol in SCORED.items():
-        path = Path("outputs") / f"demo_{Path(protocol).stem}.json"
-        call(epicsub, "validate", *runs, "--protocol", protocol, "--json", str(path), *data)
+    for (kitchens, protocol), split in zip(SCORED.items(), ("validation", "heldout"), strict=True):
+        path = Path("outputs") / f"demo_{protocol}.json"
+        _call(epicsub, "validate", *runs, "--protocol", protocol, "--json", str(path), *_count(sizes, split), *data)
         scores[kitchens] = json.loads(path.read_text())
-    call(epicsub, "submit", "--ensemble", *runs, "--tta", "2x1", "--name", "demo", *data)
-    call(epicsub, "check", "submissions/demo/submission.zip", "--protocol", "validation/tiny.yaml", *data)
-    show(scores)
+    test = (*_count(sizes, "test"), *data)
+    _call(epicsub, "submit", "--ensemble", *runs, "--tta", "2x1", "--name", "demo", *test)
+    _call(epicsub, "check", "submissions/demo/submission.zip", "--protocol", "tiny", *test)
+    _show(scores)
     typer.echo(f"Models: {', '.join(runs)}; upload: submissions/demo/submission.zip; scores: outputs/demo_*.json")
     typer.echo(f"Done in {time.monotonic() - began:.0f} s.")
 
 
-def call(epicsub: Any, *words: str) -> None:
+def _count(sizes: Mapping[str, int], split: str) -> tuple[str, ...]:
+    return ("--count", str(sizes[split])) if sizes else ()
+
+
+def _call(epicsub: Any, *words: str) -> None:
     """Run one epicsub command in this process, its words first, its time last; leave with its status if it fails."""
     typer.secho(f"\n$ epicsub {' '.join(words)}", bold=True)
     began = time.monotonic()
@@ -48,7 +65,7 @@ def call(epicsub: Any, *words: str) -> None:
     typer.echo(f"({time.monotonic() - began:.0f} s)")
 
 
-def show(scores: dict[str, dict]) -> None:
+def _show(scores: Mapping[str, Mapping[str, Any]]) -> None:
     """One table of what both models reached."""
     table = Table(box=box.SIMPLE_HEAD, title="Reached, top-1 in percent", title_justify="left")
     for name in ("model", "on", "segments"):

@@ -33,7 +33,10 @@ COMMANDS = {
         "epicsub.cli.submissions:submissions",
         "List the submissions, when each was uploaded, and how many uploads are left.",
     ),
-    "recipes": ("epicsub.cli.recipes:recipes", "List the recipes of a folder and its subfolders."),
+    "recipes": (
+        "epicsub.cli.recipes:recipes",
+        "List the recipes that come with epicsub, or those of a folder and its subfolders.",
+    ),
     "show": ("epicsub.cli.recipes:show", "Print a recipe as it will run, defaults and overrides included."),
     "doctor": ("epicsub.cli.doctor:doctor", "Devices, decoders, data and Slurm of this machine."),
     "demo": (

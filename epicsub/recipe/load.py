@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from epicsub.errors import RecipeError
+from epicsub.io import find_shipped
 from epicsub.recipe.check import check
 from epicsub.recipe.keys import nearest_choice
 from epicsub.recipe.overrides import COMMAND_LINE, apply_overrides
@@ -49,7 +50,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     Raises:
         RecipeError: every problem of the file and of the overrides, one a line, each with file, line and key.
     """
-    path = Path(path)
+    path = find_shipped("recipes", Path(path))
     tree = read_yaml(_text(path))
     values, lines, problems = deepcopy(tree.values), dict(tree.lines), list(tree.problems)
     unreadable = values is None and bool(problems)

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from epicsub.errors import EpicsubError, ValidationError
-from epicsub.io import write_text
+from epicsub.io import find_shipped, write_text
 from epicsub.recipe import LoadedRecipe, load_recipe
 from epicsub.validation import Protocol, load_parts, load_protocol
 
@@ -42,7 +42,7 @@ def pairs_of(path: Path) -> dict[str, tuple[Path, Protocol]]:
     Raises:
         ValidationError: no such protocol, or one that names no list to adapt to.
     """
-    if path.is_file():
+    if find_shipped("validation", path).is_file():
         named = {str(part or protocol.name): (part, protocol) for part, protocol in load_parts(path).items()}
         found = {
             name: (path if part is None else Path(f"{path}:{part}"), protocol)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from epicsub.constants import NUM_VERBS
 from epicsub.errors import ValidationError
+from epicsub.io import find_shipped
 
 Task = Literal["verb", "noun", "action"]
 TASKS: tuple[Task, ...] = ("verb", "noun", "action")
@@ -119,6 +120,7 @@ def load_parts(path: Path) -> dict[str | None, Protocol]:
     Raises:
         ValidationError: as `load_protocol`.
     """
+    path = find_shipped("validation", Path(path))
     content = _read_mapping(path)
     if "parts" not in content:
         return {None: _protocol(path, content)}

@@ -75,8 +75,9 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_doctor_and_recipes_answer(command, kitchens) -> None:
     assert "decoder pyav: loads" in command("doctor", "--data", kitchens).out
-    assert "recipes/mmir_i3d.yaml" in command("recipes").out
-    shown = command("show", "recipes/mmir_i3d.yaml", "seed=7")
+    assert "tiny/mmir_i3d  " in command("recipes").out
+    assert "recipes/tiny/mmir_i3d.yaml  " in command("recipes", "recipes").out
+    shown = command("show", "mmir_i3d", "seed=7")
     assert "seed: 7" in shown.out
 
 
