@@ -1,7 +1,10 @@
 """The table of commands, and the entry point that turns an error into a message and an exit status."""
 
+import logging
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -156,10 +159,26 @@ def _build() -> TyperGroup:
 app = _build()
 
 
+@contextmanager
+def _log_to_stderr() -> Iterator[None]:
+    """Show what the package logs, without a prefix; of several processes of a run, only the first one's."""
+    logger, handler = logging.getLogger("epicsub"), logging.StreamHandler(sys.stderr)
+    handler.addFilter(lambda record: os.environ.get("LOCAL_RANK", "0") == "0")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 def run() -> None:
     """Run the command line: exit status 0 done, 2 the user must change something, 1 a fault of epicsub (traceback)."""
     try:
-        app()
+        with _log_to_stderr():
+            app()
     except EpicsubError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
