@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from epicsub.data.decode.reader import HALF_MILLISECOND
+from epicsub.data.decode.base import HALF_MILLISECOND
 from epicsub.errors import DataError
 from epicsub.modality import video_modality
 
@@ -35,7 +35,7 @@ def index_stride(video_id: str, modality: str) -> int:
 
 
 class ExtractedFrames:
-    """One video's extracted frames, with the interface of `readers.FrameReader`; (T, H, W, 2) for flow."""
+    """One video's extracted frames, with the interface of `FrameReader`; (T, H, W, 2) for flow."""
 
     def __init__(self, path: Path, video_id: str, modality: str) -> None:
         """List the frames in `path`, a folder or tar.
@@ -63,7 +63,7 @@ class ExtractedFrames:
         self.height, self.width = self._image(0).shape[:2]
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """uint8 (T, H, W, C); see `readers.FrameReader`."""
+        """uint8 (T, H, W, C); see `FrameReader`."""
         indices = np.floor((np.asarray(times, np.float64) + HALF_MILLISECOND) * self.fps).astype(np.int64)
         if len(indices) and indices.max() > self._count:  # up to two frame durations past the last one's time
             raise self._error(

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from epicsub.data.annotations import Segment
-from epicsub.data.decode.reader import FrameReader, choose_decoder, open_reader
+from epicsub.data.decode.base import FrameReader
+from epicsub.data.decode.reader import choose_decoder, open_reader
 from epicsub.data.frames import ExtractedFrames
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
@@ -42,7 +43,7 @@ class ClipSource:
 
         Args:
             modalities: names of rows of `MODALITIES` with pixels.
-            decoder: see `readers.open_reader`.
+            decoder: see `open_reader`.
             cache_size: most files open at once, in each process.
             prepared: modalities to read from the prepared store and from nowhere else; see `store.choose_store`.
 

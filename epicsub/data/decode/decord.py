@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile, first_line
 from epicsub.data.decode.pyav import PyavReader
-from epicsub.data.decode.reader import HALF_MILLISECOND
 from epicsub.data.loader import keep_memory
-from epicsub.errors import DataError
 
 
-class DecordReader:
-    """One open video file; see `readers.FrameReader`."""
+class DecordReader(VideoFile):
+    """One open video file; see `FrameReader`."""
 
     def __init__(self, path: Path) -> None:
         """Open `path`.
@@ -20,11 +19,11 @@ class DecordReader:
         Raises:
             DataError: FFmpeg cannot open it, or it holds no video.
         """
-        import decord
+        import decord  # an optional library
 
         # decord holds some 17 MB a file; kept in the heap, they break it up (measured: 400 MB more after 4,000 clips)
         keep_memory(128 << 10, 128 << 10)
-        PyavReader(path).frames_at(np.zeros(1))  # decord follows a rotation flag and does not tell
+        PyavReader(path).frames_at(np.zeros(1))  # decord follows a rotation flag without saying so; PyAV refuses it
         self.path = path
         self._failures = (decord.DECORDError, RuntimeError)
         try:
@@ -32,7 +31,7 @@ class DecordReader:
             spans = np.asarray(self._reader.get_frame_timestamp(range(len(self._reader))), dtype=np.float64)
             self.height, self.width = (int(side) for side in self._reader[0].shape[:2])
         except self._failures as error:
-            raise self._error(f"cannot be opened as a video ({_first_line(error)}): cut off or damaged") from None
+            raise self._error(f"cannot be opened as a video ({first_line(error)}): cut off or damaged") from None
         self.fps = float(self._reader.get_avg_fps())
         self._shown = spans[:, 0] - spans[0, 0]  # float32 inside decord: half a millisecond holds up to 2 hours
         self.duration = float(spans[-1, 1] - spans[0, 0])
@@ -51,16 +50,8 @@ class DecordReader:
         try:
             return torch.from_numpy(self._reader.get_batch(wanted.tolist()).asnumpy())
         except self._failures as error:
-            raise self._error(f"decoding fails ({_first_line(error)}): damaged, fetch it again") from None
+            raise self._error(f"decoding fails ({first_line(error)}): damaged, fetch it again") from None
 
     def close(self) -> None:
         """Let go of the file."""
         del self._reader
-
-    def _error(self, text: str) -> DataError:
-        return DataError(f"{self.path}: {text}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

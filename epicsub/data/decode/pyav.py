@@ -24,16 +24,14 @@ from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from epicsub.data.decode.h264 import has_reference_slice, length_size
-from epicsub.data.decode.reader import HALF_MILLISECOND, turned
-from epicsub.errors import DataError
+from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile, has_reference_slice, length_size
 
 LUMA_FORMATS = ("yuv420p", "yuvj420p", "gray", "nv12", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 # A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 frames skipped.
 FRAMES_A_SEEK_COSTS = 8
 
 
-class PyavReader:
+class PyavReader(VideoFile):
     """One open video file. Not shared between threads or processes."""
 
     def __init__(self, path: Path, gray: bool = False) -> None:
@@ -79,7 +77,7 @@ class PyavReader:
         self.duration = self._stated_duration()
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """uint8 (T, H, W, 3), or (T, H, W) with `gray`; see `readers.FrameReader`."""
+        """uint8 (T, H, W, 3), or (T, H, W) with `gray`; see `FrameReader`."""
         times = np.asarray(times, dtype=np.float64)
         if times.ndim != 1 or not np.isfinite(times).all() or (times < 0).any():
             raise ValueError(f"times: finite seconds from 0 in one dimension, got {times}")
@@ -153,7 +151,7 @@ class PyavReader:
                 f"and the header says the video lasts {self.duration:.3f} s: cut off or damaged, fetch it again"
             )
         if self._current.rotation:
-            raise self._error(turned(self._current.rotation))
+            raise self._rotated(self._current.rotation)
         if self._current.is_corrupt:
             raise self._error(f"the frame at {self._seconds(end):.3f} s is damaged; fetch the file again")
         return self._current
@@ -275,9 +273,6 @@ class PyavReader:
         ends = [packet.pts + (packet.duration or 0) for packet in self._container.demux(self._stream) if packet.pts]
         end = self._seconds(max(ends)) if ends else 0.0
         return end if 0 <= whole - end <= 1.0 else whole
-
-    def _error(self, text: str) -> DataError:
-        return DataError(f"{self.path}: {text}")
 
 
 def copy_pixels(frame: VideoFrame, reformatter: VideoReformatter, out: np.ndarray) -> None:

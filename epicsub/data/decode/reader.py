@@ -1,46 +1,16 @@
-"""Open a video and take the frames shown at given times, whichever library decodes.
-
-Times are seconds after the start of the video stream. The frame at `t` is the one on show then: the last whose
-timestamp is at most `t` plus half a millisecond, which absorbs the rounding of containers that count milliseconds.
-Frame numbers play no part, because the organisers' numbers are not those of the files (59.94 fps files are numbered
-at 60 a second, 29.97, 47.95 and 90 fps files too).
-
-Shape legend: T times, H height, W width, 3 red-green-blue.
-"""
+"""Open a video with any of the decoders."""
 
 import importlib
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-import torch
-
+from epicsub.data.decode.base import FrameReader, first_line
+from epicsub.data.decode.decord import DecordReader
+from epicsub.data.decode.pyav import PyavReader
+from epicsub.data.decode.torchcodec import TorchcodecReader
 from epicsub.errors import DataError
 
 DECODERS = ("pyav", "torchcodec", "decord")  # the fastest first: see benchmarks/loading.py
-HALF_MILLISECOND = 0.0005
-
-
-class FrameReader(Protocol):
-    """What reads one video. `duration` in seconds and `fps` are what the file states, `width` and `height` pixels."""
-
-    duration: float
-    fps: float
-    width: int
-    height: int
-
-    def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """Frames on show at `times` (T,) float64 seconds, in any order, as uint8 (T, H, W, channels).
-
-        A time up to two frame durations past the last frame gives the last frame.
-
-        Raises:
-            DataError: the video is damaged, or ends before one of the times.
-        """
-
-    def close(self) -> None:
-        """Let go of the file."""
 
 
 def open_reader(path: Path, decoder: str = "auto", gray: bool = False) -> FrameReader:
@@ -59,16 +29,8 @@ def open_reader(path: Path, decoder: str = "auto", gray: bool = False) -> FrameR
     path = Path(path)
     _check_file(path)
     if name == "pyav" or gray:
-        from epicsub.data.decode.pyav import PyavReader
-
         return PyavReader(path, gray)
-    if name == "torchcodec":
-        from epicsub.data.decode.torchcodec import TorchcodecReader
-
-        return TorchcodecReader(path)
-    from epicsub.data.decode.decord import DecordReader
-
-    return DecordReader(path)
+    return TorchcodecReader(path) if name == "torchcodec" else DecordReader(path)
 
 
 def choose_decoder(name: str) -> str:
@@ -96,22 +58,14 @@ def why_not(decoder: str) -> str | None:
         if decoder == "torchcodec":
             loaded.VideoDecoder(b"not a video")  # its library is loaded on first use: this fails one way or the other
     except ImportError as error:
-        return f"import {module}: {_first_line(error)}"
+        return f"import {module}: {first_line(error)}"
     except (RuntimeError, OSError) as error:  # torchcodec without the system's FFmpeg, decord on another libc
         if decoder == "torchcodec" and "could not load" in str(error).lower():
             return "libtorchcodec cannot be loaded: most likely the system lacks FFmpeg's libraries"
-        return None if decoder == "torchcodec" else _first_line(error)
+        return None if decoder == "torchcodec" else first_line(error)
     except ValueError:
         return None  # torchcodec loads, and refuses what is not a video
     return None
-
-
-def turned(degrees: float) -> str:
-    """The complaint about a video with a rotation flag, which some decoders follow and some do not."""
-    return (
-        f"carries a flag that turns its pictures by {degrees:g} degrees, which decoders treat differently: write them "
-        "turned for good, with ffmpeg -i IN OUT"
-    )
 
 
 def _check_file(path: Path) -> None:
@@ -123,8 +77,3 @@ def _check_file(path: Path) -> None:
         raise DataError(f"{path}: is not a file")
     if size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes); fetch it again")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

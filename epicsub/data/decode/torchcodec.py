@@ -6,16 +6,16 @@ not that of the frame on show, the file is opened again in exact mode, once.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from epicsub.data.decode.reader import HALF_MILLISECOND, turned
-from epicsub.errors import DataError
+from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile, first_line
 
 
-class TorchcodecReader:
-    """One open video file; see `readers.FrameReader`."""
+class TorchcodecReader(VideoFile):
+    """One open video file; see `FrameReader`."""
 
     def __init__(self, path: Path) -> None:
         """Open `path`.
@@ -34,7 +34,7 @@ class TorchcodecReader:
         if not metadata.average_fps or not metadata.duration_seconds or not metadata.width or not metadata.height:
             raise self._error("states no frame rate, duration or size; remux it with ffmpeg -c copy")
         if rotation := getattr(metadata, "rotation", None):
-            raise self._error(turned(rotation))
+            raise self._rotated(rotation)
         self.fps = float(metadata.average_fps)
         self.width, self.height = int(metadata.width), int(metadata.height)
         self._start = float(metadata.begin_stream_seconds or 0.0)
@@ -83,19 +83,12 @@ class TorchcodecReader:
         try:
             return self._decoder.get_frames_played_at(seconds=seconds.tolist()).data
         except (RuntimeError, ValueError, IndexError) as error:
-            raise self._error(f"decoding fails ({_first_line(error)}): damaged, fetch it again") from None
+            raise self._error(f"decoding fails ({first_line(error)}): damaged, fetch it again") from None
 
-    def _open(self, mode: str):  # type: ignore[no-untyped-def]  # torchcodec is optional
-        from torchcodec.decoders import VideoDecoder
+    def _open(self, mode: str) -> Any:
+        from torchcodec.decoders import VideoDecoder  # an optional library
 
         try:
             return VideoDecoder(str(self.path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode=mode)
         except (RuntimeError, ValueError) as error:
-            raise self._error(f"cannot be opened as a video ({_first_line(error)}): cut off or damaged") from None
-
-    def _error(self, text: str) -> DataError:
-        return DataError(f"{self.path}: {text}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", maxsplit=1)[0]
+            raise self._error(f"cannot be opened as a video ({first_line(error)}): cut off or damaged") from None

@@ -1,4 +1,4 @@
-"""Optical flow of whole videos, stored as one seekable file each (see `flow_file`).
+"""Optical flow of whole videos, stored as one seekable file each (see `flow.file`).
 
 The organisers computed flow at stride 2 for the 2018 videos (`PXX_YY`, 60 frames a second) and stride 1 for the 2020
 ones (`PXX_1YY`, 50): a flow picture every 33 or 20 ms. Flow picture k starts from RGB frame k * stride. Here it is

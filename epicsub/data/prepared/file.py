@@ -25,8 +25,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from epicsub.data.decode.h264 import has_reference_slice
-from epicsub.data.decode.reader import HALF_MILLISECOND
+from epicsub.data.decode.base import HALF_MILLISECOND, has_reference_slice
 from epicsub.errors import DataError
 from epicsub.io import flush, sync_folder, temporary_beside
 

@@ -21,7 +21,7 @@ ADVICE = "delete it and run `epicsub data prepare`"
 
 
 class PreparedVideo:
-    """One entry, with the interface of `readers.FrameReader`. Not shared between threads or processes."""
+    """One entry, with the interface of `FrameReader`. Not shared between threads or processes."""
 
     def __init__(self, path: Path, gray: bool = False) -> None:
         """Open the entry whose index is `path`; with `gray`, frames are the stored luma plane.
@@ -42,7 +42,7 @@ class PreparedVideo:
         self._firsts = np.array(index.firsts)
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """uint8 (T, H, W, 3), or (T, H, W) with `gray`; see `readers.FrameReader`.
+        """uint8 (T, H, W, 3), or (T, H, W) with `gray`; see `FrameReader`.
 
         Raises:
             DataError: the store does not hold one of the times, or is damaged.

@@ -1,0 +1,106 @@
+"""What all readers of videos share: their interface, their tolerance in time, and H.264 without decoding.
+
+Times are seconds after the start of the video stream. The frame at `t` is the one on show then: the last whose
+timestamp is at most `t` plus half a millisecond, which absorbs the rounding of containers that count milliseconds.
+Frame numbers play no part, because the organisers' numbers are not those of the files (59.94 fps files are numbered
+at 60 a second, 29.97, 47.95 and 90 fps files too).
+
+Shape legend: T times, H height, W width, C channels.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from av.video.codeccontext import VideoCodecContext
+
+from epicsub.errors import DataError
+
+HALF_MILLISECOND = 0.0005
+START_CODE = b"\0\0\1"
+
+
+class FrameReader(Protocol):
+    """Reads one video. `duration` in seconds and `fps` are what the file states, `width` and `height` are pixels."""
+
+    duration: float
+    fps: float
+    width: int
+    height: int
+
+    def frames_at(self, times: np.ndarray) -> torch.Tensor:
+        """Decode the frames on show at some times.
+
+        Args:
+            times: (T,) float64 seconds in any order; up to two frame durations past the last frame give that frame.
+
+        Returns:
+            uint8 (T, H, W, C), or (T, H, W) for a luma plane.
+
+        Raises:
+            DataError: the video is damaged, or ends before one of the times.
+        """
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class VideoFile:
+    """Base of the readers of video files: errors that name the file."""
+
+    path: Path
+
+    def _error(self, text: str) -> DataError:
+        return DataError(f"{self.path}: {text}")
+
+    def _rotated(self, degrees: float) -> DataError:
+        """Rotation flags are refused, because some decoders follow them and some do not."""
+        return self._error(
+            f"carries a flag that turns its pictures by {degrees:g} degrees, which decoders treat differently: write "
+            "them turned for good, with ffmpeg -i IN OUT"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """First line of an error's message that is not empty, or the name of its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def length_size(context: VideoCodecContext) -> int | None:
+    """Bytes of the length before each unit of the stream's packets, 0 for start codes, None if it is not H.264."""
+    if context.name != "h264":
+        return None
+    extra = context.extradata or b""
+    return (extra[4] & 3) + 1 if len(extra) > 4 and extra[0] == 1 else 0
+
+
+def has_reference_slice(picture: memoryview | bytes, size: int) -> bool:
+    """Tell from nal_ref_idc of its first slice (H.264, 7.4.1) if others may be predicted from a picture.
+
+    Args:
+        picture: a packet.
+        size: see `length_size`.
+    """
+    view = memoryview(picture)
+    for position in _units(view, size):
+        if view[position] & 31 in (1, 5):
+            return view[position] >> 5 & 3 != 0
+    return True
+
+
+def _units(view: memoryview, size: int) -> Iterator[int]:
+    """Position of each unit's first byte."""
+    position = 0
+    if size:
+        while position + size < len(view):
+            yield position + size
+            position += size + int.from_bytes(view[position : position + size], "big")
+        return
+    data = bytes(view)
+    position = data.find(START_CODE)
+    while 0 <= position < len(data) - 3:
+        yield position + 3
+        position = data.find(START_CODE, position + 3)
