@@ -1,13 +1,13 @@
-"""The base of every part of a recipe, and the kinds of number and text that they are made of."""
+"""The base of every section of a recipe, and the types of its numbers and texts."""
 
 import re
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
-    """A part of a recipe: frozen, no unknown keys, no conversion between types, no infinite numbers."""
+    """A section of a recipe: frozen, no unknown keys, no conversion between types, no infinite numbers."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -42,3 +42,55 @@ ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
 LIST = Field(strict=False)
 FILLED_LIST = Field(strict=False, min_length=1)
 PAIR = Field(strict=False, min_length=2, max_length=2)
+
+
+def purpose_of(section: type[BaseModel], name: str) -> str:
+    """Give a field's documentation, its own or that of the base, as messages quote it.
+
+    Args:
+        section: The section's class.
+        name: Of the field.
+
+    Returns:
+        The docstring without its full stop.
+    """
+    sections = [base for base in section.__mro__ if issubclass(base, Section) and name in base.model_fields]
+    return next((text for base in sections if (text := base.model_fields[name].description)), "").removesuffix(".")
+
+
+class AdaptationSection(Section):
+    """What every adaptation method has."""
+
+    reads_target: ClassVar[bool] = True
+    """True for methods that read `data.target`."""
+    pairs_modalities: ClassVar[bool] = False
+    """True for methods between modalities, which need two or more."""
+
+    method: str
+    """Adaptation method."""
+
+    @property
+    def trains_on_target(self) -> bool:
+        """True if training steps see target clips."""
+        return self.reads_target
+
+    @property
+    def rolls_pairs(self) -> bool:
+        """True if half of a batch's pairs of modalities are rolled, for the correspondence loss."""
+        return False
+
+    @property
+    def set_size(self) -> int:
+        """Clips of which a batch with target clips must be a multiple."""
+        return 1
+
+
+class AlignmentSection(AdaptationSection):
+    """What every method with a domain discriminator per modality behind a gradient reversal has."""
+
+    lam_max: NotNegative = 0.2
+    """Final strength of the reversed gradient; 0.2 in [C] and [S], the paper is silent."""
+    discriminator_hidden: Count = 128
+    """Hidden units of a discriminator [P]."""
+    loss_weight: NotNegative = 1.0
+    """Weight of the alignment loss beside the classification loss [P]."""

@@ -6,59 +6,58 @@ from typing import Any, cast
 import pydantic
 from pydantic_core import ErrorDetails
 
+from epicsub.recipe.base import purpose_of
 from epicsub.recipe.keys import (
     UNIONS,
     Location,
-    dotted,
+    dotted_key,
     field_at,
     kind_names,
     literal_choices,
-    meant_by,
     names_at,
     nearest_choice,
     part_of,
     sections_at,
+    suggest_key,
 )
-from epicsub.recipe.relations import broken_relations
+from epicsub.recipe.relations import check_relations
 from epicsub.recipe.schema import Recipe
-from epicsub.recipe.yaml_tree import Problem, shown
+from epicsub.recipe.yaml_tree import Problem, format_value
 
 
-def check(values: Any) -> tuple[Recipe | None, list[Problem]]:
-    """The recipe that plain values make, or every problem: keys, types and ranges, and settings that do not fit.
+def check_recipe(values: Any) -> tuple[Recipe | None, list[Problem]]:
+    """Make a recipe of plain values, or list its problems.
 
-    A relation between settings is checked where the settings that it needs have no problem of their own.
+    Args:
+        values: As read from YAML.
+
+    Returns:
+        The recipe, None where there are problems; and all problems of keys, types and ranges, or, if there are none,
+        all of settings that do not fit each other.
     """
     if not isinstance(values, dict):
-        said = "is empty" if values is None else f"is {shown(values)}"
-        return None, [Problem("recipe", f"{said}, must be a section with the keys {', '.join(Recipe.model_fields)}")]
-    recipe: Recipe | None = None
-    problems: list[Problem] = []
-    suspects: set[str] = set()
+        given = "is empty" if values is None else f"is {format_value(values)}"
+        return None, [Problem("recipe", f"{given}, must be a section with the keys {', '.join(Recipe.model_fields)}")]
     try:
         recipe = Recipe.model_validate(values)
     except pydantic.ValidationError as error:
-        problems, suspects = _translated(error.errors(include_url=False), values)
-    problems += broken_relations(values, suspects | {problem.key for problem in problems})
+        return None, _field_problems(error.errors(include_url=False), values)
+    problems = list(check_relations(recipe))
     return (None if problems else recipe), problems
 
 
-def _translated(errors: list[ErrorDetails], values: dict[str, Any]) -> tuple[list[Problem], set[str]]:
-    """Pydantic's errors as problems, and the keys that misspelt ones were probably meant to be."""
+def _field_problems(errors: list[ErrorDetails], values: dict[str, Any]) -> list[Problem]:
     unknown = [_location(e) for e in errors if e["type"] == "extra_forbidden"] + _misnamed_keys(errors)
     unknown += _keys_beside_unknown_kind(errors, values)
-    problems, meant = [], set()
-    for location in unknown:
-        guess = meant_by(location, values)
-        problems.append(Problem(dotted(location), guess.text))
-        if guess.key:
-            meant.add(guess.key)
+    suggestions = {location: suggest_key(location, values) for location in unknown}
+    problems = [Problem(dotted_key(location), suggestion.text) for location, suggestion in suggestions.items()]
+    intended = {suggestion.key for suggestion in suggestions.values()}
     for error in errors:
         problem = _problem(error, values)
         # a key that is there but misspelt is one problem, not two
-        if problem is not None and not (_is_missing(error) and problem.key in meant):
+        if problem is not None and not (_is_missing(error) and problem.key in intended):
             problems.append(problem)
-    return problems, meant
+    return problems
 
 
 def _location(error: ErrorDetails) -> Location:
@@ -89,30 +88,25 @@ def _is_missing(error: ErrorDetails) -> bool:
 
 
 def _problem(error: ErrorDetails, values: dict[str, Any]) -> Problem | None:
-    """One of pydantic's errors in our words; None where it is told elsewhere or follows from another."""
+    """Translate one of pydantic's errors; None where it is reported elsewhere or follows from another."""
     location, kind, context = _location(error), error["type"], error.get("ctx", {})
     if kind == "extra_forbidden" or error["loc"][-1] == "[key]":
         return None
     if kind == "too_short" and len(error["input"]) >= context["min_length"]:
-        return None  # pydantic counts only the items that are right, and tells of the others too
+        return None  # pydantic counts the valid items alone, and reports the others too
     if kind.startswith("union_tag"):
         location = (*location, UNIONS[str(location[0])])
     if _is_missing(error):
-        return Problem(dotted(location), f"missing, it must be given: {_purpose(location, values)}")
+        section = sections_at(location[:-1], values)[0]
+        return Problem(dotted_key(location), f"missing, it must be given: {purpose_of(section, str(location[-1]))}")
     value = part_of(part_of(values, location[0]), location[1]) if kind == "union_tag_invalid" else error["input"]
     if kind == "value_error":
         allowed = str(context["error"])
     else:
         allowed = ALLOWED.get(kind, lambda *_: error["msg"])(context, location, values)
     if kind in ("literal_error", "union_tag_invalid"):
-        allowed += _or_meant(value, location, values)
-    return Problem(dotted(location), f"is {shown(value)}, {allowed}")
-
-
-def _purpose(location: Location, values: Any) -> str:
-    """The schema's words for a key."""
-    section = sections_at(location[:-1], values)[0]
-    return (section.model_fields[str(location[-1])].description or "").removesuffix(".")
+        allowed += _nearest_hint(value, location, values)
+    return Problem(dotted_key(location), f"is {format_value(value)}, {allowed}")
 
 
 def _choices(location: Location, values: Any) -> list[str]:
@@ -133,18 +127,14 @@ def _section_of(context: dict[str, Any], location: Location, values: Any) -> str
     return f"must be a section with the keys {', '.join(names_at(location, values))}"
 
 
-def _or_meant(value: object, location: Location, values: Any) -> str:
-    """For a word that is not among the choices: the nearest one."""
+def _nearest_hint(value: object, location: Location, values: Any) -> str:
+    """Name the choice nearest to a word that is not among them."""
     near = nearest_choice(value, _choices(location, values)) if isinstance(value, str) else None
     return f"; did you mean {near}?" if near else ""
 
 
 def _bound(word: str, name: str) -> Callable[[dict[str, Any], Location, Any], str]:
-    def said(context: dict[str, Any], location: Location, values: Any) -> str:
-        bound = cast(float, context[name])
-        return f"must be {word} {bound:g}"
-
-    return said
+    return lambda context, location, values: f"must be {word} {cast(float, context[name]):g}"
 
 
 def _fixed(text: str) -> Callable[[dict[str, Any], Location, Any], str]:

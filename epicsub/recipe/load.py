@@ -1,20 +1,24 @@
-"""A recipe's file and the command line -> a recipe that can be run, or every problem with its file and line."""
+"""A recipe's file and the command line -> a recipe that can be run, or all problems with file and line."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from epicsub.errors import RecipeError
-from epicsub.io import find_shipped
-from epicsub.recipe.check import check
+from epicsub.io import find_shipped, shipped
+from epicsub.recipe.check import check_recipe
 from epicsub.recipe.keys import nearest_choice
-from epicsub.recipe.overrides import COMMAND_LINE, apply_overrides
 from epicsub.recipe.schema import Recipe
-from epicsub.recipe.yaml_tree import Problem, read_yaml
+from epicsub.recipe.yaml_tree import Problem, format_value, read_yaml, subkey
+from epicsub.text import join_problems
+
+COMMAND_LINE = 0
+"""The "line" of keys that were set on the command line."""
 
 
 @dataclass(frozen=True)
@@ -23,67 +27,99 @@ class LoadedRecipe:
 
     recipe: Recipe
     path: Path
+    """The file that was read."""
     lines: dict[str, int]
     """Line of each dotted key in the file, from 1; 0 for a key of the command line."""
 
     def where(self, key: str) -> str:
-        """Where a dotted key was written: `recipes/x.yaml:14` or `command line`; for a default, the part around it."""
+        """Locate a key.
+
+        Args:
+            key: Dotted key.
+
+        Returns:
+            `recipes/x.yaml:14` or `command line`; for a default, the section around it.
+        """
         return _where(key, self.path, self.lines)
 
     def to_yaml(self) -> str:
-        """The resolved recipe with every default written out; it loads to the same recipe."""
+        """Write the resolved recipe.
+
+        Returns:
+            YAML with all defaults written out; it loads to the same recipe.
+        """
         values = self.recipe.model_dump(mode="json")
         return yaml.safe_dump(values, sort_keys=False, width=100, allow_unicode=True)
 
 
 class ListedRecipe(NamedTuple):
-    """A line of the list of recipes."""
+    """An entry of the list of recipes."""
 
     path: Path
     name: str
     description: str
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
-    """Read a recipe, with `KEY=VALUE` overrides: dotted keys, list indexes from 0, values in YAML.
+def load_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Read a recipe.
+
+    Args:
+        recipe: Path of a file, or name of a shipped recipe, e.g. mmir_i3d or tiny/mmir_i3d; a path that exists wins.
+        overrides: `KEY=VALUE`: dotted keys, list indexes from 0, values in YAML.
+
+    Returns:
+        The recipe and the file that was read.
 
     Raises:
-        RecipeError: every problem of the file and of the overrides, one a line, each with file, line and key.
+        RecipeError: All problems of the file and of the overrides, one per line, each with file, line and key.
     """
-    path = find_shipped("recipes", Path(path))
-    tree = read_yaml(_text(path))
+    path = find_shipped("recipes", Path(recipe))
+    tree = read_yaml(_read(path))
     values, lines, problems = deepcopy(tree.values), dict(tree.lines), list(tree.problems)
     unreadable = values is None and bool(problems)
-    wrong_overrides = apply_overrides(overrides, values, lines)
-    recipe = None
+    override_problems = _apply_overrides(overrides, values, lines)
+    loaded = None
     if not unreadable:
-        recipe, wrong_values = check(values)
-        twice = {problem.key for problem in problems}
-        problems += [problem for problem in wrong_values if problem.key not in twice]
-    if recipe is None or problems or wrong_overrides:
-        raise RecipeError(_report(problems, wrong_overrides, path, lines))
-    return LoadedRecipe(recipe, path, lines)
+        loaded, value_problems = check_recipe(values)
+        reported = {problem.key for problem in problems}
+        problems += [problem for problem in value_problems if problem.key not in reported]
+    if loaded is None or problems or override_problems:
+        raise RecipeError(_report(problems, override_problems, path, lines))
+    return LoadedRecipe(loaded, path, lines)
 
 
 def recipe_from_dict(values: Mapping[str, Any], where: str) -> Recipe:
-    """The recipe that `Recipe.model_dump()` gave, e.g. from a checkpoint, checked as one from a file.
+    """Make the recipe that `Recipe.model_dump()` gave, e.g. of a checkpoint, with all checks of a recipe from a file.
+
+    Args:
+        values: Of each section.
+        where: Where they come from, for messages.
+
+    Returns:
+        The recipe.
 
     Raises:
-        RecipeError: every problem, one a line; `where` says where the values came from.
+        RecipeError: All problems, one per line.
     """
-    recipe, problems = check(dict(values))
+    recipe, problems = check_recipe(dict(values))
     if recipe is None:
         raise RecipeError(_closed([f"{where}  {problem.key}: {problem.text}" for problem in problems]))
     return recipe
 
 
-def list_recipes(folder: Path) -> list[ListedRecipe]:
-    """Every recipe under a folder, by path. One that cannot be loaded is listed with how to see why.
+def list_recipes(folder: Path | None = None) -> list[ListedRecipe]:
+    """List all recipes under a folder.
+
+    Args:
+        folder: Any; None takes the shipped recipes.
+
+    Returns:
+        Recipes by path. One that cannot be loaded has a description that says so.
 
     Raises:
-        RecipeError: there is no such folder.
+        RecipeError: There is no such folder.
     """
-    folder = Path(folder)
+    folder = shipped("recipes") if folder is None else Path(folder)
     if not folder.is_dir():
         raise RecipeError(f"{folder}: no such folder of recipes")
     return [_listed(path) for path in sorted(folder.rglob("*.yaml"), key=lambda path: (len(path.parts), path))]
@@ -97,11 +133,11 @@ def _listed(path: Path) -> ListedRecipe:
     return ListedRecipe(path, recipe.name, recipe.description)
 
 
-def _text(path: Path) -> str:
+def _read(path: Path) -> str:
     if path.is_dir():
-        raise RecipeError(f"{path}: is a folder, not a recipe. {_recipes_in(path, path)}")
+        raise RecipeError(f"{path}: is a folder, not a recipe. {_nearby(path)}")
     if not path.is_file():
-        raise RecipeError(f"{path}: no such recipe. {_recipes_in(path.parent, path)}")
+        raise RecipeError(f"{path}: no such recipe. {_nearby(path)}")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -110,13 +146,19 @@ def _text(path: Path) -> str:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _recipes_in(folder: Path, wanted: Path) -> str:
-    found = [str(path) for path in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
-    if not found:
-        return "`epicsub recipes` lists those there are"
-    near = nearest_choice(wanted, found)
-    meant = f"; did you mean {near}?" if near and wanted != folder else ""
-    return f"{folder} has {', '.join(Path(name).name for name in found)}{meant}"
+def _nearby(given: Path) -> str:
+    """Name the recipes beside a path, or the shipped ones whose name is near."""
+    folder = given if given.is_dir() else given.parent
+    is_path = given.suffix or folder != Path()
+    if is_path and (found := [str(path) for path in sorted(folder.glob("*.yaml"))]):
+        near = nearest_choice(given, found) if folder != given else None
+        hint = f"; did you mean {near}?" if near else ""
+        return f"{folder} has {', '.join(Path(name).name for name in found)}{hint}"
+    root = shipped("recipes")
+    names = [str(path.relative_to(root).with_suffix("")) for path in sorted(root.rglob("*.yaml"))]
+    near_names = get_close_matches(str(given.with_suffix("")), names)
+    hint = f"Did you mean {' or '.join(near_names)}? " if near_names else ""
+    return f"{hint}`epicsub recipes` lists all"
 
 
 def _where(key: str, path: Path, lines: dict[str, int]) -> str:
@@ -126,13 +168,13 @@ def _where(key: str, path: Path, lines: dict[str, int]) -> str:
     return "command line" if line == COMMAND_LINE else f"{path}:{line}"
 
 
-def _report(problems: list[Problem], wrong_overrides: list[Problem], path: Path, lines: dict[str, int]) -> str:
-    """All problems, those of the file by line, then those of the command line."""
+def _report(problems: list[Problem], override_problems: list[Problem], path: Path, lines: dict[str, int]) -> str:
+    """Format all problems: those of the file by line, then those of the command line."""
     placed = [
         (f"{path}:{problem.line}" if problem.line else _where(problem.key, path, lines), problem)
         for problem in problems
     ]
-    placed += [("command line", problem) for problem in wrong_overrides]
+    placed += [("command line", problem) for problem in override_problems]
 
     def order(entry: tuple[str, Problem]) -> tuple[bool, int]:
         line = entry[0].rpartition(":")[2]
@@ -142,5 +184,56 @@ def _report(problems: list[Problem], wrong_overrides: list[Problem], path: Path,
 
 
 def _closed(problem_lines: list[str]) -> str:
-    count = len(problem_lines)
-    return "\n".join([*problem_lines, f"({count} problem{'s' if count != 1 else ''}, nothing was started)"])
+    return join_problems(problem_lines, "nothing was started")
+
+
+def _apply_overrides(overrides: Sequence[str], values: Any, lines: dict[str, int]) -> list[Problem]:
+    """Set `KEY=VALUE` pairs in `values`, and their keys in `lines`; return the problems of those that cannot be set.
+
+    A key that the file lacks is added, so that one the schema does not know is found with those of the file.
+    """
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        key = key.strip()
+        tree = read_yaml(text)
+        if not equals or not all(key.split(".")):
+            problems.append(Problem(override, "not KEY=VALUE, e.g. train.stages.0.steps=10"))
+        elif not text.strip():
+            problems.append(Problem(key, "has no value, write KEY=null for none"))
+        elif key in seen:
+            problems.append(Problem(key, "given twice"))
+        elif tree.problems:
+            problems += [Problem(key, f"{format_value(text)} is not YAML: {p.text}") for p in tree.problems]
+        elif isinstance(values, dict) and (problem := _set(key, tree.values, values, lines)):
+            problems.append(problem)
+        seen.add(key)
+    return problems
+
+
+def _set(key: str, value: Any, values: dict[str, Any], lines: dict[str, int]) -> Problem | None:
+    """Set one key; return a problem if a part of it does not exist."""
+    parts = key.split(".")
+    here: Any = values
+    path = ""
+    for depth, part in enumerate(parts):
+        index: str | int = part
+        if isinstance(here, dict):
+            if part not in here:
+                here[part] = {}
+                lines[subkey(path, part)] = COMMAND_LINE
+        elif isinstance(here, list):
+            if not part.isdecimal() or int(part) >= len(here):
+                return Problem(key, f"{path} is a list of {len(here)}, numbered from 0: it has no item {part}")
+            index = int(part)
+        else:
+            return Problem(key, f"{path} is {format_value(here)}, not a section: it has no key {part}")
+        path = subkey(path, index)
+        if depth == len(parts) - 1:
+            here[index] = value
+            for below in [known for known in lines if known.startswith(f"{path}.")]:
+                del lines[below]
+            lines[path] = COMMAND_LINE
+        here = here[index]
+    return None

@@ -1,4 +1,4 @@
-"""YAML text -> plain values and the line of every key. Reads YAML 1.2's plain values, with PyYAML's parser.
+"""YAML text -> plain values and the line of each key. Reads YAML 1.2's plain values, with PyYAML's parser.
 
 PyYAML follows YAML 1.1, where `1e-2` is text, `on` is a boolean, `010` is eight and `1:30` is ninety. Here `1e-2` is a
 number, only `true` and `false` are booleans, and what is left is text. Aliases and merge keys are refused: a recipe is
@@ -9,6 +9,7 @@ import re
 from typing import Any, NamedTuple
 
 import yaml
+from pydantic import BaseModel
 
 
 class Problem(NamedTuple):
@@ -23,7 +24,7 @@ class Problem(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """A YAML text, read."""
+    """Content of a YAML text."""
 
     values: Any
     """Plain dicts, lists and scalars."""
@@ -58,7 +59,14 @@ for _kind, _pattern, _first in (
 
 
 def read_yaml(text: str) -> Tree:
-    """Read one YAML document. After a syntax error `values` is None; other problems leave what could be read."""
+    """Read one YAML document.
+
+    Args:
+        text: The document.
+
+    Returns:
+        Its values, lines and problems. After a syntax error `values` is None; other problems leave what could be read.
+    """
     lines: dict[str, int] = {}
     problems: list[Problem] = []
     try:
@@ -72,20 +80,20 @@ def read_yaml(text: str) -> Tree:
 
 def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark or error.context_mark) is not None:
-        said = f"{(error.problem or error.context or '').removeprefix('but ')} (column {mark.column + 1})"
+        text_of_error = f"{(error.problem or error.context or '').removeprefix('but ')} (column {mark.column + 1})"
         start = error.context_mark
         if error.context and error.context.startswith("while") and start and start.line != mark.line:
-            said += f", {error.context} from line {start.line + 1} on"  # a bracket may stay open for long
-        return Problem("YAML", said, mark.line + 1)
+            text_of_error += f", {error.context} from line {start.line + 1} on"  # a bracket may be open for many lines
+        return Problem("YAML", text_of_error, mark.line + 1)
     position = getattr(error, "position", 0)  # a character that YAML does not allow
     return Problem("YAML", str(error).splitlines()[0], text.count("\n", 0, position) + 1)
 
 
 def _values(node: yaml.Node, key: str, lines: dict[str, int], problems: list[Problem]) -> Any:
-    """Plain values of a node; notes the lines of all keys below it and what is wrong with them."""
+    """Plain values of a node; adds the lines and problems of all keys below it."""
     lines.setdefault(key, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
-        return [_values(item, joined(key, index), lines, problems) for index, item in enumerate(node.value)]
+        return [_values(item, subkey(key, index), lines, problems) for index, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
         return _scalar(node, key, problems)
     values: dict[str, Any] = {}
@@ -95,7 +103,7 @@ def _values(node: yaml.Node, key: str, lines: dict[str, int], problems: list[Pro
             problems.append(Problem(key or "YAML", "has a key that is a list or a section, keys are names", line))
             continue
         name = name_node.value
-        child = joined(key, name)
+        child = subkey(key, name)
         if name in values:
             problems.append(Problem(child, f"written twice, first on line {lines[child]}", line))
             continue
@@ -123,13 +131,32 @@ def _scalar(node: yaml.Node, key: str, problems: list[Problem]) -> Any:
     return None
 
 
-def joined(key: str, part: str | int) -> str:
-    """Dotted key of a part of `key`."""
+def subkey(key: str, part: str | int) -> str:
+    """Append a part to a dotted key.
+
+    Args:
+        key: The dotted key, empty for the root.
+        part: A key or an index.
+
+    Returns:
+        The dotted key of the part.
+    """
     return f"{key}.{part}" if key else str(part)
 
 
-def shown(value: object) -> str:
-    """A value as a message shows it: as YAML would write it, text in quotes, cut where it is long."""
+def format_value(value: object) -> str:
+    """Format a value for a message.
+
+    Args:
+        value: Plain value, section or tuple.
+
+    Returns:
+        Its YAML, text in quotes, at most 60 characters.
+    """
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, tuple):
+        value = list(value)
     try:
         text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False)
     except yaml.YAMLError:  # an object that YAML has no words for, from a checkpoint

@@ -1,5 +1,6 @@
 """`train` of a recipe: the course of training. Tags as in schema.py."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -11,12 +12,13 @@ from epicsub.recipe.base import (
     NotNegative,
     Positive,
     Section,
-    Share,
     ShareAboveZero,
     ShareBelowOne,
     Text,
     WholeNumber,
 )
+from epicsub.recipe.losses import Losses, Mixing, Sampling, check_losses
+from epicsub.recipe.yaml_tree import Problem, format_value
 
 Selection = Literal[
     "last",
@@ -63,73 +65,6 @@ class Optimizer(Section):
     """Momentum of sgd, first beta of adam and adamw."""
     weight_decay: NotNegative
     """Weight decay a step."""
-
-
-class HeadLoss(Section):
-    """The loss of one head; settings of another loss are left out."""
-
-    name: Literal["cross_entropy", "focal", "logit_adjusted", "equalised"] = "cross_entropy"
-    """Loss; focal 1708.02002, logit_adjusted 2007.07314 (Eq 10), equalised 2003.05176 (softmax form)."""
-    gamma: NotNegative | None = None
-    """focal: exponent of one minus the probability of the right class; null is 2, the paper's."""
-    tau: Positive | None = None
-    """logit_adjusted: factor of the classes' log prior; null is 1, the paper's."""
-    tail_share: ShareAboveZero | None = None
-    """equalised: a class below this share of the training segments is rare; null is 0.005 [D]."""
-    ignore: Share | None = None
-    """equalised: probability that a rare class is no negative for a clip; null is 0.9, the paper's for images."""
-    class_weights: Literal["none", "square_root", "effective_number"] = "none"
-    """Weight of a class by its number n of training segments: n^-1/2, or (1 - beta) / (1 - beta^n), 1901.05555."""
-    beta: ShareBelowOne | None = None
-    """effective_number: beta; null is 0.999, one of the paper's."""
-    label_smoothing: ShareBelowOne = 0.0
-    """Share of the label that goes to all classes equally (1512.00567)."""
-    weight: Positive = 1.0
-    """Weight of the head in the classification loss."""
-
-
-class ActionHead(Section):
-    """A third head over the joint actions of the training list; its scores are folded back into verb and noun."""
-
-    weight: Positive = 1.0
-    """Weight of its cross-entropy in the classification loss [D]."""
-    fold: ShareBelowOne = 0.5
-    """Share of the joint head's marginals in the verb and noun probabilities of a prediction [D]."""
-    dropout: ShareBelowOne = 0.0
-    """Probability of dropping a pooled feature before the joint head."""
-
-
-class Losses(Section):
-    """The classification loss, for verb and noun apart."""
-
-    verb: HeadLoss = HeadLoss()
-    """Of the verb head."""
-    noun: HeadLoss = HeadLoss()
-    """Of the noun head."""
-    action: ActionHead | None = None
-    """A third head over joint actions; null has none."""
-
-
-class Sampling(Section):
-    """Which labelled segments a step draws."""
-
-    balance: Literal["none", "square_root", "class"] = "none"
-    """Share of a class: as it is, as the square root of its number of segments, or the same for all."""
-    by: Literal["verb", "noun", "action"] | None = None
-    """What a class is; null where balance is none."""
-    repeats: Count = 1
-    """Clips a step takes of each drawn segment: the same frames, decoded once, augmented anew (1901.09335)."""
-
-
-class Mixing(Section):
-    """Clips of a batch mixed in pairs, with their labels; one of the two for a whole batch."""
-
-    mixup: NotNegative = 0.0
-    """alpha of the Beta distribution of the shares (1710.09412); 0 is no MixUp."""
-    cutmix: NotNegative = 0.0
-    """alpha of CutMix, a box of the picture over all frames (1905.04899); 0 is no CutMix."""
-    probability: ShareAboveZero = 1.0
-    """Probability that a batch is mixed."""
 
 
 class Average(Section):
@@ -226,3 +161,120 @@ class Train(Section):
     """Standard errors by which a score must exceed the best to count as higher; errors of the paired difference."""
     patience: Count | None = None
     """Evaluations without a higher score after which training ends; null goes to the last step."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+
+def check_train(train: Train) -> Iterator[Problem]:
+    """Check that the settings of `train` fit each other.
+
+    Args:
+        train: The section.
+
+    Yields:
+        What does not fit.
+    """
+    yield from _check_selection(train)
+    yield from _check_mean_of_last(train)
+    if train.precision == "16-mixed" and train.accelerator == "cpu":
+        yield Problem("train.precision", f"is {train.precision!r}, must be bf16-mixed or 32-true on a cpu")
+    if train.average is not None:
+        yield from _check_average(train.average, train.steps)
+    yield from _check_parts(train)
+    if train.class_weight != 1 and not any(stage.target_batch for stage in train.stages):
+        text = "but no stage has a target_batch: the classification loss stands alone, leave it out"
+        yield Problem("train.class_weight", f"is {format_value(train.class_weight)}, {text}")
+    if train.compile and train.activation_checkpointing:
+        text = "is true, but train.compile chooses itself what to compute again: write false for one of them"
+        yield Problem("train.activation_checkpointing", text)
+    yield from check_losses(train.losses, train.sampling)
+    if train.mixing is not None and not train.mixing.mixup and not train.mixing.cutmix:
+        text = "mixes nothing: give mixup or cutmix an alpha, e.g. 0.8, or leave the section out"
+        yield Problem("train.mixing", text)
+    for index, stage in enumerate(train.stages):
+        yield from _check_stage(f"train.stages.{index}", stage, train)
+
+
+def _check_selection(train: Train) -> Iterator[Problem]:
+    if train.select != "last" and train.evaluate_every is None:
+        text = f"is {train.select!r}, which needs train.evaluate_every: write its steps, or select last"
+        yield Problem("train.select", text)
+    for key, value in {"patience": train.patience, "margin": train.margin}.items():
+        if value and train.select == "last":
+            text = f"is {format_value(value)}, but train.select last compares no scores: name a score"
+            yield Problem(f"train.{key}", text)
+    if train.patience and train.mean_of_last:
+        text = f"is {train.patience}, but train.mean_of_last ({train.mean_of_last}) is of the last steps: choose one"
+        yield Problem("train.patience", text)
+
+
+def _check_mean_of_last(train: Train) -> Iterator[Problem]:
+    count, every = train.mean_of_last, train.mean_every
+    if count is None:
+        if every != Train.model_fields["mean_every"].default:
+            yield Problem("train.mean_every", f"is {every}, but train.mean_of_last is null: leave it out")
+        return
+    first = train.steps - (count - 1) * every
+    if first < 1:
+        text = (
+            f"is {count}, evaluations every {every} steps would begin {1 - first} steps before the run's {train.steps}"
+        )
+        yield Problem("train.mean_of_last", f"{text} do: write fewer, or a smaller train.mean_every")
+
+
+def _check_average(average: Average, steps: int) -> Iterator[Problem]:
+    owned = {
+        "decay": (average.decay, "ema"),
+        "start": (average.start, "swa"),
+        "every": (average.every, "swa"),
+    }
+    for name, (value, owner) in owned.items():
+        if average.name != owner and value is not None:
+            text = f"is {format_value(value)}, but only average {owner} has it: leave it out"
+            yield Problem(f"train.average.{name}", text)
+    if average.name != "swa":
+        return
+    if average.start is None:
+        yield Problem("train.average.start", "missing, swa needs the step after which weights count")
+    elif average.start >= steps:
+        yield Problem("train.average.start", f"is {average.start}, must be below the run's steps ({steps})")
+
+
+def _check_parts(train: Train) -> Iterator[Problem]:
+    names = [part.name for part in train.parts]
+    for index, part in enumerate(train.parts):
+        key = f"train.parts.{index}"
+        if part.name in names[:index]:
+            yield Problem(f"{key}.name", f"is {part.name!r}, which is listed twice")
+        if part.frozen_steps and train.devices > 1:
+            text = f"is {part.frozen_steps}, but {train.devices} devices share gradients as the run begins"
+            yield Problem(f"{key}.frozen_steps", f"{text}: write 0, or null for all steps")
+        if part.frozen_steps is None and part.rate != 1:
+            text = f"is {format_value(part.rate)}, but frozen_steps null keeps the part still for the whole run"
+            yield Problem(f"{key}.rate", f"{text}: leave it out")
+
+
+def _check_stage(key: str, stage: Stage, train: Train) -> Iterator[Problem]:
+    batch, devices, repeats = stage.source_batch, train.devices, train.sampling.repeats
+    if stage.warmup_steps >= stage.steps:
+        text = f"is {stage.warmup_steps}, must be below the stage's steps ({stage.steps})"
+        yield Problem(f"{key}.warmup_steps", text)
+    if stage.class_weight is not None and not stage.target_batch:
+        text = "but a stage without target_batch has the classification loss alone: leave it out"
+        yield Problem(f"{key}.class_weight", f"is {format_value(stage.class_weight)}, {text}")
+    if train.accumulate > 1 and batch % (train.accumulate * devices):
+        text = f"must be a multiple of train.accumulate x train.devices ({train.accumulate * devices})"
+        yield Problem(f"{key}.source_batch", f"is {batch}, {text}")
+    if batch % repeats:
+        yield Problem(f"{key}.source_batch", f"is {batch}, must be a multiple of train.sampling.repeats ({repeats})")
+    if train.mixing is None:
+        return
+    if batch // devices < 2:
+        text = f"is {batch}, but train.mixing mixes a clip with another of its device"
+        yield Problem(f"{key}.source_batch", text)
+    elif batch % repeats == 0 and devices % (batch // repeats) == 0:  # processes take the step's draws in turn
+        text = f"is {batch}, but train.sampling.repeats {repeats} makes a device's clips one segment, mixed with itself"
+        yield Problem(f"{key}.source_batch", f"{text}: write a larger batch")

@@ -1,0 +1,175 @@
+"""`adaptation` of a recipe: one section per method. Tags as in schema.py."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from epicsub.recipe.base import (
+    FILLED_LIST,
+    AdaptationSection,
+    AlignmentSection,
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    ShareBelowOne,
+)
+from epicsub.recipe.mmir import MinDeltaAdaptation, MMIRAdaptation, OracleAdaptation, RandomRemovalAdaptation
+
+
+class SourceOnly(AdaptationSection):
+    """No adaptation: training never sees a target clip."""
+
+    reads_target = False
+
+    method: Literal["source_only"]
+
+
+class Supervised(AdaptationSection):
+    """Training on the target's own labels, in data.source: an upper bound, not an adaptation."""
+
+    reads_target = False
+
+    method: Literal["supervised"]
+
+
+class MMDAdaptation(AdaptationSection):
+    """Maximum mean discrepancy of the features, summed over modalities [S]."""
+
+    method: Literal["mmd"]
+    kernels: Literal["mm_sada", "dan"] = "mm_sada"
+    """Kernel widths: 12 fixed ones [S], or 5 around the batch's mean squared distance (deep adaptation networks)."""
+    loss_weight: NotNegative = 1.0
+    """Weight of the discrepancy beside the classification loss; 0.2 beside 0.2 in [S]."""
+
+
+class AdaBNAdaptation(AdaptationSection):
+    """The target's own batch norm statistics."""
+
+    method: Literal["adabn"]
+    variant: Literal["strict", "training_time"] = "strict"
+    """strict: estimated over all target clips after training; training_time: shared running averages, as in [S]."""
+
+    @property
+    def trains_on_target(self) -> bool:
+        """True if training steps see target clips: strict sees them after training."""
+        return self.variant == "training_time"
+
+
+class MCDAdaptation(AdaptationSection):
+    """Maximum classifier discrepancy: two classifiers, and features that leave them nothing to differ on."""
+
+    method: Literal["mcd"]
+    updates: Literal["one", "three"] = "one"
+    """one through a gradient reversal [S], or the three of the original, about six times the time of a step."""
+    lam_max: NotNegative = 1.0
+    """Final strength of the reversed gradient, with updates one; 1.0 is the default of [S]."""
+    feature_updates: Count = 4
+    """Updates of the features in a step, with updates three (recalled, not verified)."""
+    loss_weight: NotNegative = 1.0
+    """Weight of the discrepancy beside the classification loss; 0.2 beside 0.2 in [S]."""
+
+
+class MMSADAAdaptation(AdaptationSection):
+    """MM-SADA: a discriminator per modality, and self-supervision by modality correspondence [S]."""
+
+    pairs_modalities = True
+
+    method: Literal["mm_sada"]
+    adversarial_weights: Annotated[tuple[NotNegative, ...], FILLED_LIST] = (0.0, 1.0)
+    """Weight of the domain loss in each stage [S]."""
+    correspondence_weights: Annotated[tuple[NotNegative, ...], FILLED_LIST] = (5.0, 1.0)
+    """Weight of the correspondence loss in each stage [S]."""
+    lam_max: NotNegative = 0.2
+    """Final strength of the reversed gradient [S]."""
+    discriminator_hidden: Count = 100
+    """Hidden units of a discriminator [S]."""
+    correspondence_hidden: Count = 100
+    """Hidden units of the correspondence classifier [S]."""
+
+    @property
+    def rolls_pairs(self) -> bool:
+        """True if half of a batch's pairs of modalities are rolled, for the correspondence loss."""
+        return True
+
+
+class ContrastiveAdaptation(AdaptationSection):
+    """Contrast across modalities and domains in the style of Kim et al. (arXiv 2108.11974); not a reproduction."""
+
+    pairs_modalities = True
+
+    method: Literal["contrastive"]
+    label: Literal["verb", "noun", "action"] = "verb"
+    """What makes two clips of one class [D]; action is verb and noun."""
+    temperature: Positive = 0.1
+    """Temperature of both losses (recalled, not verified)."""
+    confidence: Share = 0.8
+    """Least probability of a target clip's predicted class for it to count (recalled, not verified)."""
+    modal_weight: NotNegative = 1.0
+    """Weight of the contrast between modalities [D]."""
+    domain_weight: NotNegative = 1.0
+    """Weight of the contrast between domains [D]."""
+    hidden: Count = 512
+    """Units of the projections' layer between [D]."""
+    dim: Count = 128
+    """Dimensions that clips are contrasted in [D]."""
+    loss_weight: NotNegative = 1.0
+    """Weight of both beside the classification loss [D]."""
+
+
+class TA3NAdaptation(AdaptationSection):
+    """TA3N: attentive alignment of frames, relations and videos, for model temporal_relations on features."""
+
+    method: Literal["ta3n"]
+    relation_reversal: NotNegative = 0.75
+    """Strength of the reversed gradient below relations; of the authors' code, as all of these."""
+    video_reversal: NotNegative = 0.75
+    """Strength of the reversed gradient below videos."""
+    frame_reversal: NotNegative = 0.5
+    """Strength of the reversed gradient below frames."""
+    entropy_weight: NotNegative = 0.003
+    """Weight of the attentive entropy."""
+    warmup: bool = True
+    """Let the reversals rise from 0 over a stage, as the challenge's script does; false keeps them constant."""
+    loss_weight: NotNegative = 1.0
+    """Weight of all beside the classification loss."""
+
+
+class AdversarialAdaptation(AlignmentSection):
+    """A domain discriminator per modality behind a gradient reversal: MMIR without its agents."""
+
+    method: Literal["adversarial"]
+    correspondence_weight: NotNegative = 0.0
+    """Weight of MM-SADA's correspondence loss; none [P], 1.0 in [C]'s main script."""
+
+    @property
+    def rolls_pairs(self) -> bool:
+        """True if half of a batch's pairs of modalities are rolled, for the correspondence loss."""
+        return self.correspondence_weight > 0
+
+
+class MMIRPlusAdaptation(AlignmentSection):
+    """Refinement by what the task says of an instance instead of the discriminator: ours, not the paper's."""
+
+    method: Literal["mmir_plus"]
+    share: ShareBelowOne = 0.2
+    """Of each domain's clips of a step that the alignment leaves out; 0.2 is what MMIR removes, 1 of 5."""
+
+
+Adaptation = Annotated[
+    SourceOnly
+    | Supervised
+    | MMDAdaptation
+    | AdaBNAdaptation
+    | MCDAdaptation
+    | AdversarialAdaptation
+    | MMSADAAdaptation
+    | ContrastiveAdaptation
+    | TA3NAdaptation
+    | MMIRAdaptation
+    | RandomRemovalAdaptation
+    | MinDeltaAdaptation
+    | OracleAdaptation
+    | MMIRPlusAdaptation,
+    Field(discriminator="method"),
+]

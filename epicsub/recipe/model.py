@@ -1,0 +1,186 @@
+"""`model` of a recipe: the network, one section per kind. Tags as in schema.py."""
+
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from epicsub.modality import ModalityName
+from epicsub.recipe.base import Count, Positive, Section, ShareBelowOne, Text
+from epicsub.recipe.yaml_tree import Problem, format_value
+
+
+class ModelSection(Section):
+    """What every model has."""
+
+    reads_features: ClassVar[bool] = False
+    """True for models on `data.features`; the others read videos."""
+    least_frames: ClassVar[int] = 1
+    """Frames that a clip must have."""
+
+    name: str
+    """Model."""
+
+
+class FeatureModelSection(ModelSection):
+    """What every model on features has."""
+
+    reads_features = True
+
+    dims: dict[ModalityName, Count]
+    """Length of a feature vector of each modality: 1024 of I3D and of the organisers' UDA features."""
+
+
+class FrameModelSection(ModelSection):
+    """What every model with a timm backbone on each frame has. One stream per modality."""
+
+    backbone: Text
+    """Name of a timm model, e.g. resnet50.tv2_in1k."""
+    drop_path: ShareBelowOne = 0.0
+    """Probability of leaving out the backbone's last block for a frame, less for the earlier ones."""
+    weights: Text | None
+    """Initial weights of the backbone: "timm" for those timm publishes, a file, or null for random ones."""
+
+
+class I3DModel(ModelSection):
+    """One Inception I3D per modality (arXiv 1705.07750), verb and noun heads, sum of the streams' logits [P]."""
+
+    least_frames = 9  # below, three stride-2 layers leave a time of 1 for a pool of 2
+
+    name: Literal["i3d"]
+    width: Positive = 1.0
+    """Share of the paper's channels in every layer; published weights need 1.0."""
+    dropout: ShareBelowOne = 0.5
+    """Probability of dropping a pooled feature [P]."""
+    bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Share of a batch in the running statistics; 0.01 as published, more where a run has few steps."""
+    weights: dict[ModalityName, Text | None]
+    """Initial weights of each modality: a published name, a file, or null for random ones."""
+
+
+class FrameMeanModel(FrameModelSection):
+    """An image backbone on each frame, the mean over time of its features. One stream per modality."""
+
+    name: Literal["frame_mean"]
+    dropout: ShareBelowOne = 0.5
+    """Probability of dropping a pooled feature."""
+
+
+class FrameLSTMModel(FrameModelSection):
+    """An image backbone on each frame, a bidirectional LSTM over them, the mean over time. One stream per modality."""
+
+    name: Literal["frame_lstm"]
+    hidden: Count = 1024
+    """Units of the LSTM in each direction."""
+    layers: Count = 2
+    """Layers of the LSTM."""
+    dropout: ShareBelowOne = 0.3
+    """Probability of dropping a unit between the LSTM's layers."""
+
+
+class FrameTransformerModel(FrameModelSection):
+    """An image backbone on each frame, a transformer over them, the mean over time. One stream per modality."""
+
+    name: Literal["frame_transformer"]
+    layers: Count = 4
+    """Blocks of the encoder."""
+    heads: Count = 8
+    """Heads of its attention; must divide the backbone's features."""
+    dropout: ShareBelowOne = 0.1
+    """Probability of dropping inside its blocks."""
+
+
+class FrameMultiscaleModel(FrameModelSection):
+    """An image backbone on each frame; LSTMs on every, every second and every fourth of them. One stream per modality."""
+
+    name: Literal["frame_multiscale"]
+    hidden: Count = 1024
+    """Units of each LSTM in each direction."""
+    dropout: ShareBelowOne = 0.3
+    """Probability of dropping a pooled feature."""
+
+
+VideoName = Literal["slowfast", "x3d", "i3d_r50", "r2plus1d", "mvit_v2", "video_swin", "timesformer", "videomae"]
+VARIANTS: dict[VideoName, tuple[str, ...]] = {
+    "slowfast": ("r50", "r101", "tiny"),
+    "x3d": ("xs", "s", "m", "l", "tiny"),
+    "i3d_r50": ("r50", "tiny"),
+    "r2plus1d": ("18", "tiny"),
+    "mvit_v2": ("s", "tiny"),
+    "video_swin": ("t", "s", "b", "tiny"),
+    "timesformer": ("base", "large", "tiny"),
+    "videomae": ("small", "base", "large", "tiny"),
+}
+"""Sizes of each video network."""
+
+
+class VideoModel(ModelSection):
+    """A video network of pytorchvideo, torchvision or transformers. One stream per modality, their logits summed."""
+
+    name: VideoName
+    variant: Literal["r50", "r101", "xs", "s", "m", "l", "18", "t", "b", "small", "base", "large", "tiny"]
+    """Size of the network, as its authors call it; tiny is ours, with random weights."""
+    dropout: ShareBelowOne = 0.5
+    """Probability of dropping a pooled feature."""
+    drop_path: ShareBelowOne = 0.0
+    """Probability of leaving out the last block of a clip, less for the earlier ones (mvit_v2, video_swin)."""
+    weights: dict[ModalityName, Text | None]
+    """Initial weights of each modality: a published name, a file, or null for random ones."""
+
+
+class TemporalRelationsModel(FeatureModelSection):
+    """Relations between frames, on features of them made before: what TA3N aligns. Verb and noun heads per modality."""
+
+    name: Literal["temporal_relations"]
+    segments: Annotated[int, Field(ge=2)] = 5
+    """Frames that relations are between; features of more are cut to as many (the authors' code, as all of these)."""
+    shared: Count = 512
+    """Units of a frame's layer."""
+    hidden: Count = 256
+    """Units of a relation, and of the video's features."""
+    dropout: ShareBelowOne = 0.5
+    """Probability of dropping a frame's or a video's feature."""
+    attention: bool = True
+    """Weigh relations by their domain discriminators, which ta3n trains; false for all other methods."""
+
+
+class FeatureHeadsModel(FeatureModelSection):
+    """A small network on features made before (`data.features`): a bottleneck, verb and noun heads per modality."""
+
+    name: Literal["feature_heads"]
+    bottleneck: Count | None = None
+    """Units of the layer before the heads, which adaptation aligns; null puts the heads on the features as they are."""
+    batch_norm: bool = False
+    """Batch norm in the bottleneck, before its ReLU; AdaBN needs it [D]."""
+    dropout: ShareBelowOne = 0.5
+    """Probability of dropping a unit before the heads [P]."""
+    bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of a batch in the running statistics (torch's default)."""
+
+
+Model = Annotated[
+    I3DModel
+    | FrameMeanModel
+    | FrameLSTMModel
+    | FrameTransformerModel
+    | FrameMultiscaleModel
+    | VideoModel
+    | FeatureHeadsModel
+    | TemporalRelationsModel,
+    Field(discriminator="name"),
+]
+
+
+def check_model(model: Model) -> Iterator[Problem]:
+    """Check that the settings of `model` fit each other.
+
+    Args:
+        model: The section.
+
+    Yields:
+        What does not fit.
+    """
+    if isinstance(model, VideoModel) and model.variant not in VARIANTS[model.name]:
+        choices = ", ".join(VARIANTS[model.name])
+        text = f"is {format_value(model.variant)}, must be one of {choices} for model.name {model.name}"
+        yield Problem("model.variant", text)
