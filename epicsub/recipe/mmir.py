@@ -93,13 +93,13 @@ class RandomRemovalAdaptation(RefinementSection):
 
 
 class MinDeltaAdaptation(RefinementSection):
-    """Control: of each candidate set the instance of lowest relevance is removed, by a plain rule without agents [ours]."""
+    """Control: of each candidate set the instance of lowest relevance is removed by rule, without agents [ours]."""
 
     method: Literal["min_delta"]
 
 
 class OracleAdaptation(RefinementSection):
-    """Control on synthetic data: planted outliers are removed first. The ceiling of any refinement of this shape [ours]."""
+    """Control on synthetic data: planted outliers are removed first. A ceiling for refinement of this shape [ours]."""
 
     method: Literal["oracle"]
     outliers: str

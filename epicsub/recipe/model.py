@@ -91,7 +91,7 @@ class FrameTransformerModel(FrameModelSection):
 
 
 class FrameMultiscaleModel(FrameModelSection):
-    """An image backbone on each frame; LSTMs on every, every second and every fourth of them. One stream per modality."""
+    """An image backbone on each frame; LSTMs on each, every second and every fourth. One stream per modality."""
 
     name: Literal["frame_multiscale"]
     hidden: Count = 1024

@@ -55,7 +55,7 @@ REFUSED = [
     (["data.features={rgb: x}"], "data.features.audio: missing, data.modalities has it: name its features"),
     (
         ["data.features={rgb: x, audio: y, flow: z}"],
-        "data.features.flow: is given, but data.modalities has no flow: leave it out",
+        "data.features.flow: is 'z', but data.modalities has no flow: leave it out",
     ),
     (
         ["model.dims={rgb: 4}"],

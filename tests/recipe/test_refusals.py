@@ -1,4 +1,4 @@
-"""What is wrong with a recipe is said in full, with the right line, all at once."""
+"""Problems of a recipe are reported all at once, each with its line."""
 # ruff: noqa: E501  # messages stand whole, as they are printed
 
 from collections.abc import Callable
@@ -63,7 +63,7 @@ VALUES = [
         "[rgb, flows]",
         "data.modalities.1: is 'flows', must be one of rgb, flow, audio; did you mean flow?",
     ),
-    ("[rgb, flow]", "[rgb, flow, rgb]", "data.modalities.2: is 'rgb', which stands there twice"),
+    ("[rgb, flow]", "[rgb, flow, rgb]", "data.modalities.2: is 'rgb', which is listed twice"),
     (
         "name: i3d",
         "name: i3",
@@ -93,11 +93,11 @@ def test_wrong_value(small: Small, said: Said, old: str, new: str, text: str):
     assert said(recipe) == [f"small.yaml:{line}  {text}", ONE]
 
 
-def test_everything_at_once_in_the_order_of_the_file(small: Small, said: Said):
+def test_all_field_problems_at_once_in_the_order_of_the_file_and_no_relation(small: Small, said: Said):
     recipe = small(
         {
             "frames: 16": "frames: 3",
-            "size: 48": "size: 60",
+            "size: 48": "size: 0",
             "name: i3d": "name: i3d\n  widthh: 0.5",
             "flip: 0.5": "flip: 2",
             "      source_batch: 16\n": "",
@@ -106,8 +106,7 @@ def test_everything_at_once_in_the_order_of_the_file(small: Small, said: Said):
         },
     )
     assert said(recipe, "train.stage.0.steps=3", "seed=x") == [
-        "small.yaml:9  data.frames: is 3, must be at least 9: i3d halves time three times and pools what is left",
-        "small.yaml:13  data.size: is 60, must be at most data.short_side (54)",
+        "small.yaml:13  data.size: is 0, must be at least 1",
         "small.yaml:17  data.augment.flip: is 2, must be at most 1",
         "small.yaml:20  model.widthh: unknown key, did you mean model.width?",
         "small.yaml:30  train.stages.0.source_batch: missing, it must be given: Labelled clips a step, over all devices",
@@ -115,7 +114,18 @@ def test_everything_at_once_in_the_order_of_the_file(small: Small, said: Said):
         "small.yaml:40  train.log_every: written twice, first on line 39",
         "command line  train.stage: unknown key, did you mean train.stages?",
         "command line  seed: is 'x', must be a whole number",
-        "(9 problems, nothing was started)",
+        "(8 problems, nothing was started)",
+    ]
+
+
+def test_all_relations_at_once_where_every_field_is_valid(small: Small, said: Said):
+    recipe = small({"frames: 16": "frames: 3", "size: 48": "size: 60", "candidates: 5": "removals: 5"})
+    assert said(recipe, "train.select=all_verb_accuracy_at_1") == [
+        "small.yaml:9  data.frames: is 3, must be at least 9: i3d halves time three times and pools what is left",
+        "small.yaml:13  data.size: is 60, must be at most data.short_side (54)",
+        "small.yaml:25  adaptation.removals: is 5, must be below adaptation.candidates (5)",
+        "command line  train.select: is 'all_verb_accuracy_at_1', which needs train.evaluate_every: write its steps, or select last",
+        "(4 problems, nothing was started)",
     ]
 
 

@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from epicsub.errors import RecipeError
+from epicsub.io import shipped
 from epicsub.recipe import list_recipes, load_recipe, recipe_from_dict
 from epicsub.recipe.keys import part_of
 
@@ -98,7 +99,7 @@ def test_missing_file_names_its_neighbours(tmp_path: Path, monkeypatch: pytest.M
             "recipes/mmir_i3d.yml: no such recipe. recipes has mmir_i3d.yaml, other.yaml; did you mean recipes/mmir_i3d.yaml?",
         ),
         ("recipes", "recipes: is a folder, not a recipe. recipes has mmir_i3d.yaml, other.yaml"),
-        ("nowhere/x.yaml", "nowhere/x.yaml: no such recipe. `epicsub recipes` lists those there are"),
+        ("nowhere/x.yaml", "nowhere/x.yaml: no such recipe. `epicsub recipes` lists all"),
     ):
         with pytest.raises(RecipeError) as refused:
             load_recipe(Path(wanted))
@@ -110,16 +111,29 @@ def test_missing_file_names_its_neighbours(tmp_path: Path, monkeypatch: pytest.M
         list_recipes(Path("nowhere"))
 
 
+def test_a_recipe_is_found_by_name_and_a_path_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mmir_i3d", "tiny/mmir_i3d"):
+        assert load_recipe(name).path == shipped("recipes") / f"{name}.yaml"
+    Path("mmir_i3d").write_text(SMALL)
+    assert load_recipe("mmir_i3d").path == Path("mmir_i3d")
+    for wrong, near in (("mmir_i3", "mmir_i3d or "), ("tiny/mmir_3d", "tiny/mmir_i3d or ")):
+        with pytest.raises(
+            RecipeError, match=rf"^{wrong}: no such recipe\. Did you mean {near}.*\? `epicsub recipes` lists"
+        ):
+            load_recipe(wrong)
+
+
 def test_recipe_of_a_checkpoint_is_checked_too(tmp_path: Path):
     path = tmp_path / "small.yaml"
     path.write_text(SMALL)
     values = load_recipe(path).recipe.model_dump()
     values["data"]["frames"] = 3
+    frames = "data.frames: is 3, must be at least 9: i3d halves time three times and pools what is left"
+    with pytest.raises(RecipeError) as refused:
+        recipe_from_dict(values, "runs/last.pth")
+    assert str(refused.value).splitlines() == [f"runs/last.pth  {frames}", ONE]
     values["sed"] = values.pop("seed")
     with pytest.raises(RecipeError) as refused:
         recipe_from_dict(values, "runs/last.pth")
-    assert str(refused.value).splitlines() == [
-        "runs/last.pth  sed: unknown key, did you mean seed?",
-        "runs/last.pth  data.frames: is 3, must be at least 9: i3d halves time three times and pools what is left",
-        "(2 problems, nothing was started)",
-    ]
+    assert str(refused.value).splitlines() == ["runs/last.pth  sed: unknown key, did you mean seed?", ONE]

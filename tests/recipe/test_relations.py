@@ -63,7 +63,7 @@ RELATIONS = [
         "data.augment.area: is [0.9, 0.8], must be [smallest, largest]",
     ),
     ("[validation.csv]", "[train.csv]", "  target", "data.target.0: is 'train.csv', which data.source has too"),
-    ("[train.csv]", "[train.csv, train.csv]", "  source", "data.source.1: is 'train.csv', which stands there twice"),
+    ("[train.csv]", "[train.csv, train.csv]", "  source", "data.source.1: is 'train.csv', which is listed twice"),
     (
         "    flow: null\n",
         "",
@@ -98,7 +98,7 @@ RELATIONS = [
         "flow_target]",
         "rgb_source]",
         "  agents",
-        "adaptation.agents.1: is 'rgb_source', which stands there twice",
+        "adaptation.agents.1: is 'rgb_source', which is listed twice",
     ),
     (
         "candidates: 5",

@@ -17,7 +17,7 @@ SCORE = ["train.select=all_action_accuracy_at_1", "train.evaluate_every=10"]
 REFUSED = [
     (
         ["train.losses.verb.gamma=1"],
-        "train.losses.verb.gamma: is 1, but only name focal has it: leave it out",
+        "train.losses.verb.gamma: is 1.0, but only name focal has it: leave it out",
     ),
     (
         ["train.losses.noun.beta=0.9", "train.losses.noun.class_weights=square_root"],
@@ -78,7 +78,7 @@ REFUSED = [
     ),
     (
         ["train.parts=[{name: streams}, {name: streams}]"],
-        "train.parts.1.name: is 'streams', which stands there twice",
+        "train.parts.1.name: is 'streams', which is listed twice",
     ),
     (
         ["train.parts=[{name: streams, frozen_steps: 5}]", "train.devices=2"],
