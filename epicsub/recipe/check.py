@@ -103,7 +103,7 @@ def _problem(error: ErrorDetails, values: dict[str, Any]) -> Problem | None:
     if kind == "value_error":
         allowed = str(context["error"])
     else:
-        allowed = ALLOWED.get(kind, lambda *_: error["msg"])(context, location, values)
+        allowed = ALLOWED[kind](context, location, values) if kind in ALLOWED else error["msg"]
     if kind in ("literal_error", "union_tag_invalid"):
         allowed += _nearest_hint(value, location, values)
     return Problem(dotted_key(location), f"is {format_value(value)}, {allowed}")

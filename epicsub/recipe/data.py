@@ -167,14 +167,14 @@ def check_modalities(key: str, named: dict[ModalityName, Any], data: Data, advic
 
 
 def _check_videos_or_features(data: Data) -> Iterator[Problem]:
-    needed = {
+    needed: dict[str, object] = {
         "frames": data.frames,
         "sampling": data.sampling,
         "short_side": data.short_side,
         "size": data.size,
         "augment": data.augment,
     }
-    optional = {
+    optional: dict[str, object] = {
         "stride": data.stride,
         "context": data.context,
         "synchronised": data.synchronised,
