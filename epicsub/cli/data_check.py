@@ -90,14 +90,12 @@ def show(found: "Checkup", deep: bool) -> None:
         typer.echo(f"note: ... and {len(noted) - SHOWN} more (--json FILE has all)")
     if found.unknown_videos:
         typer.echo(f"not in EPIC_100_video_info.csv: {some(found.unknown_videos)}")
-    short = counted(len(found.short), "is shorter than a clip and repeats", "are shorter than a clip and repeat")
     unknown = len(found.not_compared)
     typer.echo(
-        f"segments: {counted(len(found.overrun), 'runs past its', 'run past their')} video's end and "
-        f"{'is' if len(found.overrun) == 1 else 'are'} cut there, {short} frames, "
-        f"{counted(len(found.overlapping), 'overlaps', 'overlap')} an earlier one"
-        + (f", {counted(unknown, 'has', 'have')} a video whose end is not known" if unknown else "")
-        + (f", {counted(found.left_out, 'is', 'are')} left out" if found.left_out else "")
+        f"segments: {len(found.short)} shorter than a clip (frames repeated), "
+        f"{len(found.overrun)} truncated at the end of the video, {len(found.overlapping)} overlapping an earlier one"
+        + (f", {unknown} of videos whose end is unknown" if unknown else "")
+        + (f", {found.left_out} skipped" if found.left_out else "")
     )
     how = "every frame was decoded" if deep else "headers and last keyframes were read, --deep decodes every frame"
     verdict = (

@@ -54,6 +54,7 @@ def extract_from(
     from epicsub.errors import InferenceError
     from epicsub.inference.features import extract, made_by, segments_of
     from epicsub.inference.targets import load_trained, resolve_target
+    from epicsub.training.build import store_of
     from epicsub.training.preflight import missing_files
 
     target = resolve_target(source)
@@ -62,25 +63,26 @@ def extract_from(
     chosen = device_of(device)
     trained = load_trained(target.path, chosen)
     views = parse_views(tta or trained.recipe.evaluation.views)
-    segments = segments_of(root, lists or lists_of(trained.recipe))
-    if not out.exists() and (missing := missing_files(trained.recipe, root, segments)):
+    segments = segments_of(root, lists or _all_lists(trained.recipe))
+    choice = store_of(trained.recipe, root, segments)
+    if not out.exists() and (missing := missing_files(trained.recipe, root, segments, choice)):
         raise InferenceError(join_problems(missing, "nothing was made"))  # and no folder is left behind
     with alone(out):
-        store = FeatureStore(out, made_by(trained, target.path, views, root, segments))
+        store = FeatureStore(out, made_by(trained, target.path, views, choice))
         for file in store.dropped:
             typer.echo(f"{out / file}: damaged or gone, its segments are made again")
         todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]
-        missing = missing_files(trained.recipe, root, todo)
+        missing = missing_files(trained.recipe, root, todo, choice)
         if missing:
             raise InferenceError(join_problems(missing, "nothing was made"))
-        count = extract(trained, root, segments, views, store, chosen, shard)
+        count = extract(trained, root, segments, views, choice, store, chosen, shard)
     dims: dict[str, int] = trained.model.feature_dims  # type: ignore[assignment]  # every model has it
     sizes = ", ".join(f"{name} {dim}" for name, dim in dims.items())
     kept = counted(len(segments) - count, "was", "were")
     return f"{counted(count, 'segment', 'segments')} made, {kept} there; {sizes}, views {views}"
 
 
-def lists_of(recipe: "Recipe") -> list[str]:
+def _all_lists(recipe: "Recipe") -> list[str]:
     """The lists that a recipe trains on, adapts to and is scored on."""
     from epicsub.validation import load_protocol
 

@@ -62,9 +62,13 @@ def for_recipe(recipe: "Recipe", root: "DataRoot") -> list[str]:
         if recipe.data.skip:
             skipped = counted(len(skipped_ids(recipe)), "segment is", "segments are")
             lines.append(f"{skipped} named in {recipe.data.skip} and left out")
+        store = store_of(recipe, root, segments)
         if recipe.data.features:
-            return [*lines, *reading_notes(recipe, root, segments), *missing_files(recipe, root, segments)]
-        lines += needs_of(root, segments, recipe.data.modalities)
-        return [*lines, store_of(recipe, root, segments).note]
+            return [
+                *lines,
+                *reading_notes(recipe, root, segments, store),
+                *missing_files(recipe, root, segments, store),
+            ]
+        return [*lines, *needs_of(root, segments, recipe.data.modalities, store.indexes), store.note]
     except DataError as error:
         return str(error).splitlines()

@@ -42,7 +42,7 @@ def train(
 
     trials = [name for name, wanted in (("dry_run", dry_run), ("rate", find_lr), ("batch", find_batch)) if wanted]
     domains = prepare(loaded, root, folder, writes=not trials)
-    evaluate = evaluator(loaded, root)
+    evaluate = evaluator(loaded, domains)
     for line in notes_before(loaded.recipe, root, domains):
         say(line)
     if trials:
@@ -65,7 +65,9 @@ def notes_before(recipe: "Recipe", root: "DataRoot", domains: "Domains") -> "Ite
 
     targets = ", ".join(map(str, map(len, domains.target))) or "no"
     yield f"{recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments"
-    yield from reading_notes(recipe, root, [*domains.source, *(s for part in domains.target for s in part)])
+    yield from reading_notes(
+        recipe, root, [*domains.source, *(s for part in domains.target for s in part)], domains.store
+    )
     if recipe.adaptation.method == "supervised":
         yield upper_bound_note(recipe.data.source)
     if recipe.data.skip:
@@ -91,7 +93,7 @@ def say(text: str) -> None:
         typer.echo(text)
 
 
-def evaluator(loaded: "LoadedRecipe", root: "DataRoot") -> "Evaluate | None":
+def evaluator(loaded: "LoadedRecipe", domains: "Domains") -> "Evaluate | None":
     """Periodic validation: the same code as `epicsub validate`. Several processes share the list among them."""
     recipe = loaded.recipe
     if recipe.train.evaluate_every is None and recipe.train.mean_of_last is None:
@@ -100,29 +102,33 @@ def evaluator(loaded: "LoadedRecipe", root: "DataRoot") -> "Evaluate | None":
     import torch
     from torch import nn
 
-    from epicsub.data.annotations import read_segments
     from epicsub.data.views import parse_views
     from epicsub.inference.predict import predict
     from epicsub.inference.shares import gathered
-    from epicsub.training.build import skipped_ids, view_loader
+    from epicsub.training.build import skipped_ids, store_of, view_loader
     from epicsub.training.lock import process_number
     from epicsub.training.selection import Evaluated
-    from epicsub.validation import load_protocol, read_reference
+    from epicsub.validation import Reference, load_protocol, read_reference
 
     protocol = load_protocol(Path(recipe.evaluation.protocol))
     skipped = skipped_ids(recipe)
-    segments = [s for s in read_segments(root.annotations(protocol.validation.list)) if s.narration_id not in skipped]
+    root = domains.root
+    segments = [s for s in root.segments(protocol.validation.list) if s.narration_id not in skipped]
+    store = store_of(recipe, root, segments, domains.store.indexes)
     ids, ranks = [segment.narration_id for segment in segments], recipe.train.devices
     rank = process_number() if ranks > 1 else 0
-    loader = view_loader(recipe, root, segments, parse_views(recipe.evaluation.views), rank=rank, ranks=ranks)
+    loader = view_loader(recipe, root, segments, parse_views(recipe.evaluation.views), store, rank=rank, ranks=ranks)
 
     select = recipe.train.select
+    tables: list[Reference] = []  # read when first needed, then kept
 
     def scores_of(model: nn.Module) -> Evaluated:
         device = next(model.parameters()).device
         own = predict(model, loader, len(loader), device, "validation") if len(loader) else None
         predictions = gathered(own, ids)
-        reference = read_reference(protocol, root.path / "annotations")
+        if not tables:
+            tables.append(read_reference(protocol, root.path / "annotations"))
+        (reference,) = tables
         hits_S = None if select == "last" else torch.from_numpy(reference.counted_hits(predictions, select))
         return Evaluated(scores=reference.evaluate(predictions).scores, hits_S=hits_S)
 

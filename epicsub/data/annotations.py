@@ -25,6 +25,7 @@ SEGMENT_COLUMNS = (
     "stop_frame",
 )
 LABEL_COLUMNS = ("verb_class", "noun_class")
+VIDEO_INFO = "EPIC_100_video_info.csv"
 PROBLEMS_SHOWN = 20
 TIMESTAMP = re.compile(r"(\d{2,}):([0-5]\d):([0-5]\d)\.(\d{2,3})")
 

@@ -4,7 +4,7 @@ read a target list that has them; what it hands out holds none, so training cann
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from epicsub.data.annotations import Segment, read_segments
+from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.text import counted, first_of
@@ -92,7 +92,7 @@ def _unlabelled(segment: Segment) -> Segment:
 
 def _kept(root: DataRoot, name: str, skip: Collection[str]) -> list[Segment]:
     path = root.annotations(name)
-    found = read_segments(path)
+    found = root.segments(name)
     kept = [segment for segment in found if segment.narration_id not in skip]
     if not kept:
         raise DataError(f"{path}: all segments ({len(found)}) are in the skip list")

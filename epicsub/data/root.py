@@ -10,23 +10,28 @@ ROOT/features/NAME/                   features of segments; a recipe reads them 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, TypeVar, get_args
 
-from epicsub.data.annotations import Segment
+from epicsub.data.annotations import VIDEO_INFO, Segment, VideoInfo, read_segments, read_video_info
 from epicsub.errors import DataError
 from epicsub.modality import MODALITIES, RGB, VideoModality, video_modality
 from epicsub.text import counted
 
+T = TypeVar("T")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
 
 
 class DataRoot:
-    """A data root; nothing is read before it is asked for."""
+    """A data root; nothing is read before it is asked for, and tables are read once."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._tables: dict[str, tuple[tuple[int, int], Any]] = {}  # file's date and size, content
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tables": {}}  # workers get clips by segment, not by list
 
     def __repr__(self) -> str:
         return f"DataRoot({str(self.path)!r})"
@@ -48,6 +53,32 @@ class DataRoot:
             )
         there = sorted(str(table.relative_to(folder)) for table in folder.rglob("*.csv"))
         raise DataError(f"{file}: no such file; there are: {', '.join(there) if there else 'no CSV files'}")
+
+    def segments(self, name: str) -> list[Segment]:
+        """Segments of a list under annotations/, in the file's order; read again only when the file has changed.
+
+        Args:
+            name: of the list, e.g. `EPIC_100_train.csv`.
+
+        Returns:
+            A new list.
+
+        Raises:
+            DataError: it is not there, or wrong; see `read_segments`.
+        """
+        return list(self._table(name, read_segments))
+
+    def video_info(self) -> dict[str, VideoInfo]:
+        """Rows of EPIC_100_video_info.csv by video id; read again only when the file has changed.
+
+        Raises:
+            DataError: it is not there, or wrong; see `read_video_info`.
+        """
+        return self._table(VIDEO_INFO, read_video_info)
+
+    def has_video_info(self) -> bool:
+        """Whether EPIC_100_video_info.csv is there."""
+        return (self.path / "annotations" / VIDEO_INFO).is_file()
 
     def video_ids(self) -> list[str]:
         """Ids of all RGB video files, sorted."""
@@ -128,6 +159,14 @@ class DataRoot:
 
     def _looked_for(self, video_id: str, modality: str) -> str:
         return "looked for {} or {}/".format(*self.places(video_id, modality))
+
+    def _table(self, name: str, read: Callable[[Path], T]) -> T:
+        path = self.annotations(name)
+        state = (path.stat().st_mtime_ns, path.stat().st_size)
+        if self._tables.get(name, (None,))[0] != state:
+            self._tables[name] = (state, read(path))
+        content: T = self._tables[name][1]
+        return content
 
 
 def _participant(video_id: str) -> str:

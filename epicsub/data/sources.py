@@ -16,6 +16,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.decode.base import FrameReader
 from epicsub.data.decode.reader import choose_decoder, open_reader
 from epicsub.data.frames import ExtractedFrames
+from epicsub.data.prepared.choice import Indexes
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
@@ -38,6 +39,7 @@ class ClipSource:
         decoder: str = "auto",
         cache_size: int = 16,
         prepared: Collection[str] = (),
+        indexes: Indexes | None = None,
     ) -> None:
         """Read from `root`.
 
@@ -45,7 +47,8 @@ class ClipSource:
             modalities: names of rows of `MODALITIES` with pixels.
             decoder: see `open_reader`.
             cache_size: most files open at once, in each process.
-            prepared: modalities to read from the prepared store and from nowhere else; see `store.choose_store`.
+            prepared: modalities to read from the prepared store and from nowhere else; see `choose_store`.
+            indexes: of entries of the prepared store, where they have been read already.
 
         Raises:
             DataError: the decoder does not load here.
@@ -57,6 +60,7 @@ class ClipSource:
         self.decoder = choose_decoder(decoder)
         self.cache_size = cache_size
         self.prepared = frozenset(prepared)
+        self.indexes = dict(indexes or {})
         self.cut: set[str] = set()  # narration ids of segments read here that run past their video
         self._readers: OrderedDict[tuple[str, str], FrameReader] = OrderedDict()
         self._process = os.getpid()
@@ -117,7 +121,7 @@ class ClipSource:
         path = self._path(video_id, modality)
         gray = not MODALITIES[modality].is_color
         if modality in self.prepared:
-            reader: FrameReader = PreparedVideo(path, gray)
+            reader: FrameReader = PreparedVideo(path, gray, self.indexes.get((modality, video_id)))
         elif path == self.root.frames(video_id, modality):
             return ExtractedFrames(path, video_id, modality)
         else:

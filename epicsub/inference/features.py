@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from epicsub.data.annotations import Segment, read_segments
+from epicsub.data.annotations import Segment
 from epicsub.data.features.store import FeatureStore
+from epicsub.data.prepared.choice import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views
 from epicsub.errors import InferenceError
@@ -16,7 +17,7 @@ from epicsub.inference.targets import Trained
 from epicsub.io import sha256
 from epicsub.progress import track
 from epicsub.text import first_of
-from epicsub.training.build import store_of, view_loader
+from epicsub.training.build import view_loader
 
 
 def segments_of(root: DataRoot, lists: Sequence[str]) -> list[Segment]:
@@ -28,7 +29,7 @@ def segments_of(root: DataRoot, lists: Sequence[str]) -> list[Segment]:
     found: dict[str, tuple[Segment, str]] = {}
     differing = []
     for name in lists:
-        for segment in read_segments(root.annotations(name)):
+        for segment in root.segments(name):
             first, where = found.setdefault(segment.narration_id, (segment, name))
             if (first.video_id, first.start, first.stop) != (segment.video_id, segment.start, segment.stop):
                 differing.append(f"{segment.narration_id} is another segment in {name} than in {where}")
@@ -37,7 +38,7 @@ def segments_of(root: DataRoot, lists: Sequence[str]) -> list[Segment]:
     return [segment for segment, _ in found.values()]
 
 
-def made_by(trained: Trained, path: Path, views: Views, root: DataRoot, segments: Sequence[Segment]) -> dict[str, Any]:
+def made_by(trained: Trained, path: Path, views: Views, store: StoreChoice) -> dict[str, Any]:
     """What the features of a model depend on, for the index."""
     checkpoint = trained.checkpoint
     return {
@@ -46,7 +47,7 @@ def made_by(trained: Trained, path: Path, views: Views, root: DataRoot, segments
         "step": checkpoint.step,
         "commit": checkpoint.commit,
         "views": str(views),
-        "prepared": sorted(store_of(trained.recipe, root, segments).prepared),
+        "prepared": sorted(store.prepared),
         "recipe": checkpoint.recipe,
     }
 
@@ -56,6 +57,7 @@ def extract(
     root: DataRoot,
     segments: Sequence[Segment],
     views: Views,
+    choice: StoreChoice,
     store: FeatureStore,
     device: torch.device,
     shard_segments: int,
@@ -69,8 +71,7 @@ def extract(
     todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]
     if not todo:
         return 0
-    prepared = store_of(trained.recipe, root, segments).prepared  # for all of them, not for what is left
-    loader = view_loader(trained.recipe, root, todo, views, prepared=prepared)
+    loader = view_loader(trained.recipe, root, todo, views, choice)
     batches = _features(trained.model, loader, device)
     ids: list[str] = []
     parts: list[dict[str, torch.Tensor]] = []

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from epicsub.data.annotations import Segment
+from epicsub.data.prepared.choice import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views, parse_views
 from epicsub.errors import EpicsubError, InferenceError, PredictionsError
@@ -177,29 +178,34 @@ def predict_checkpoint(
             file=sys.stderr,
         )
         return replace(made, predictions=made.predictions.select([segment.narration_id for segment in segments]))
-    missing = missing_files(recipe, root, segments)
+    missing = missing_files(recipe, root, segments, store)
     if missing:
         raise InferenceError(join_problems(missing, "nothing was predicted"))
-    for note in reading_notes(recipe, root, segments):
+    for note in reading_notes(recipe, root, segments, store):
         print(note, file=sys.stderr)
-    made = _predict(target, segments, root, chosen, device, stop)
+    made = _predict(target, segments, root, store, chosen, device, stop)
     keep(file, key, made)
     return made
 
 
 def _predict(
-    target: Target, segments: list[Segment], root: DataRoot, views: Views, device: torch.device, stop: int
+    target: Target,
+    segments: list[Segment],
+    root: DataRoot,
+    store: StoreChoice,
+    views: Views,
+    device: torch.device,
+    stop: int,
 ) -> Made:
     trained = load_trained(target.path, device)
-    prepared = store_of(trained.recipe, root, segments).prepared  # for all of them, not for each part of the list
     label, recipe, began = f"{target.name} ({views})", trained.recipe, time.monotonic()
     if not stop:
-        loader = view_loader(recipe, root, segments, views, prepared=prepared)
+        loader = view_loader(recipe, root, segments, views, store)
         predictions = predict(trained.model, loader, len(loader), device, label)
         return Made(predictions, time.monotonic() - began, views.count)
 
     def loader_of(some: Sequence[Segment], place: Place) -> ViewLoader:
-        return view_loader(recipe, root, some, views, [place], prepared)
+        return view_loader(recipe, root, some, views, store, [place])
 
     predictions, done_N = predict_until_decided(trained.model, loader_of, segments, views, stop, device, label)
     return Made(predictions, time.monotonic() - began, float(done_N.mean()))

@@ -1,7 +1,7 @@
 """From the recipe's settings to objects. The only code, beside the command line, that reads a Recipe; what it builds
 takes plain arguments."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from epicsub.data.domains import load_source, load_target
 from epicsub.data.features.batches import FeatureBatches, FeatureViews
 from epicsub.data.features.store import open_features
 from epicsub.data.features.table import FeatureTable
-from epicsub.data.prepared.choice import Choice, choose_store
+from epicsub.data.prepared.choice import Indexes, StoreChoice, choose_store
 from epicsub.data.root import DataRoot
 from epicsub.data.samplers import StepSampler, batches_of_share
 from epicsub.data.sources import ClipSource
@@ -143,15 +143,25 @@ def target_segments(recipe: Recipe, root: DataRoot) -> list[list[Segment]]:
     return load_target(root, recipe.data.target, skipped_ids(recipe))
 
 
-def store_of(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -> Choice:
-    """Whether these segments are read from the originals or from the prepared store, and the sentence that says so.
+def store_of(recipe: Recipe, root: DataRoot, segments: Sequence[Segment], known: Indexes | None = None) -> StoreChoice:
+    """Decide once per run whether its segments are read from the originals or from the prepared store.
 
-    Features are of neither.
+    Args:
+        recipe: the resolved recipe; where it reads features, the choice is of neither.
+        root: the data root.
+        segments: all that the run reads.
+        known: indexes of the prepared store that have been read already.
+
+    Returns:
+        The choice, to be handed to what reads.
+
+    Raises:
+        DataError: the recipe asks for the prepared store, which is incomplete.
     """
     if recipe.data.features:
-        return Choice(frozenset(), "features are read")
-    wanted = in_context(recipe, root, segments)
-    return choose_store(root, wanted, tuple(recipe.data.modalities), recipe.data.store)
+        return StoreChoice(frozenset(), "features are read")
+    padded = in_context(recipe, root, segments)
+    return choose_store(root, padded, tuple(recipe.data.modalities), recipe.data.store, known)
 
 
 def in_context(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -> list[Segment]:
@@ -162,9 +172,10 @@ def in_context(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -> l
     return short_with_context(root, segments, seconds, recipe.data.context)
 
 
-def clip_source_of(recipe: Recipe, root: DataRoot, prepared: Collection[str]) -> ClipSource:
-    """Reads frames of the recipe's modalities, those in `prepared` from the prepared store."""
-    return ClipSource(root, tuple(recipe.data.modalities), recipe.data.decoder, OPEN_READERS, prepared)
+def _clip_source(recipe: Recipe, root: DataRoot, store: StoreChoice) -> ClipSource:
+    return ClipSource(
+        root, tuple(recipe.data.modalities), recipe.data.decoder, OPEN_READERS, store.prepared, store.indexes
+    )
 
 
 def features_of(recipe: Recipe, root: DataRoot) -> dict[str, FeatureTable]:
@@ -172,7 +183,7 @@ def features_of(recipe: Recipe, root: DataRoot) -> dict[str, FeatureTable]:
     return open_features({name: root.path / place for name, place in (recipe.data.features or {}).items()})
 
 
-def reading_notes(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -> list[str]:
+def reading_notes(recipe: Recipe, root: DataRoot, segments: Sequence[Segment], store: StoreChoice) -> list[str]:
     """What will be read, and what is out of the ordinary in it, a sentence each."""
     if recipe.data.features:
         places = ", ".join(dict.fromkeys(str(root.path / place) for place in recipe.data.features.values()))
@@ -180,7 +191,7 @@ def reading_notes(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -
     wanted = in_context(recipe, root, segments)
     added = sum(one.stop - one.start < other.stop - other.start for one, other in zip(segments, wanted, strict=True))
     told = [f"{added} segments shorter than a clip take in what is around them"] if recipe.data.context else []
-    return [*told, lengths_note(root, wanted, clip_seconds(recipe)), store_of(recipe, root, segments).note]
+    return [*told, lengths_note(root, wanted, clip_seconds(recipe)), store.note]
 
 
 def clip_seconds(recipe: Recipe) -> float | None:
@@ -194,6 +205,7 @@ def training_loader(
     root: DataRoot,
     source: list[Segment],
     target: list[list[Segment]],
+    store: StoreChoice,
     stage: int,
     first_step: int,
     rank: int = 0,
@@ -235,7 +247,7 @@ def training_loader(
     clips = TrainClips(
         in_context(recipe, root, source),
         [in_context(recipe, root, part) for part in target],
-        clip_source_of(recipe, root, store_of(recipe, root, [*source, *(s for part in target for s in part)]).prepared),
+        _clip_source(recipe, root, store),
         frames=cut.frames,
         sampling=cut.sampling,
         stride=cut.stride,
@@ -252,15 +264,15 @@ def view_loader(
     root: DataRoot,
     segments: Sequence[Segment],
     views: Views,
+    store: StoreChoice | None = None,
     places: Sequence[tuple[float, float]] | None = None,
-    prepared: Collection[str] | None = None,
     rank: int = 0,
     ranks: int = 1,
 ) -> ViewLoader:
     """Batches of (narration ids, {modality: uint8 clips (B, V, C, T, H, W)}) for prediction, in the list's order.
 
-    `places` are the clips to take of `views.places()`; all unless given. `prepared` are the modalities to read from the
-    prepared store, where that is settled already for more segments than these. Features come as (B, 1, D) or
+    `store` is the run's choice, made here unless given. `places` are the clips to take of `views.places()`; all unless
+    given. Features come as (B, 1, D) or
     (B, 1, T, D): they were made of their views. Of several processes each gets its share of the list's batches: every
     `ranks`-th from number `rank`, no batch twice.
 
@@ -271,12 +283,10 @@ def view_loader(
         if views != Views():
             raise DataError(f"views {views}: {recipe.name} reads features, which were made of their views: ask for 1x1")
         return FeatureViews(segments, features_of(recipe, root), recipe.evaluation.batch_size, rank, ranks)
-    if prepared is None:
-        prepared = store_of(recipe, root, segments).prepared
     cut = recipe.data.video()
     clips = ViewClips(
         in_context(recipe, root, segments),
-        clip_source_of(recipe, root, prepared),
+        _clip_source(recipe, root, store or store_of(recipe, root, segments)),
         frames=cut.frames,
         sampling=cut.sampling,
         stride=cut.stride,

@@ -59,7 +59,7 @@ def first_batches(
     recipe: Recipe, domains: Domains, index: int, steps: int, photometric_on_device: bool = False
 ) -> Iterator[Batch]:
     """The first batches of a stage, as training reads them."""
-    lists = (domains.root, domains.source, domains.target)
+    lists = (domains.root, domains.source, domains.target, domains.store)
     return islice(
         training_loader(
             reading(recipe, domains.teacher), *lists, index, 0, photometric_on_device=photometric_on_device

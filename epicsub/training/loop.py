@@ -17,6 +17,7 @@ from torch import nn
 
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import Batch
+from epicsub.data.prepared.choice import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.progress import track
 from epicsub.recipe import Recipe, Stage
@@ -50,6 +51,8 @@ class Domains:
     root: DataRoot
     source: list[Segment]
     target: list[list[Segment]]
+    store: StoreChoice
+    """Which modalities of all these segments are read from the prepared store."""
     lists: dict[str, str]
     """SHA-256 of each annotation list and of the teacher, by file name; of features, of what made them."""
     teacher: Teacher | None = None
@@ -93,12 +96,12 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
         if evaluated or state.step == total:
             finish_average(recipe, domains, state, step[0], fabric)
         if state.step == total:
-            after_training(fabric, recipe, domains.root, domains.target, state)
+            after_training(fabric, recipe, domains.root, domains.target, domains.store, state)
         if log and (state.step % train.log_every == 0 or state.step == total):
             log.write("train", state.step, {name: float(value) for name, value in figures.items()}, stage=step[0] + 1)
         higher = False
         if evaluated and evaluate is not None:
-            with as_if_finished(fabric, recipe, domains.root, domains.target, state, total):
+            with as_if_finished(fabric, recipe, domains.root, domains.target, domains.store, state, total):
                 higher = score(fabric, recipe, state, evaluate, log)
         state.stopped = evaluated and state.selection.tired(train.patience) and state.step < total
         kept = evaluated or due(train.checkpoint_every, state.step, total)
@@ -175,9 +178,8 @@ def steps_from(
         done -= first
         if first == stage.steps:
             continue
-        loader = training_loader(
-            read, domains.root, domains.source, domains.target, index, first, *ranks, augments_on_device(fabric)
-        )
+        lists = (domains.source, domains.target, domains.store)
+        loader = training_loader(read, domains.root, *lists, index, first, *ranks, augments_on_device(fabric))
         for step, batch in enumerate(loader, start=first):
             yield (index, step), stage, batch
 
@@ -187,7 +189,7 @@ def finish_average(recipe: Recipe, domains: Domains, state: State, stage: int, f
     settings = recipe.train.average
     if settings is None or not settings.bn_batches or state.average is None or state.average.model is None:
         return
-    loader = training_loader(recipe, domains.root, domains.source, domains.target, stage, 0)
+    loader = training_loader(recipe, domains.root, domains.source, domains.target, domains.store, stage, 0)
     batches = islice(loader, settings.bn_batches)
     clips = (fabric.to_device(batch.source.clips) for batch in batches)
     refresh_batch_norms(state.average.model, clips, parts_of(recipe), state.step - 1)

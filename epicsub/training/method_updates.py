@@ -8,6 +8,7 @@ from torch import Tensor
 
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import Batch
+from epicsub.data.prepared.choice import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.views import Views
 from epicsub.progress import track
@@ -58,7 +59,13 @@ def later_updates(
 
 @contextmanager
 def as_if_finished(
-    fabric: Fabric, recipe: Recipe, root: DataRoot, target: list[list[Segment]], state: State, total: int
+    fabric: Fabric,
+    recipe: Recipe,
+    root: DataRoot,
+    target: list[list[Segment]],
+    store: StoreChoice,
+    state: State,
+    total: int,
 ) -> Iterator[None]:
     """Within, the model is what the method would make of it if training ended here; for evaluations on the way."""
     method = state.adaptation
@@ -66,18 +73,20 @@ def as_if_finished(
         yield
         return
     kept = {name: value.clone() for name, value in state.in_use.state_dict().items()}
-    after_training(fabric, recipe, root, target, state)
+    after_training(fabric, recipe, root, target, store, state)
     yield
     state.in_use.load_state_dict(kept)
 
 
-def after_training(fabric: Fabric, recipe: Recipe, root: DataRoot, target: list[list[Segment]], state: State) -> None:
+def after_training(
+    fabric: Fabric, recipe: Recipe, root: DataRoot, target: list[list[Segment]], store: StoreChoice, state: State
+) -> None:
     """Let the method see every target clip once, without labels, one view each, after the last step."""
     method = state.adaptation
     if method is None or not method.reads_target_after_training:
         return
     segments = [segment for part in target for segment in part]
-    loader = view_loader(recipe, root, segments, ONE_VIEW)
+    loader = view_loader(recipe, root, segments, ONE_VIEW, store)
 
     def clips() -> Iterable[Mapping[str, Tensor]]:
         for _, views in track(loader, "target clips without labels", len(loader)):

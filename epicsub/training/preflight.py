@@ -11,6 +11,7 @@ import torch
 from epicsub.data.annotations import Segment, read_ids
 from epicsub.data.decode.reader import choose_decoder
 from epicsub.data.features.store import made_by_digest
+from epicsub.data.prepared.choice import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.io import sha256, written_whole
@@ -53,13 +54,17 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
         teacher = load_teacher(recipe, source)
     except EpicsubError as error:
         problems.append(f"{loaded.where('train.distillation.teacher')}  {error}")
-    problems += missing_files(
-        reading(recipe, teacher), root, [*source, *(segment for part in target for segment in part)]
-    )
+    read, segments = reading(recipe, teacher), [*source, *(segment for part in target for segment in part)]
+    store = None
+    try:
+        store = store_of(read, root, segments)
+        problems += missing_files(read, root, segments, store)
+    except DataError as error:
+        problems.append(str(error))
     problems += feature_problems(loaded, root)
     if source:
         problems += batch_problems(loaded, len(source), [len(part) for part in target])
-    if problems:
+    if problems or store is None:
         raise TrainingError(join_problems(problems, "nothing was started"))
     names = [*recipe.data.source, *recipe.data.target]
     lists = {name: sha256(root.annotations(name)) for name in names}
@@ -67,10 +72,10 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
         lists[place] = made_by_digest(root.path / place)
     if teacher:
         lists[str(teacher.path)] = sha256(teacher.path)
-    return Domains(root=root, source=source, target=target, lists=lists, teacher=teacher)
+    return Domains(root=root, source=source, target=target, store=store, lists=lists, teacher=teacher)
 
 
-def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment]) -> list[str]:
+def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment], store: StoreChoice) -> list[str]:
     """A line for each video that lacks a modality, or each modality that lacks features, and what to do about it."""
     if recipe.data.features:
         try:
@@ -79,11 +84,7 @@ def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment]) -> li
             return str(error).splitlines()
         missing = {name: table.missing(s.narration_id for s in segments) for name, table in tables.items()}
         return [tables[name].lacks(ids) for name, ids in missing.items() if ids]
-    try:
-        prepared = store_of(recipe, root, segments).prepared
-    except DataError as error:
-        return [str(error)]
-    lines = root.missing(segments, [name for name in recipe.data.modalities if name not in prepared])
+    lines = root.missing(segments, [name for name in recipe.data.modalities if name not in store.prepared])
     if any(": no flow for" in line for line in lines):
         lines[-1] += f"\nflow is made by `epicsub data flow --data {root.path}`"
     if any(": no rgb for" in line for line in lines):

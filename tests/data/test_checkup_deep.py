@@ -67,7 +67,7 @@ def another_video(path):
             "prepared/rgb/P01/P01_01.index",
             lambda path: path.write_bytes(b"{}" + path.read_bytes()[2:]),
             ["P01_01.index"],
-            "is no whole entry of the prepared store",
+            "incomplete cache entry",
         ),
         (
             "annotations/EPIC_100_video_info.csv",

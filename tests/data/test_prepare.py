@@ -271,7 +271,7 @@ def test_damage_never_passes_for_an_entry(root, damage):
         else:
             path.write_bytes(b"{" + bytes(index))
         assert read_index(path) is None
-        with pytest.raises(DataError, match="no whole entry"):
+        with pytest.raises(DataError, match="incomplete cache entry"):
             PreparedVideo(path)
         assert len(make_plan(root, EVERY[:3], "rgb", SMALL).jobs) == 1
 

@@ -27,7 +27,8 @@ def prepare_some(root, count, crf=20):
 
 
 def test_nothing_prepared(root):
-    assert choose_store(root, SEGMENTS, ("rgb",), "auto") == (frozenset(), "rgb is read from the originals")
+    choice = choose_store(root, SEGMENTS, ("rgb",), "auto")
+    assert (choice.prepared, choice.note) == (frozenset(), "rgb is read from the originals")
     with pytest.raises(DataError, match=r"not complete; `epicsub data prepare`(.|\n)*P01_01: no prepared rgb"):
         choose_store(root, SEGMENTS, ("rgb",), "prepared")
 
@@ -35,7 +36,7 @@ def test_nothing_prepared(root):
 def test_part_of_it_is_not_mixed_in(root):
     prepare_some(root, 1)
     choice = choose_store(root, SEGMENTS, ("rgb",), "auto")
-    assert choice == (frozenset(), "rgb is read from the originals (prepared/ lacks 1 video)")
+    assert (choice.prepared, choice.note) == (frozenset(), "rgb is read from the originals (prepared/ lacks 1 video)")
     assert choose_store(root, SEGMENTS[:1], ("rgb",), "auto").prepared == {"rgb"}
     longer = Segment("P01_01_9", "P01", "P01_01", 0.5, 1.9, 1, 2, 0, 0)
     with pytest.raises(DataError, match=r"P01_01\.index: lacks 1 segment \(P01_01_9\)"):
@@ -45,11 +46,11 @@ def test_part_of_it_is_not_mixed_in(root):
 def test_all_of_it(root):
     prepare_some(root, 2)
     choice = choose_store(root, SEGMENTS, ("rgb",), "auto")
-    assert choice == (frozenset({"rgb"}), "rgb is read from prepared/ (short side 80, crf 20)")
+    assert (choice.prepared, choice.note) == (frozenset({"rgb"}), "rgb is read from prepared/ (short side 80, crf 20)")
     assert choose_store(root, SEGMENTS, ("rgb",), "original").prepared == frozenset()
-    source = ClipSource(root, ("rgb",), prepared=choice.prepared)
+    source = ClipSource(root, ("rgb",), prepared=choice.prepared, indexes=choice.indexes)
     assert source.read(SEGMENTS[0], np.array([0.6, 1.0]))["rgb"].shape == (2, 80, 100, 3)
-    with pytest.raises(DataError, match=r"^P01_09_0: .*P01_09\.index: is no whole entry"):
+    with pytest.raises(DataError, match=r"^P01_09_0: .*P01_09\.index: incomplete cache entry"):
         source.read(Segment("P01_09_0", "P01", "P01_09", 0.5, 1.5, 1, 2, 0, 0), np.array([0.6]))
 
 

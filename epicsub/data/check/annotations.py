@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from epicsub.data.annotations import Segment, VideoInfo, read_video_info
-from epicsub.data.check.files import INFO, FileReport, Look, look_at
+from epicsub.data.annotations import Segment, VideoInfo
+from epicsub.data.check.files import FileReport, Look, look_at
 from epicsub.data.parallel import cores, in_processes
 from epicsub.data.prepared.file import read_index
 from epicsub.data.root import DataRoot
@@ -100,8 +100,7 @@ def check_data(
     skipped = set(skip)
     kept = {name: [s for s in segments if s.narration_id not in skipped] for name, segments in lists.items()}
     every = {segment.narration_id: segment for segments in kept.values() for segment in segments}
-    table = root.path / "annotations" / INFO
-    infos = read_video_info(table) if table.is_file() else {}
+    infos = root.video_info() if root.has_video_info() else {}
     by_video: dict[str, list[Segment]] = {}
     for segment in every.values():
         by_video.setdefault(segment.video_id, []).append(segment)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from epicsub.data.annotations import VideoInfo
+from epicsub.data.annotations import VIDEO_INFO, VideoInfo
 from epicsub.data.decode.pyav import PyavReader
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.flow.file import read_flow_note
@@ -21,7 +21,6 @@ from epicsub.errors import DataError
 from epicsub.modality import MODALITIES
 from epicsub.text import counted
 
-INFO = "EPIC_100_video_info.csv"
 SHORTER, RATE_OFF = 1.0, 0.02  # seconds; share of the frame rate
 UNEVEN = 0.5  # of a frame: steps between frames that differ by more are uneven
 # Erratum in the readme of epic-kitchens-100-annotations
@@ -147,10 +146,11 @@ def _entry(look: Look, path: Path, notes: list[str]) -> dict[str, Any]:
     Raises:
         DataError: a picture is damaged.
     """
-    if read_index(path) is None:
-        notes.append("is no whole entry of the prepared store and counts as missing: run `epicsub data prepare` again")
+    index = read_index(path)
+    if index is None:
+        notes.append("incomplete cache entry, counts as missing: run `epicsub data prepare` again")
         return {}
-    reader = PreparedVideo(path, gray=not MODALITIES[look.modality].is_color)
+    reader = PreparedVideo(path, not MODALITIES[look.modality].is_color, index)
     try:
         if look.deep:
             reader.decode_all()
@@ -173,16 +173,16 @@ def _every_frame(reader: PyavReader, notes: list[str]) -> float:
 
 
 def _against_table(facts: dict[str, Any], info: VideoInfo, problems: list[str], notes: list[str]) -> None:
-    lasts = f"lasts {facts['duration']:.2f} s, {info.duration:.2f} s in {INFO}"
+    lasts = f"lasts {facts['duration']:.2f} s, {info.duration:.2f} s in {VIDEO_INFO}"
     if facts["duration"] < info.duration - SHORTER:
         problems.append(f"{lasts}: cut off, fetch it again")
     elif facts["duration"] > info.duration + SHORTER:
         problems.append(f"{lasts}: another recording, or a slowed copy, which the segments' times do not fit")
     if abs(facts["fps"] / info.fps - 1) > RATE_OFF:
-        notes.append(f"{facts['fps']:.2f} frames a second, {info.fps:.2f} in {INFO}: a re-encoded copy")
+        notes.append(f"{facts['fps']:.2f} frames a second, {info.fps:.2f} in {VIDEO_INFO}: a re-encoded copy")
     width, height = facts["size"]
     if (width, height) != (info.width, info.height):
-        notes.append(f"{width}x{height}, {info.width}x{info.height} in {INFO}: a resized copy")
+        notes.append(f"{width}x{height}, {info.width}x{info.height} in {VIDEO_INFO}: a resized copy")
 
 
 def _flow_source(look: Look, path: Path, problems: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import get_args
 from epicsub.data.annotations import SEGMENT_COLUMNS, Segment, read_segments
 from epicsub.data.features.store import INDEX
 from epicsub.data.features.store import read_index as read_features
-from epicsub.data.prepared.choice import lacks
+from epicsub.data.prepared.choice import Indexes, lacks
 from epicsub.data.prepared.file import read_index
 from epicsub.data.root import DataRoot
 from epicsub.modality import MODALITIES, VideoModality
@@ -58,15 +58,18 @@ def status_of(root: DataRoot) -> Status:
     )
 
 
-def needs_of(root: DataRoot, segments: Sequence[Segment], modalities: Iterable[str]) -> list[str]:
+def needs_of(
+    root: DataRoot, segments: Sequence[Segment], modalities: Iterable[str], known: Indexes | None = None
+) -> list[str]:
     """For each modality what a run over these segments would lack: of the originals, and of the prepared store."""
+    indexes = dict(known or {})
     videos = {segment.video_id for segment in segments}
     told = counted(len(videos), "video", "videos")
     lines = []
     for modality in modalities:
         gone = {video_id for video_id in videos if root.found(video_id, modality) is None}
         lost = sum(segment.video_id in gone for segment in segments)
-        unprepared, _ = lacks(root, segments, modality)
+        unprepared, _ = lacks(root, segments, modality, indexes)
         originals = (
             f"lack {len(gone)} of {told} ({lost} of {counted(len(segments), 'segment', 'segments')})"
             if gone

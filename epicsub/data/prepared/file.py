@@ -117,7 +117,7 @@ class Index:
 
 
 def read_index(path: Path) -> Index | None:
-    """The index of an entry; None where there is no whole entry."""
+    """The index of an entry, or None where the entry is incomplete."""
     try:
         with open(path, "rb") as handle:
             line = handle.readline()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from epicsub.data.annotations import Segment, read_segments
+from epicsub.data.annotations import Segment
 from epicsub.data.prepared.file import Index, encode, read_index
 from epicsub.data.prepared.source import open_source, source_name
 from epicsub.data.root import DataRoot
@@ -125,7 +125,7 @@ def listed_segments(root: DataRoot, names: Sequence[str]) -> list[Segment]:
     Raises:
         DataError: none is there, or one is wrong.
     """
-    return [segment for name in lists_of(root, names) for segment in read_segments(root.annotations(name))]
+    return [segment for name in lists_of(root, names) for segment in root.segments(name)]
 
 
 def joined(intervals: Iterable[Interval]) -> list[Interval]:

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from epicsub.data.decode.pyav import copy_pixels
-from epicsub.data.prepared.file import KEY, REFERENCE, Stretch, decoder, pictures_of, read_index
+from epicsub.data.prepared.file import KEY, REFERENCE, Index, Stretch, decoder, pictures_of, read_index
 from epicsub.errors import DataError
 from epicsub.text import counted
 
@@ -23,15 +23,20 @@ ADVICE = "delete it and run `epicsub data prepare`"
 class PreparedVideo:
     """One entry, with the interface of `FrameReader`. Not shared between threads or processes."""
 
-    def __init__(self, path: Path, gray: bool = False) -> None:
-        """Open the entry whose index is `path`; with `gray`, frames are the stored luma plane.
+    def __init__(self, path: Path, gray: bool = False, index: Index | None = None) -> None:
+        """Open an entry.
+
+        Args:
+            path: of its index.
+            gray: give frames as the stored luma plane.
+            index: what `path` holds, where it has been read already.
 
         Raises:
-            DataError: there is no whole entry.
+            DataError: the entry is incomplete.
         """
-        index = read_index(path)
+        index = index or read_index(path)
         if index is None:
-            raise DataError(f"{path}: is no whole entry of the prepared store; {ADVICE}")
+            raise DataError(f"{path}: incomplete cache entry; {ADVICE}")
         self.index = index
         self.gray = gray
         self.duration, self.fps = float(index.note["duration"]), float(index.note["fps"])
