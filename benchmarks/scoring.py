@@ -31,7 +31,7 @@ from machine import benchmark_parser, write_figures
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.predictions import Predictions, load_predictions, save_predictions
 from epicsub.submission import Levels, average
-from epicsub.submission.write import write_json_zip
+from epicsub.submission.json_zip import write_json_zip
 from epicsub.validation import official_scores
 
 SEGMENTS, TEST_SEGMENTS = 9668, 13092

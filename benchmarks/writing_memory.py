@@ -11,7 +11,7 @@ from pathlib import Path
 
 from epicsub.predictions import load_predictions
 from epicsub.submission import Levels, write_submission
-from epicsub.submission.write import write_json_zip
+from epicsub.submission.json_zip import write_json_zip
 
 
 def main(folder: Path, what: str) -> None:

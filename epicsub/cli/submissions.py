@@ -28,7 +28,7 @@ def submissions(
     from rich.console import Console
 
     from epicsub.errors import SubmissionError
-    from epicsub.submission.json_text import CHALLENGES
+    from epicsub.submission.json_zip import CHALLENGES
     from epicsub.submission.ledger import Limits, mark_uploaded, read_ledger
 
     if day and not uploaded:

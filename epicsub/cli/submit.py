@@ -200,8 +200,8 @@ def recipe_levels(target: "Target", rules: "Protocol") -> dict[str, int] | None:
 def member_record(target: "Target", tta: str | None) -> dict[str, Any]:
     """What the manifest keeps of a member."""
     from epicsub.io import sha256
-    from epicsub.submission import recorded_scores
     from epicsub.training.checkpoint import load_checkpoint
+    from epicsub.validation import recorded_scores
 
     record: dict[str, Any] = {"name": target.name, "kind": target.kind, "sha256": sha256(target.path)}
     if target.also:

@@ -2,7 +2,6 @@
 
 from epicsub.submission.check import Findings, check_submission
 from epicsub.submission.ensemble import average, fill_prior, load_members, missing_of
-from epicsub.submission.manifest import recorded_scores
 from epicsub.submission.supervision import Levels, combine_levels, levels_of_recipe
 from epicsub.submission.write import Written, write_submission
 
@@ -17,6 +16,5 @@ __all__ = [
     "levels_of_recipe",
     "load_members",
     "missing_of",
-    "recorded_scores",
     "write_submission",
 ]

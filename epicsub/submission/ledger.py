@@ -14,7 +14,7 @@ from typing import Any
 from epicsub.errors import SubmissionError
 from epicsub.io import sha256, write_text
 from epicsub.predictions import name_some
-from epicsub.submission.json_text import CHALLENGES
+from epicsub.submission.json_zip import CHALLENGES
 
 LEDGER = "uploads.json"
 MANIFEST = "manifest.json"

@@ -1,22 +1,50 @@
 """Reopening a submission file of any of the three kinds, into the same rows, noting all that is wrong on the way."""
 
 import io
+import json
 import pickle
 import zipfile
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
 from epicsub.predictions import name_some
-from epicsub.submission.reopen_json import reopen_json
-from epicsub.submission.reopened import KINDS, Reopened
+from epicsub.submission.json_zip import JSON_VERSION, RESULTS
+from epicsub.submission.supervision import HIGHEST
 from epicsub.unpickle import load_torch
 
+KINDS = {"verb": NUM_VERBS, "noun": NUM_NOUNS}
 _ITEM_KEYS = ("narration_id", "verb_output", "noun_output")
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
+_HEAD_KEYS = ("version", "challenge", "sls_pt", "sls_tl", "sls_td")
+_CLASSES = {classes: tuple(map(str, range(classes))) for classes in KINDS.values()}
+
+
+@dataclass
+class Reopened:
+    """What a file holds, as far as it could be read."""
+
+    readable: bool = False
+    """whether it has entries to look at, however wrong they are"""
+    ids: list[str] = field(default_factory=list)
+    """as they come, duplicates and all"""
+    rows: dict[str, list[tuple[str, np.ndarray]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    """verb, noun: (narration id, scores of the right length) of every well-formed row; float32 of a torch file, as
+    the organisers would score it, float64 of a JSON"""
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    named: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """problem -> the segments that have it"""
+
+    def all_problems(self) -> list[str]:
+        """Problems of the file, then those of segments with the segments named."""
+        return self.problems + [f"{what}: {name_some(names)}" for what, names in self.named.items()]
 
 
 def reopen(path: Path, challenge: str) -> Reopened:
@@ -60,7 +88,7 @@ def _reopen_zip(path: Path, challenge: str, found: Reopened) -> None:
     if chosen[0] == "submission.pt":
         _reopen_pt(io.BytesIO(content), found)
     else:
-        reopen_json(content, challenge, found)
+        _reopen_json(content, challenge, found)
 
 
 def _what_the_zip_holds(names: list[str]) -> str:
@@ -140,3 +168,84 @@ def _take_tensor(name: str, kind: str, classes: int, value: Any, found: Reopened
         found.named[f"{kind}_output has {len(value)} values, {classes} expected"].append(name)
     else:
         found.rows[kind].append((name, value.detach().to_dense().float().numpy()))
+
+
+def _reopen_json(text: bytes, challenge: str, found: Reopened) -> None:
+    """Read the text of test.json into `found`; never raises for its content."""
+    keys = (*_HEAD_KEYS, RESULTS[challenge])
+    twice: list[str] = []
+
+    def take(pairs: list[tuple[str, Any]]) -> Any:
+        """An object of the file: scores become an array at once, which keeps memory low."""
+        if len(pairs) in _CLASSES:
+            names, values = zip(*pairs, strict=True)
+            if set(map(type, values)) <= {int, float}:
+                scores_C = _scores(names, values)
+                if scores_C is not None:
+                    return scores_C
+        twice.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        return dict(pairs)
+
+    try:
+        content = json.loads(text, object_pairs_hook=take)
+    except (ValueError, RecursionError) as error:
+        found.problems.append(f"test.json is not JSON: {error}")
+        return
+    if twice:
+        found.problems.append(f"test.json has keys more than once: {name_some(twice)}")
+    if not isinstance(content, dict):
+        found.problems.append(f"test.json is no object with {', '.join(keys)}")
+        return
+    _check_head(content, challenge, keys, found)
+    results = content.get(keys[-1], {})
+    if not isinstance(results, dict):
+        found.problems.append(f"{keys[-1]} is no object of narration ids")
+        return
+    found.readable = True
+    for name, entry in results.items():
+        found.ids.append(name)
+        for kind, classes in KINDS.items():
+            _take_scores(name, kind, classes, entry, found)
+
+
+def _check_head(content: dict[str, Any], challenge: str, keys: tuple[str, ...], found: Reopened) -> None:
+    for key in keys:
+        if key not in content:
+            instead = [other for other in RESULTS.values() if other != key and other in content]
+            hint = f"; it has {instead[0]}, which is of another challenge" if key == keys[-1] and instead else ""
+            found.problems.append(f"test.json lacks {key}{hint}")
+    for key, expected in (("version", JSON_VERSION), ("challenge", challenge)):
+        if key in content and content[key] != expected:
+            found.problems.append(f"{key} is {content[key]!r}, {expected!r} expected")
+    for key in _HEAD_KEYS[2:]:
+        if key in content and (type(content[key]) is not int or not 0 <= content[key] <= HIGHEST):
+            found.problems.append(f"{key} is {content[key]!r}, a whole number from 0 to {HIGHEST} expected")
+    if others := [key for key in content if key not in keys]:
+        found.warnings.append(f"test.json also has {name_some(others)}")
+
+
+def _scores(names: tuple[str, ...], values: tuple[float, ...]) -> np.ndarray | None:
+    """Scores by class number, or None if the keys are not "0" to the last class, or a number is beyond any float."""
+    expected = _CLASSES[len(names)]
+    try:
+        if names != expected:
+            by_name = dict(zip(names, values, strict=True))
+            values = tuple(by_name[name] for name in expected)
+        return np.array(values, dtype=np.float64)
+    except (KeyError, OverflowError):
+        return None
+
+
+def _take_scores(name: str, kind: str, classes: int, entry: Any, found: Reopened) -> None:
+    if not isinstance(entry, dict) or kind not in entry:
+        found.named[f"without {kind}"].append(name)
+        return
+    scores = entry[kind]
+    if isinstance(scores, np.ndarray) and len(scores) == classes:
+        found.rows[kind].append((name, scores))
+    elif isinstance(scores, np.ndarray | dict) and len(scores) != classes:
+        found.named[f"{kind} has {len(scores)} classes, {classes} expected"].append(name)
+    elif isinstance(scores, dict) and set(scores) == {str(number) for number in range(classes)}:
+        found.named[f"{kind} has values that are no numbers"].append(name)
+    else:
+        found.named[f'{kind} has not the keys "0" to "{classes - 1}"'].append(name)

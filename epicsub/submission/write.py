@@ -5,23 +5,26 @@ bytes: dates inside the zips are fixed.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+import platform
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from epicsub import __version__
 from epicsub.errors import SubmissionError
-from epicsub.io import write_text, written_whole
+from epicsub.io import sha256, write_text, written_whole
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, name_some, write_organisers_list
-from epicsub.submission.archive import write_zip
 from epicsub.submission.ensemble import missing_of
-from epicsub.submission.json_text import CHALLENGES, json_pieces
-from epicsub.submission.manifest import check_story, complete
+from epicsub.submission.json_zip import CHALLENGES, write_json_zip, write_zip
 from epicsub.submission.supervision import Levels
 
+MANIFEST_KEYS = ("protocol", "views", "filled_with_prior", "members")
+MEMBER_KEYS = ("name", "kind", "sha256", "weight")
 _CHUNK = 1 << 20
 """Bytes of submission.pt that are compressed in one go."""
 
@@ -52,23 +55,26 @@ def write_submission(
     Args:
         folder: for the four files; those of an earlier submission in it are replaced, other files are left alone.
         predictions: of all segments of the list; more are left out.
-        test_ids: the list.
+        test_ids: narration ids of the list.
         expected_count: what the protocol says that the list has.
         levels: supervision levels.
         manifest: members (name, kind, sha256, weight, ...), protocol, views, filled_with_prior (member: ids).
         challenge: action_recognition, or domain_adaptation, whose test.json has its scores under results_target.
 
+    Returns:
+        The paths of the four files.
+
     Raises:
         SubmissionError: another count, ids that occur twice, missing segments, an incomplete manifest (all at once), no
             such challenge, or a folder that cannot be written. Nothing has been changed then.
     """
+    from epicsub.training.checkpoint import source_commit  # torch, which checking and planning can do without
+
     if challenge not in CHALLENGES:
         raise SubmissionError(f"no challenge {challenge!r}; there are {', '.join(CHALLENGES)}")
-    _check(predictions, test_ids, expected_count)
-    check_story(manifest)
-    from epicsub.training.checkpoint import source_commit
-
-    chosen = _floored(predictions.select(test_ids))
+    _check_segments(predictions, test_ids, expected_count)
+    _check_manifest(manifest)
+    floored = _floored(predictions.select(test_ids))
     folder = Path(folder)
     names = Written(
         *(folder / name for name in ("submission.pt", "submission.zip", "submission_json.zip", "manifest.json"))
@@ -77,36 +83,57 @@ def write_submission(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".unfinished") as unfinished:
             made = Written(*(Path(unfinished) / path.name for path in names))
-            _write_whole(made.pt, lambda path: write_organisers_list(chosen, path))
-            _write_whole(made.zip, lambda path: write_zip(path, "submission.pt", _chunks(made.pt)))
-            _write_whole(made.json_zip, lambda path: write_json_zip(path, chosen, levels, challenge))
-            told = {**manifest, "challenge": challenge}
-            content = complete(told, len(chosen), expected_count, levels, source_commit(), made[:3])
+            _write_whole(made.pt, lambda path: write_organisers_list(floored, path))
+            with open(made.pt, "rb") as handle:
+                _write_whole(
+                    made.zip, lambda path: write_zip(path, "submission.pt", iter(lambda: handle.read(_CHUNK), b""))
+                )
+            _write_whole(made.json_zip, lambda path: write_json_zip(path, floored, levels, challenge))
+            # Nothing in it depends on the hour, so the same members and code give the same manifest.
+            versions = {"epicsub": __version__, "python": platform.python_version()}
+            content = {
+                **manifest,
+                "challenge": challenge,
+                "segments": {"written": len(floored), "expected": expected_count},
+                "levels": levels.as_json(),
+                "commit": source_commit(),
+                "versions": versions | {name: version(name) for name in ("torch", "numpy")},
+                "files": {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in made[:3]},
+            }
             write_text(made.manifest, json.dumps(content, indent=2) + "\n")
             folder.mkdir(exist_ok=True)
-            for source, place in zip(made, names, strict=True):
-                source.replace(place)
+            for temporary, path in zip(made, names, strict=True):
+                temporary.replace(path)
     except OSError as error:
         raise SubmissionError(f"{folder}: the submission cannot be written: {error.strerror or error}") from error
     return names
 
 
-def _check(predictions: Predictions, test_ids: Sequence[str], expected_count: int) -> None:
+def _check_segments(predictions: Predictions, test_ids: Sequence[str], expected_count: int) -> None:
     problems = []
     if len(test_ids) != expected_count:
         problems.append(
             f"the test list has {len(test_ids)} segments, {expected_count} expected; "
             f"if this is the list of your phase, say --count {len(test_ids)}"
         )
-    if len(set(test_ids)) < len(test_ids):
-        seen: set[str] = set()
-        twice = [name for name in test_ids if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    if twice := [name for name, count in Counter(test_ids).items() if count > 1]:
         problems.append(f"the test list names segments more than once: {name_some(twice)}")
     if missing := missing_of(predictions, test_ids):
         problems.append(
             f"no predictions for {len(missing)} of {len(test_ids)} segments: {name_some(missing)}; "
             "predict the whole list, or say --fill prior to put the training class prior there"
         )
+    if problems:
+        raise SubmissionError("\n".join(problems))
+
+
+def _check_manifest(manifest: Mapping[str, Any]) -> None:
+    problems = [f"the manifest lacks {key}" for key in MANIFEST_KEYS if key not in manifest]
+    for index, member in enumerate(manifest.get("members", [])):
+        name = member.get("name", f"number {index + 1}")
+        problems += [f"the manifest's member {name} lacks {key}" for key in MEMBER_KEYS if key not in member]
+    if "members" in manifest and not manifest["members"]:
+        problems.append("the manifest names no member")
     if problems:
         raise SubmissionError("\n".join(problems))
 
@@ -124,19 +151,3 @@ def _floored(predictions: Predictions) -> Predictions:
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
     with written_whole(path) as temporary:
         write(temporary)
-
-
-def write_json_zip(path: Path, predictions: Predictions, levels: Levels, challenge: str = CHALLENGES[0]) -> None:
-    """Write a zip that holds test.json, as it stands; `write_submission` makes it whole."""
-    write_zip(path, "test.json", json_pieces(predictions, levels, challenge))
-
-
-def _chunks(path: Path) -> Iterator[Callable[[], bytes]]:
-    for first in range(0, path.stat().st_size, _CHUNK):
-        yield partial(_read, path, first)
-
-
-def _read(path: Path, first: int) -> bytes:
-    with open(path, "rb") as handle:
-        handle.seek(first)
-        return handle.read(_CHUNK)

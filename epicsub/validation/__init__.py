@@ -7,7 +7,7 @@ from epicsub.validation.lists import make_lists
 from epicsub.validation.page import write_page
 from epicsub.validation.page_data import Model, page_data
 from epicsub.validation.protocol import Protocol, SegmentList, load_parts, load_protocol
-from epicsub.validation.record import write_record, write_table
+from epicsub.validation.record import recorded_scores, write_record, write_table
 from epicsub.validation.report import Evaluation, Reference, evaluate, read_reference, write_json
 from epicsub.validation.scores import official_scores
 from epicsub.validation.show import comparison, show, table
@@ -35,6 +35,7 @@ __all__ = [
     "read_labels",
     "read_reference",
     "read_segment_ids",
+    "recorded_scores",
     "show",
     "table",
     "write_json",

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from epicsub.validation.protocol import TASKS
 from epicsub.validation.report import Evaluation
 
 TABLE = "README.md"
+_KEPT = ("protocol", "coverage", "scores", "intervals")
 HEAD = """\
 # Reported runs
 
@@ -55,17 +56,7 @@ def write_table(folder: Path) -> Path:
     Raises:
         ValidationError: a record cannot be read, or the place cannot be written; all records at once.
     """
-    problems, records = [], []
-    for path in sorted(Path(folder).glob("*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            _row(record)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            problems.append(f"{path}: not a record of `validate --record` ({type(error).__name__}: {error})")
-        else:
-            records.append(record)
-    if problems:
-        raise ValidationError("\n".join(problems))
+    records = list(_read_records(folder, _row).values())
     parts = [HEAD]
     for protocol in sorted({record["protocol"] for record in records}):
         rows = [record for record in records if record["protocol"] == protocol]
@@ -74,6 +65,43 @@ def write_table(folder: Path) -> Path:
     path = Path(folder) / TABLE
     _write(path, "\n".join(parts))
     return path
+
+
+def recorded_scores(digest: str, folder: Path) -> list[dict[str, Any]]:
+    """Scores in percent, with their 95 % intervals, that were recorded of a checkpoint.
+
+    Args:
+        digest: SHA-256 of the checkpoint; a record of another content does not count.
+        folder: where the records lie.
+
+    Returns:
+        One entry per record: record (its file name), views, protocol, coverage, scores, intervals.
+
+    Raises:
+        ValidationError: a record that cannot be read; all at once.
+    """
+    records = _read_records(folder, lambda record: [record["from"]["sha256"], *map(record.__getitem__, _KEPT)])
+    return [
+        {"record": name, "views": record["from"].get("views")} | {key: record[key] for key in _KEPT}
+        for name, record in records.items()
+        if record["from"]["sha256"] == digest
+    ]
+
+
+def _read_records(folder: Path, check: Callable[[dict[str, Any]], object]) -> dict[str, dict[str, Any]]:
+    """Records by file name; `check` reads what is needed of each."""
+    problems, records = [], {}
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            check(record)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path}: not a record of `validate --record` ({type(error).__name__}: {error})")
+        else:
+            records[path.name] = record
+    if problems:
+        raise ValidationError("\n".join(problems))
+    return records
 
 
 def _table(records: list[dict[str, Any]]) -> str:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from epicsub.predictions import Predictions, save_predictions
-from epicsub.submission.manifest import recorded_scores
+from epicsub.validation import recorded_scores
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens for all
 FILES = ("submission.pt", "submission.zip", "submission_json.zip")
