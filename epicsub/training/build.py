@@ -144,19 +144,9 @@ def target_segments(recipe: Recipe, root: DataRoot) -> list[list[Segment]]:
 
 
 def store_of(recipe: Recipe, root: DataRoot, segments: Sequence[Segment], known: Indexes | None = None) -> StoreChoice:
-    """Decide once per run whether its segments are read from the originals or from the prepared store.
+    """Decide, once per run, whether all its segments are read from the originals or the prepared store.
 
-    Args:
-        recipe: the resolved recipe; where it reads features, the choice is of neither.
-        root: the data root.
-        segments: all that the run reads.
-        known: indexes of the prepared store that have been read already.
-
-    Returns:
-        The choice, to be handed to what reads.
-
-    Raises:
-        DataError: the recipe asks for the prepared store, which is incomplete.
+    `known` are indexes that have been read already. Raises DataError where the recipe asks for an incomplete store.
     """
     if recipe.data.features:
         return StoreChoice(frozenset(), "features are read")
