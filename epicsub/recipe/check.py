@@ -1,6 +1,7 @@
 """Plain values -> Recipe, or everything that is wrong with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any, cast
 
 import pydantic
@@ -24,6 +25,9 @@ from epicsub.recipe.relations import check_relations
 from epicsub.recipe.schema import Recipe
 from epicsub.recipe.yaml_tree import Problem, format_value
 
+RETIRED: Mapping[str, object] = {}
+"""Keys of older versions by their default. With that value, recipes and checkpoints that name them are still read."""
+
 
 def check_recipe(values: Any) -> tuple[Recipe | None, list[Problem]]:
     """Make a recipe of plain values, or list its problems.
@@ -38,12 +42,27 @@ def check_recipe(values: Any) -> tuple[Recipe | None, list[Problem]]:
     if not isinstance(values, dict):
         given = "is empty" if values is None else f"is {format_value(values)}"
         return None, [Problem("recipe", f"{given}, must be a section with the keys {', '.join(Recipe.model_fields)}")]
+    values, problems = _without_retired(values)
     try:
         recipe = Recipe.model_validate(values)
     except pydantic.ValidationError as error:
-        return None, _field_problems(error.errors(include_url=False), values)
-    problems = list(check_relations(recipe))
+        return None, problems + _field_problems(error.errors(include_url=False), values)
+    problems = problems or list(check_relations(recipe))
     return (None if problems else recipe), problems
+
+
+def _without_retired(values: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """Remove retired keys; a value other than the default is a problem."""
+    kept, problems = deepcopy(values), []
+    for key, default in RETIRED.items():
+        *parents, name = key.split(".")
+        section: Any = kept
+        for parent in parents:
+            section = part_of(section, parent)
+        if isinstance(section, dict) and name in section and (value := section.pop(name)) != default:
+            text = f"is {format_value(value)}, retired in 0.2.0: only its default {format_value(default)} is read"
+            problems.append(Problem(key, f"{text}, leave it out"))
+    return kept, problems
 
 
 def _field_problems(errors: list[ErrorDetails], values: dict[str, Any]) -> list[Problem]:

@@ -1,14 +1,33 @@
-"""A small right recipe, changes of it, and what `load_recipe` says about them."""
+"""A small valid recipe, changes of it, and how `load_recipe` refuses them."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from epicsub.errors import RecipeError
-from epicsub.recipe import load_recipe
+from epicsub.recipe import Recipe, load_recipe
+from epicsub.recipe.keys import dotted_key, known_keys
+from epicsub.recipe.relations import check_relations
+from epicsub.recipe.yaml_tree import Problem
 
 SMALL = Path(__file__).with_name("small.yaml").read_text()
+KEYS = {dotted_key(key) for key in known_keys()}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def checked_keys() -> Iterator[None]:
+    """In all tests, every key that a check between settings names is one of the schema."""
+
+    def checked(recipe: Recipe) -> Iterator[Problem]:
+        for problem in check_relations(recipe):
+            assert re.sub(r"\.\d+", ".0", problem.key).removesuffix(".0") in KEYS, problem
+            yield problem
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("epicsub.recipe.check.check_relations", checked)
+        yield
 
 
 @pytest.fixture(scope="session")

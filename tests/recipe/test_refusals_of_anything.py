@@ -137,3 +137,19 @@ def test_recipe_of_a_checkpoint_is_checked_too(tmp_path: Path):
     with pytest.raises(RecipeError) as refused:
         recipe_from_dict(values, "runs/last.pth")
     assert str(refused.value).splitlines() == ["runs/last.pth  sed: unknown key, did you mean seed?", ONE]
+
+
+def test_retired_keys_are_read_at_their_old_default_alone(monkeypatch: pytest.MonkeyPatch):
+    retired = {"adaptation.rewards.old": "current", "train.old": None, "old": 1}
+    monkeypatch.setattr("epicsub.recipe.check.RETIRED", retired)
+    recipe = load_recipe("tiny/mmir_task").recipe
+    values = recipe.model_dump(mode="json")
+    values["adaptation"]["rewards"]["old"], values["train"]["old"], values["old"] = retired.values()
+    assert recipe_from_dict(values, "runs/last.pth") == recipe
+    assert recipe_from_dict(load_recipe(SMALL_PATH).recipe.model_dump(), "no rewards there").name == "small"
+    values["adaptation"]["rewards"]["old"] = "averaged"
+    with pytest.raises(RecipeError) as refused:
+        recipe_from_dict(values, "runs/last.pth")
+    text = "is 'averaged', retired in 0.2.0: only its default 'current' is read, leave it out"
+    assert str(refused.value) == f"runs/last.pth  adaptation.rewards.old: {text}\n{ONE}"
+    assert values["old"] == 1  # what is checked is not changed
