@@ -18,7 +18,7 @@ from epicsub.adaptation.dqn import candidate_sets
 from epicsub.adaptation.relevance import relevance, reward_of
 from epicsub.data.annotations import read_segments
 from epicsub.data.root import DataRoot
-from epicsub.data.views import Views
+from epicsub.data.sampling import Views
 from epicsub.inference.targets import Trained
 from epicsub.models import TwoHeadOutput
 from epicsub.training.build import adaptation_of, view_loader

@@ -34,7 +34,7 @@ from pairs import paired
 from epicsub.data.annotations import read_segments
 from epicsub.data.parallel import cores, in_processes
 from epicsub.data.root import DataRoot
-from epicsub.data.views import Views
+from epicsub.data.sampling import Views
 from epicsub.errors import TrainingError
 from epicsub.inference.predict import predict
 from epicsub.inference.targets import load_trained

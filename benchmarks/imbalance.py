@@ -30,7 +30,7 @@ from pairs import paired
 
 from epicsub.data.annotations import read_segments
 from epicsub.data.root import DataRoot
-from epicsub.data.views import Views
+from epicsub.data.sampling import Views
 from epicsub.inference.predict import predict
 from epicsub.inference.targets import load_trained
 from epicsub.io import write_text

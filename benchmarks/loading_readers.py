@@ -19,9 +19,9 @@ from epicsub.data.decode.pyav import PyavReader
 from epicsub.data.prepared.file import decoder, read_index
 from epicsub.data.prepared.video import PreparedVideo, needed_places
 from epicsub.data.root import DataRoot
+from epicsub.data.sampling import Views
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import center_crop, resize_short_side
-from epicsub.data.views import Views
 
 FRAMES, SECONDS, SHORT_SIDE, SIZE = 16, 2.0, 256, 224
 # A row of pixels at a time, because three numbers at a time is five times as slow

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from epicsub.cli.options import DataOption, DeviceOption, data_root, device_of
-from epicsub.data.stills import middle_frames
+from epicsub.data.sources import middle_frames
 from epicsub.inference.targets import resolve_target
 from epicsub.recipe import recipe_from_dict
 from epicsub.studies import pictures

@@ -50,7 +50,7 @@ def extract_from(
     from epicsub.cli.options import device_of
     from epicsub.data.features.store import FeatureStore
     from epicsub.data.parallel import alone
-    from epicsub.data.views import parse_views
+    from epicsub.data.sampling import parse_views
     from epicsub.errors import InferenceError
     from epicsub.inference.features import extract, made_by, segments_of
     from epicsub.inference.targets import load_trained, resolve_target

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from epicsub.data.root import DataRoot
-    from epicsub.data.views import Views
+    from epicsub.data.sampling import Views
     from epicsub.inference.targets import Target
     from epicsub.submission.ensemble_learn import Labelled
     from epicsub.validation import Protocol
@@ -36,7 +36,7 @@ def plan_members(
     """Rank members by what each adds to those before it, cross-validated over kitchens."""
     from epicsub.cli.options import data_root, device_of
     from epicsub.cli.submit import recipe_protocol
-    from epicsub.data.views import parse_views
+    from epicsub.data.sampling import parse_views
     from epicsub.inference.targets import resolve_targets
     from epicsub.submission.ensemble_choice import Choice, parse_options, told
     from epicsub.submission.ensemble_learn import learn
@@ -99,7 +99,7 @@ def views_table(
     from epicsub.cli.options import data_root, device_of
     from epicsub.cli.submit import recipe_protocol
     from epicsub.data.annotations import read_segments
-    from epicsub.data.views import parse_views
+    from epicsub.data.sampling import parse_views
     from epicsub.errors import InferenceError
     from epicsub.inference.targets import predict_checkpoint, resolve_target
     from epicsub.submission.ensemble_learn import figures

@@ -22,7 +22,7 @@ def predict(
     from epicsub.cli.options import data_root, device_of
     from epicsub.cli.validate import protocol_of
     from epicsub.data.annotations import read_segments
-    from epicsub.data.views import parse_views
+    from epicsub.data.sampling import parse_views
     from epicsub.inference.targets import predictions_of, resolve_target
     from epicsub.predictions import save_predictions
     from epicsub.validation import load_protocol

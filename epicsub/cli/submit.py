@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from epicsub.data.annotations import Segment
     from epicsub.data.root import DataRoot
-    from epicsub.data.views import Views
+    from epicsub.data.sampling import Views
     from epicsub.inference.targets import Target
     from epicsub.predictions import Predictions
     from epicsub.submission import Levels
@@ -58,7 +58,7 @@ def submit(
 ) -> None:
     """Write submission.pt, submission.zip, submission_json.zip and the manifest, and check them."""
     from epicsub.cli.options import data_root, device_of
-    from epicsub.data.views import parse_views
+    from epicsub.data.sampling import parse_views
     from epicsub.errors import SubmissionError
     from epicsub.inference.targets import predictions_of, resolve_targets
     from epicsub.submission import combine_levels, fill_prior

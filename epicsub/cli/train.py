@@ -102,7 +102,7 @@ def evaluator(loaded: "LoadedRecipe", domains: "Domains") -> "Evaluate | None":
     import torch
     from torch import nn
 
-    from epicsub.data.views import parse_views
+    from epicsub.data.sampling import parse_views
     from epicsub.inference.predict import predict
     from epicsub.inference.shares import gathered
     from epicsub.training.build import skipped_ids, store_of, view_loader

@@ -44,7 +44,7 @@ def validate(
     from rich.console import Console
 
     from epicsub.cli.options import data_root, device_of
-    from epicsub.data.views import parse_views
+    from epicsub.data.sampling import parse_views
     from epicsub.inference.targets import predictions_of, resolve_targets
     from epicsub.validation import (
         Model,
@@ -127,7 +127,7 @@ def write_report(
     root: "DataRoot",
 ) -> Path:
     """Write the page, with the middle frames of the mistakes that it shows."""
-    from epicsub.data.stills import middle_frames
+    from epicsub.data.sources import middle_frames
     from epicsub.validation import page_data, write_page
 
     content = page_data(models, differences, reference, background, rules.selection)

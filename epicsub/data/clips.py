@@ -17,10 +17,9 @@ from epicsub.data.domains import SOURCE, check_domains, noun_of
 from epicsub.data.loader import POLL_SECONDS, ClipLoader, CollateTold, Told, set_up_worker, workers_of_machine
 from epicsub.data.photometric import PhotometricAugmentation
 from epicsub.data.samplers import Draw
-from epicsub.data.sampling import clip_times
+from epicsub.data.sampling import Views, clip_times
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform, view_crops
-from epicsub.data.views import Views
 from epicsub.errors import DataError
 
 NO_AUGMENTATION = PhotometricAugmentation()

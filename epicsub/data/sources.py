@@ -1,6 +1,6 @@
 """From a segment and times to pixels, whatever form the video has; every problem names the narration.
 
-Shape legend: T times, H height, W width, C 3 for rgb (red, green, blue), 2 for flow (u, v).
+Shape legend: T times, H height, W width, C channels of the modality.
 """
 
 import os
@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -20,10 +21,42 @@ from epicsub.data.prepared.choice import Indexes
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
-from epicsub.modality import MODALITIES, video_modality
+from epicsub.modality import MODALITIES, RGB, Modality, video_modality
 
 # The lists round to hundredths and files end some frames early or late; a second too little is another matter.
 LONGEST_OVERRUN = 1.0
+THUMBNAIL_HEIGHT, THUMBNAIL_QUALITY = 180, 78
+
+
+def read_frames(
+    root: Path | str,
+    video_id: str,
+    seconds: Sequence[float] | np.ndarray,
+    modality: str = RGB.name,
+    decoder: str = "auto",
+) -> np.ndarray:
+    """Decode single frames of a video or of its extracted frames.
+
+    Args:
+        root: data root.
+        video_id: like P01_01.
+        seconds: (T,) times after the start of the video, in any order.
+        modality: rgb (red, green, blue) or flow (u, v).
+        decoder: of videos: auto, pyav, torchcodec or decord.
+
+    Returns:
+        uint8 (T, H, W, C): the frames on show at `seconds`.
+
+    Raises:
+        DataError: the modality is missing or damaged, the video ends before one of the times, or the decoder does not
+            load here.
+        ValueError: no such modality, or it has no frames.
+    """
+    reader = _open_original(DataRoot(root), video_id, modality, choose_decoder(decoder))
+    try:
+        return reader.frames_at(np.asarray(seconds, np.float64)).numpy()
+    finally:
+        reader.close()
 
 
 class ClipSource:
@@ -117,21 +150,16 @@ class ClipSource:
         self._readers[key] = reader
         return reader
 
-    def _open(self, video_id: str, modality: str) -> FrameReader:
-        path = self._path(video_id, modality)
-        gray = not MODALITIES[modality].is_color
-        if modality in self.prepared:
-            reader: FrameReader = PreparedVideo(path, gray, self.indexes.get((modality, video_id)))
-        elif path == self.root.frames(video_id, modality):
-            return ExtractedFrames(path, video_id, modality)
-        else:
-            reader = open_reader(path, self.decoder, gray)
-        return SideBySide(reader, path, MODALITIES[modality].channels) if gray else reader
-
     def _path(self, video_id: str, modality: str) -> Path:
         if modality in self.prepared:
             return self.root.prepared(video_id, modality)
         return self.root.require(video_id, modality)
+
+    def _open(self, video_id: str, modality: str) -> FrameReader:
+        if modality not in self.prepared:
+            return _open_original(self.root, video_id, modality, self.decoder)
+        path, row = self._path(video_id, modality), MODALITIES[modality]
+        return _channels(PreparedVideo(path, not row.is_color, self.indexes.get((modality, video_id))), path, row)
 
     def _drop(self, video_id: str, modality: str) -> None:
         reader = self._readers.pop((video_id, modality), None)
@@ -142,7 +170,7 @@ class ClipSource:
         return {**self.__dict__, "_readers": OrderedDict(), "cut": set()}
 
 
-class SideBySide:
+class _SideBySide:
     """Channels that a video holds as gray pictures side by side: u and v of flow (see `flow.file`)."""
 
     def __init__(self, reader: FrameReader, path: Path, channels: int) -> None:
@@ -164,3 +192,47 @@ class SideBySide:
     def close(self) -> None:
         """Let go of the file."""
         self._reader.close()
+
+
+def middle_frames(root: DataRoot, segments: Sequence[Segment], decoder: str = "auto") -> dict[str, bytes | str]:
+    """The middle frame of each segment as a small JPEG, for a report.
+
+    Args:
+        root: data root.
+        segments: in any order.
+        decoder: see `open_reader`.
+
+    Returns:
+        JPEG by narration id; for a frame that cannot be read, the reason.
+    """
+    source = ClipSource(root, (RGB.name,), decoder, cache_size=2)
+    found: dict[str, bytes | str] = {}
+    for segment in sorted(segments, key=lambda s: (s.video_id, s.start)):  # one video after the other
+        try:
+            clip = source.read(segment, np.array([(segment.start + segment.stop) / 2]))
+            found[segment.narration_id] = _jpeg(clip[RGB.name][0].numpy())
+        except DataError as error:
+            found[segment.narration_id] = str(error)
+    source.close()
+    return found
+
+
+def _open_original(root: DataRoot, video_id: str, modality: str, decoder: str) -> FrameReader:
+    path, row = root.require(video_id, modality), MODALITIES[modality]
+    if path == root.frames(video_id, modality):
+        return ExtractedFrames(path, video_id, modality)
+    return _channels(open_reader(path, decoder, not row.is_color), path, row)
+
+
+def _channels(reader: FrameReader, path: Path, row: Modality) -> FrameReader:
+    return reader if row.is_color else _SideBySide(reader, path, row.channels)
+
+
+def _jpeg(frame_HWC: np.ndarray) -> bytes:
+    height, width = frame_HWC.shape[:2]
+    if height > THUMBNAIL_HEIGHT:
+        size = (round(width * THUMBNAIL_HEIGHT / height), THUMBNAIL_HEIGHT)
+        frame_HWC = cv2.resize(frame_HWC, size, interpolation=cv2.INTER_AREA)
+    written, data = cv2.imencode(".jpg", frame_HWC[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, THUMBNAIL_QUALITY])
+    assert written
+    return data.tobytes()

@@ -26,7 +26,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.decode.reader import choose_decoder
 from epicsub.data.features.store import state_of
 from epicsub.data.root import DataRoot
-from epicsub.data.views import Views
+from epicsub.data.sampling import Views
 from epicsub.errors import PredictionsError
 from epicsub.io import sha256, written_whole
 from epicsub.predictions import Predictions

@@ -11,7 +11,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.features.store import FeatureStore
 from epicsub.data.prepared.choice import StoreChoice
 from epicsub.data.root import DataRoot
-from epicsub.data.views import Views
+from epicsub.data.sampling import Views
 from epicsub.errors import InferenceError
 from epicsub.inference.targets import Trained
 from epicsub.io import sha256

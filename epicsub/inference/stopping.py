@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from epicsub.data.annotations import Segment
-from epicsub.data.views import Views
+from epicsub.data.sampling import Views
 from epicsub.inference.predict import refuse_non_finite
 from epicsub.predictions import Predictions
 from epicsub.progress import track

@@ -14,7 +14,7 @@ from torch import nn
 from epicsub.data.annotations import Segment
 from epicsub.data.prepared.choice import StoreChoice
 from epicsub.data.root import DataRoot
-from epicsub.data.views import Views, parse_views
+from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import EpicsubError, InferenceError, PredictionsError
 from epicsub.inference.cache import Made, cache_file, find, keep, key_of
 from epicsub.inference.predict import predict

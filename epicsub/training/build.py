@@ -37,9 +37,9 @@ from epicsub.data.features.table import FeatureTable
 from epicsub.data.prepared.choice import Indexes, StoreChoice, choose_store
 from epicsub.data.root import DataRoot
 from epicsub.data.samplers import StepSampler, batches_of_share
+from epicsub.data.sampling import Views
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
-from epicsub.data.views import Views
 from epicsub.errors import DataError, TrainingError
 from epicsub.models import CLIP_SETTINGS, TwoClassifiers, build_model
 from epicsub.models.action_head import add_action_head

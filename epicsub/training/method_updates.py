@@ -10,7 +10,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.batch import Batch
 from epicsub.data.prepared.choice import StoreChoice
 from epicsub.data.root import DataRoot
-from epicsub.data.views import Views
+from epicsub.data.sampling import Views
 from epicsub.progress import track
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.build import seed_everything_for, view_loader

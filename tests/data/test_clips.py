@@ -14,10 +14,9 @@ from epicsub.data.clips import ViewClips, collate, make_loader
 from epicsub.data.loader import workers_of_machine
 from epicsub.data.root import DataRoot
 from epicsub.data.samplers import Draw
-from epicsub.data.sampling import dense_times, view_positions
+from epicsub.data.sampling import Views, dense_times, parse_views, view_positions
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import center_crop, mirror, resize_short_side, three_crops
-from epicsub.data.views import Views, parse_views
 from epicsub.errors import DataError
 
 from .clip_data import SEGMENTS, make_root, same, segments, steps, train_clips

@@ -1,11 +1,20 @@
-"""Times of clips: exact cases by hand, and properties over all segments."""
+"""Times of clips and views of segments: exact cases by hand, and properties over all segments."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epicsub.data.sampling import clip_times, dense_times, uniform_times, view_positions, with_context
+from epicsub.data.sampling import (
+    Views,
+    clip_times,
+    dense_times,
+    parse_views,
+    uniform_times,
+    view_positions,
+    with_context,
+)
+from epicsub.errors import DataError
 
 starts = st.integers(0, 360_000).map(lambda hundredths: hundredths / 100)
 lengths = st.integers(1, 21_000).map(lambda hundredths: hundredths / 100)
@@ -103,3 +112,61 @@ def test_by_name_and_what_is_refused():
         dense_times(0, 8, 4, 0.1, 1.5)
     with pytest.raises(ValueError, match="stride 0"):
         dense_times(0, 8, 4, 0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "views", "count"),
+    [
+        ("1x1", Views(1, 1, False), 1),
+        ("5x3+flip", Views(5, 3, True), 30),
+        ("10x3", Views(10, 3, False), 30),
+        ("5x3+flip@0.8,1,1.25", Views(5, 3, True, (0.8, 1.0, 1.25)), 90),
+        ("2x1@1.5", Views(2, 1, False, (1.5,)), 2),
+    ],
+)
+def test_views_of_a_text(text, views, count):
+    assert parse_views(text) == views
+    assert views.count == count
+
+
+FACTORS = st.lists(st.integers(10, 1000).map(lambda n: n / 100), min_size=1, max_size=4, unique=True).map(tuple)
+
+
+@given(st.integers(1, 999), st.sampled_from([1, 3]), st.booleans(), FACTORS)
+def test_views_to_text_and_back(clips, crops, flip, strides):
+    views = Views(clips, crops, flip, strides)
+    assert parse_views(str(views)) == views
+
+
+@given(st.integers(1, 9), st.sampled_from([1, 3]), st.booleans(), FACTORS)
+def test_places_are_every_clip_at_every_factor(clips, crops, flip, strides):
+    views = Views(clips, crops, flip, strides)
+    assert len(set(views.places())) == len(views.places()) == views.count // views.each
+    assert {factor for factor, _ in views.places()} == set(strides)
+    assert all(0 < position < 1 for _, position in views.places())
+
+
+WRONG = ["", "5", "5x2", "0x1", "x3", "5x3flip", "5x3+flip+flip", " 5x3", "5x3+", "-1x1"]
+WRONG_FACTORS = [
+    "5x3@",
+    "5x3@1,",
+    "5x3@1,1",
+    "5x3@1,1.0",
+    "5x3@0",
+    "5x3@0.05",
+    "5x3@11",
+    "5x3@-1",
+    "5x3@1+flip",
+    "5x3@1e0",
+]
+
+
+@pytest.mark.parametrize("text", WRONG + WRONG_FACTORS)
+def test_other_views_are_refused_with_the_grammar(text):
+    with pytest.raises(DataError, match=r"CLIPSxCROPS.*5x3"):
+        parse_views(text)
+
+
+def test_impossible_views():
+    with pytest.raises(DataError, match="2x2"):
+        Views(clips=2, crops=2)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from epicsub.data.annotations import Segment
+from epicsub.data.decode.reader import open_reader
 from epicsub.data.root import DataRoot
-from epicsub.data.sources import ClipSource
+from epicsub.data.sources import THUMBNAIL_HEIGHT, ClipSource, middle_frames, read_frames
 from epicsub.errors import DataError
 
 
@@ -172,12 +173,53 @@ def test_impossible_sources(root):
         ClipSource(root, ("rgb",), "opencv")
 
 
-def test_real_clip(tmp_path, shared_data):
+@pytest.mark.parametrize("modality", ["rgb", "flow"])
+def test_read_frames_gives_what_a_clip_source_reads(root, modality):
+    times = [0.6, 1.2, 0.9]
+    frames = read_frames(root.path, "P01_01", times, modality)
+    assert frames.dtype == np.uint8
+    np.testing.assert_array_equal(frames, ClipSource(root, (modality,)).read(segment(), np.array(times))[modality])
+
+
+def test_read_frames_refuses(root):
+    with pytest.raises(DataError, match="no flow for video P01_02"):
+        read_frames(root.path, "P01_02", [0.0], "flow")
+    with pytest.raises(DataError, match=r"a frame at 3\.000 s was asked for"):
+        read_frames(root.path, "P01_02", [3.0])
+    with pytest.raises(ValueError, match="audio"):
+        read_frames(root.path, "P01_02", [0.0], "audio")
+
+
+@pytest.fixture
+def pancake_root(tmp_path, shared_data):
     folder = tmp_path / "videos" / "P01"
     folder.mkdir(parents=True)
     (folder / "P01_101.mkv").symlink_to(shared_data / "videos" / "flipping_a_pancake.mkv")
-    source = ClipSource(DataRoot(tmp_path), ("rgb",))
+    return DataRoot(tmp_path)
+
+
+def test_real_clip(pancake_root):
+    source = ClipSource(pancake_root, ("rgb",))
     clip = source.read(segment("P01_101", 8.0, 10.38), np.linspace(8.0, 10.38, 16))["rgb"]
     assert clip.shape == (16, 240, 426, 3)
     assert clip.float().std() > 20  # a picture, not black
     assert source.cut == {"P01_101_0"}  # its pictures end at 10.334 s, its sound at 10.381 s
+
+
+def test_the_frame_is_the_one_in_the_middle(pancake_root):
+    found = middle_frames(pancake_root, [segment("P01_101", 2.0, 4.0, "a"), segment("P01_101", 7.0, 8.0, "b")], "pyav")
+    reader = open_reader(pancake_root.video("P01_101"), "pyav")
+    for name, time in (("a", 3.0), ("b", 7.5)):
+        picture = cv2.imdecode(np.frombuffer(found[f"P01_101_{name}"], np.uint8), cv2.IMREAD_COLOR)
+        assert picture.shape == (THUMBNAIL_HEIGHT, round(426 * THUMBNAIL_HEIGHT / 240), 3)
+        frame = reader.frames_at(np.array([time]))[0].numpy()[..., ::-1]
+        small = cv2.resize(frame, picture.shape[1::-1], interpolation=cv2.INTER_AREA)
+        other = cv2.resize(reader.frames_at(np.array([10.5 - time]))[0].numpy()[..., ::-1], picture.shape[1::-1])
+        assert np.abs(picture.astype(int) - small).mean() < 4 < np.abs(picture.astype(int) - other).mean()
+    assert len(found["P01_101_a"]) < 20_000
+
+
+def test_a_frame_that_cannot_be_had_says_why(pancake_root):
+    found = middle_frames(pancake_root, [segment("P01_101", 2.0, 4.0, "a"), segment("P02_01", 0.0, 1.0, "b")])
+    assert found["P02_01_b"].startswith("P02_01_b: no rgb for video P02_01")
+    assert isinstance(found["P01_101_a"], bytes)

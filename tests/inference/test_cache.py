@@ -11,7 +11,7 @@ import torch
 
 from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot
-from epicsub.data.views import parse_views
+from epicsub.data.sampling import parse_views
 from epicsub.inference.cache import Made, cache_file, find, keep, key_of
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import load_recipe

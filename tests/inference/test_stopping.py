@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from epicsub.data.annotations import Segment
-from epicsub.data.views import parse_views
+from epicsub.data.sampling import parse_views
 from epicsub.errors import InferenceError
 from epicsub.inference.predict import predict
 from epicsub.inference.stopping import decided, predict_until_decided
