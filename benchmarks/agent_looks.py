@@ -20,7 +20,7 @@ from epicsub.data.annotations import read_segments
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
 from epicsub.inference.targets import Trained
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from epicsub.training.build import adaptation_of, view_loader
 
 SETS = 200  # candidate sets an agent is shown

@@ -87,7 +87,7 @@ BREAKS = (
     Break("AdaBN averages batches evenly", A + "adabn.py", "self.sum_C += centred_NC.sum(dim=0)",
           "self.sum_C += centred_NC.mean(dim=0)", A + "test_adabn.py"),
     Break("MCD's discrepancy squared", A + "mcd.py", ".abs().sum(dim=1)", ".square().sum(dim=1)", A + "test_mcd.py"),
-    Break("MCD thinned by verbs that there are not", A + "mcd.py", "/ classes_told_apart(one_BC)", "/ one_BC.shape[1]",
+    Break("MCD thinned by verbs that there are not", A + "mcd.py", "/ count_unmasked(one_BC)", "/ one_BC.shape[1]",
           A + "test_mcd.py"),
     Break("MCD without the reversal", A + "mcd.py", "reverse_gradient(at_least_float32(f_BD), lam)",
           "at_least_float32(f_BD)", A + "test_mcd.py"),

@@ -41,7 +41,7 @@ from models_published import (
     rgb_alone,
 )
 
-from epicsub.models import build_model
+from epicsub.models.build import build_model
 from epicsub.recipe import load_recipe
 from epicsub.training.build import model_of
 

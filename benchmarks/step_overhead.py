@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
 from epicsub.adaptation import MMIR, AdaptationBatch, AdaptationMethod, Adversarial
-from epicsub.models import TwoHeadOutput
-from epicsub.models.two_stream import two_stream_i3d
+from epicsub.models.heads import TwoHeadOutput
+from epicsub.models.i3d import two_stream_i3d
 
 FRAMES, SIDE = 16, 224
 CHANNELS = {"rgb": 3, "flow": 2}

@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from epicsub.models.temporal_relations import TemporalRelations
 from epicsub.models.two_classifiers import TwoClassifiers
 from simulation.generator import CLASSES, DIM, FRAMES, MODALITIES

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.adaptation import AdaptationBatch, AdaptationMethod
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from simulation.agents import Look, look_at_agents
 from simulation.arms import Arm, Case
 from simulation.generator import Instances, Simulation

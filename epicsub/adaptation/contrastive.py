@@ -33,7 +33,7 @@ from epicsub.adaptation.interface import (
     check_features,
 )
 from epicsub.errors import AdaptationError
-from epicsub.models.outputs import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 
 PAIR = 1000  # action id = verb * 1000 + noun, as in epicsub/constants.py
 

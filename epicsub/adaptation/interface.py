@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from epicsub.errors import AdaptationError
-from epicsub.models.outputs import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,15 +33,15 @@ from epicsub.adaptation.interface import (
 )
 from epicsub.adaptation.reversal import reversal_strength, reverse_gradient
 from epicsub.errors import AdaptationError
-from epicsub.models.class_mask import classes_told_apart
-from epicsub.models.outputs import TwoHeadOutput
+from epicsub.models.heads import count_unmasked
+from epicsub.models.heads import TwoHeadOutput
 from epicsub.models.two_classifiers import TwoClassifiers
 
 
 def discrepancy(one_BC: Tensor, other_BC: Tensor) -> Tensor:
     """Mean absolute difference of two softmaxes: 0 where they agree, at most 2 / C of the C classes told apart."""
     apart_B = (one_BC.softmax(dim=1) - other_BC.softmax(dim=1)).abs().sum(dim=1)
-    return apart_B.mean() / classes_told_apart(one_BC)
+    return apart_B.mean() / count_unmasked(one_BC)
 
 
 def both_tasks(one: TwoHeadOutput, other: TwoHeadOutput) -> Tensor:

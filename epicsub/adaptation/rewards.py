@@ -29,8 +29,8 @@ from epicsub.adaptation.discriminator import discriminators, domain_loss, target
 from epicsub.adaptation.interface import at_least_float32
 from epicsub.adaptation.relevance import relevance, reward_of
 from epicsub.adaptation.task import ClassStatistics, entropy, ranks
-from epicsub.models.class_mask import classes_told_apart
-from epicsub.models.outputs import TwoHeadOutput
+from epicsub.models.heads import count_unmasked
+from epicsub.models.heads import TwoHeadOutput
 
 AVERAGE = 0.99  # what the running average of the discriminator's weights keeps in a step
 LEAST_SPREAD = 1e-12  # where all of a batch are the same
@@ -156,6 +156,6 @@ def certainty(output: TwoHeadOutput) -> Tensor:
     Of the classes that the heads tell apart: with eight verbs and no nouns ln 8 is the largest value.
     """
     heads = [at_least_float32(logits) for logits in (output.verb_logits_BV, output.noun_logits_BN)]
-    counts = [classes_told_apart(logits) for logits in heads]
+    counts = [count_unmasked(logits) for logits in heads]
     found_B = sum(entropy(logits) * (count > 1) for logits, count in zip(heads, counts, strict=True))
     return 1.0 - found_B / torch.stack(counts).log().sum().clamp(min=LEAST_SPREAD)

@@ -17,7 +17,7 @@ def adopt(
     """Take over a checkpoint of the group's first model, so that validate, predict and submit read it."""
     from epicsub.errors import ModelError
     from epicsub.io import write_text
-    from epicsub.models.action_model import load_action_model
+    from epicsub.models.weights import load_action_model
     from epicsub.recipe import load_recipe
     from epicsub.training.build import model_of
     from epicsub.training.checkpoint import Checkpoint, save_checkpoint

@@ -19,7 +19,7 @@ from epicsub.errors import EpicsubError, InferenceError, PredictionsError
 from epicsub.inference.cache import Made, cache_file, find, keep, key_of
 from epicsub.inference.predict import predict
 from epicsub.inference.stopping import Place, predict_until_decided
-from epicsub.models.action_head import PAIRS_NAME
+from epicsub.models.heads import PAIRS_NAME
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
 from epicsub.text import join_problems

@@ -1,23 +1,23 @@
-"""Features made before, a bottleneck, verb and noun heads: every modality apart, logits summed (MMIR Eq 1).
+"""Heads on features that were extracted before: per modality a bottleneck, verb and noun heads; logits summed (Eq 1).
 
-What adaptation aligns is the bottleneck's output, since the features themselves are fixed. Where a clip has features at
-several times, the bottleneck sees each, and their mean goes on.
+Adaptation aligns the bottleneck's output, since the features themselves are fixed. Where a clip has features at several
+times, the bottleneck sees each, and their mean goes on.
 
-Shapes: B clips, T times, D entries of a feature, H units of the bottleneck (D without one); V verbs, N nouns.
+Shapes: B clips, T times, D entries of a feature, H units of the bottleneck (D without one).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import ModelError
-from epicsub.models.outputs import TwoHeadOutput
+from epicsub.models.heads import ALL_CLASSES, Classes, StreamHeads, StreamsModel
+from epicsub.models.weights import check_modalities
 
 
 class Bottleneck(nn.Module):
-    """Linear, batch norm if asked for, ReLU: (B, T, D) -> (B, T, H). Batch norm counts every time of every clip."""
+    """Linear, optional batch norm, ReLU: (B, T, D) -> (B, T, H). Batch norm counts every time of every clip."""
 
     def __init__(self, dim: int, units: int, batch_norm: bool, bn_momentum: float) -> None:
         super().__init__()
@@ -25,13 +25,13 @@ class Bottleneck(nn.Module):
         self.norm = nn.BatchNorm1d(units, momentum=bn_momentum) if batch_norm else None
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        y_BTH = self.linear(x_BTD)
+        y_BTH: Tensor = self.linear(x_BTD)
         if self.norm is not None:
             y_BTH = self.norm(y_BTH.flatten(0, 1)).unflatten(0, y_BTH.shape[:2])
         return torch.relu(y_BTH)
 
 
-class FeatureStream(nn.Module):
+class FeatureStream(StreamHeads):
     """One modality: bottleneck, mean over time, dropout, two linear heads."""
 
     def __init__(
@@ -41,28 +41,27 @@ class FeatureStream(nn.Module):
         batch_norm: bool,
         dropout: float,
         bn_momentum: float,
-        num_verbs: int,
-        num_nouns: int,
+        classes: Classes,
     ) -> None:
         super().__init__()
-        units = bottleneck or dim
         self.bottleneck = Bottleneck(dim, bottleneck, batch_norm, bn_momentum) if bottleneck else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
-        self.verb_head = nn.Linear(units, num_verbs)
-        self.noun_head = nn.Linear(units, num_nouns)
+        self.add_heads(bottleneck or dim, dropout, classes)
 
     def pool(self, x: Tensor) -> Tensor:
-        """Features (B, D) or (B, T, D) through the bottleneck, the mean over time: (B, H)."""
-        return self.bottleneck(x.unsqueeze(1) if x.ndim == 2 else x).mean(dim=1)
+        """The mean over time of what the bottleneck makes of features.
 
-    def classify(self, pooled_BH: Tensor) -> tuple[Tensor, Tensor]:
-        """Verb and noun logits, (B, V) and (B, N)."""
-        dropped_BH = self.dropout(pooled_BH)
-        return self.verb_head(dropped_BH), self.noun_head(dropped_BH)
+        Args:
+            x: (B, D) or (B, T, D).
+
+        Returns:
+            (B, H).
+        """
+        pooled_BH: Tensor = self.bottleneck(x.unsqueeze(1) if x.ndim == 2 else x).mean(dim=1)
+        return pooled_BH
 
 
-class FeatureHeads(nn.Module):
-    """Heads on features, one bottleneck a modality.
+class FeatureHeads(StreamsModel[FeatureStream]):
+    """Heads on features, one bottleneck per modality.
 
     Args:
         dims: D of each modality, in the order of the streams.
@@ -70,8 +69,7 @@ class FeatureHeads(nn.Module):
         batch_norm: in the bottleneck, before its ReLU.
         dropout: probability of dropping a unit before the heads.
         bn_momentum: share of a batch in the running statistics.
-        num_verbs: verb classes, V.
-        num_nouns: noun classes, N.
+        classes: what the model classifies.
 
     Raises:
         ModelError: no modality.
@@ -84,51 +82,60 @@ class FeatureHeads(nn.Module):
         batch_norm: bool = False,
         dropout: float = 0.5,
         bn_momentum: float = 0.1,
-        num_verbs: int = NUM_VERBS,
-        num_nouns: int = NUM_NOUNS,
+        classes: Classes = ALL_CLASSES,
     ) -> None:
-        super().__init__()
         if not dims:
             raise ModelError("feature_heads needs the features of one modality at least")
-        self.modalities, self.dims = tuple(dims), dict(dims)
-        self.streams = nn.ModuleDict(
-            {
-                name: FeatureStream(dim, bottleneck, batch_norm, dropout, bn_momentum, num_verbs, num_nouns)
-                for name, dim in dims.items()
-            }
-        )
-        self.feature_dims: dict[str, int] = {name: bottleneck or dim for name, dim in dims.items()}
+        streams = {
+            name: FeatureStream(dim, bottleneck, batch_norm, dropout, bn_momentum, classes)
+            for name, dim in dims.items()
+        }
+        super().__init__(streams, {name: bottleneck or dim for name, dim in dims.items()}, classes)
+        self.dims = dict(dims)
 
-    def stream(self, modality: str) -> FeatureStream:
-        """The stream of one modality."""
-        stream = self.streams[modality]
-        assert isinstance(stream, FeatureStream)
-        return stream
-
-    def classify(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Verb and noun logits, (B, V) and (B, N), of pooled features (B, H) a modality: the streams' sum (Eq 1)."""
-        verb, noun = zip(*(self.stream(name).classify(features[name]) for name in self.modalities), strict=True)
-        return torch.stack(verb).sum(dim=0), torch.stack(noun).sum(dim=0)
-
-    def forward(self, clips: dict[str, Tensor]) -> TwoHeadOutput:
-        """Classify a batch.
+    def pool(self, clips: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], None]:
+        """Run the bottlenecks.
 
         Args:
-            clips: features (B, D) or (B, T, D) a modality, float; modalities beyond the model's are left alone.
+            clips: features (B, D) or (B, T, D) per modality, float.
+
+        Returns:
+            (B, H) per modality, and no levels.
 
         Raises:
-            ModelError: a modality is missing, or its features have another length or form.
+            ModelError: features have another length or form.
         """
-        self._check(clips)
-        pooled = {name: self.stream(name).pool(clips[name].float()) for name in self.modalities}
-        return TwoHeadOutput(*self.classify(pooled), pooled)
-
-    def _check(self, clips: Mapping[str, Tensor]) -> None:
-        problems = [f"the batch lacks {name} features" for name in self.dims if name not in clips]
-        problems += [
+        problems = [
             f"{name} features are {tuple(clips[name].shape)}, expected (B, {dim}) or (B, T, {dim})"
             for name, dim in self.dims.items()
-            if name in clips and (clips[name].ndim not in (2, 3) or clips[name].shape[-1] != dim)
+            if clips[name].ndim not in (2, 3) or clips[name].shape[-1] != dim
         ]
         if problems:
             raise ModelError("\n".join(problems))
+        return {name: self.stream(name).pool(clips[name].float()) for name in self.modalities}, None
+
+
+def build_feature_heads(
+    modalities: Sequence[str],
+    load_weights: bool,
+    classes: Classes,
+    dims: Mapping[str, int],
+    bottleneck: int | None = None,
+    batch_norm: bool = False,
+    dropout: float = 0.5,
+    bn_momentum: float = 0.1,
+) -> FeatureHeads:
+    """A `FeatureHeads`; its arguments and these.
+
+    Args:
+        modalities: of the features, in order.
+        load_weights: without effect, no weights are published.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelError: dims are not given for exactly the modalities.
+    """
+    check_modalities("dims", dims, modalities)
+    return FeatureHeads({m: dims[m] for m in modalities}, bottleneck, batch_norm, dropout, bn_momentum, classes)

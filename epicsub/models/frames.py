@@ -1,20 +1,109 @@
-"""A timm image model on every frame of a clip, and a module over time: the trunk of the frame_* models.
+"""Frame models: a timm image model on every frame of a clip, a module over time, one such stream per modality.
 
 Shapes: B clips, C channels, T frames, H, W pixels; D features.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
-from epicsub.models.normalise import Normalise, from_unit_range
-from epicsub.models.video_trunk import per_channel
+from epicsub.modality import MODALITIES, Modality
+from epicsub.models.heads import Classes
+from epicsub.models.two_stream import Normalise, TwoStream
+from epicsub.models.weights import find_backbone_weights, find_weights, load_published
+
+SCALES = (1, 2, 4)  # of the multi-scale LSTM: every frame, every second, every fourth
 
 
-def build_backbone(name: str, channels: int = 3, drop_path: float = 0.0) -> nn.Module:
+class MeanPool(nn.Module):
+    """The mean over time: temporal segment networks' consensus (arXiv 1608.00859), before the heads."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.num_features = dim
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return x_BTD.mean(dim=1)
+
+
+class BiLSTM(nn.LSTM):
+    """A bidirectional LSTM, the mean of its outputs over time.
+
+    Args:
+        dim: D.
+        hidden: units in each direction.
+        layers: of the LSTM.
+        dropout: probability of dropping a unit between layers, so without effect for one.
+    """
+
+    def __init__(self, dim: int, hidden: int, layers: int, dropout: float) -> None:
+        super().__init__(
+            dim, hidden, layers, batch_first=True, bidirectional=True, dropout=dropout if layers > 1 else 0.0
+        )
+        self.num_features = 2 * hidden
+
+    def forward(self, x_BTD: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x_BTD)[0].mean(dim=1)
+
+
+class TemporalTransformer(nn.Module):
+    """A transformer encoder over the frames with learnt positions, the mean over time.
+
+    Args:
+        dim: D.
+        frames: T that it has positions for.
+        layers: of the encoder.
+        heads: of its attention.
+        dropout: probability inside its blocks.
+
+    Raises:
+        ModelError: features that the heads cannot share.
+    """
+
+    def __init__(self, dim: int, frames: int, layers: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ModelError(f"the backbone's {dim} features do not divide over {heads} heads")
+        self.num_features = dim
+        self.positions_TD = nn.Parameter(torch.zeros(frames, dim))
+        nn.init.trunc_normal_(self.positions_TD, std=0.02)
+        block = nn.TransformerEncoderLayer(
+            dim, heads, 4 * dim, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.encoder = nn.TransformerEncoder(block, layers, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        if x_BTD.shape[1] != len(self.positions_TD):
+            raise ModelError(f"the model was made for {len(self.positions_TD)} frames, the clip has {x_BTD.shape[1]}")
+        return self.encoder(x_BTD + self.positions_TD).mean(dim=1)
+
+
+class MultiScaleLSTM(nn.Module):
+    """Short, medium and long: one bidirectional LSTM on every frame, one on every second, one on every fourth.
+
+    Their means over time are joined by a linear layer.
+
+    Args:
+        dim: D.
+        hidden: units in each direction, of each LSTM.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.num_features = 2 * hidden
+        self.scales = nn.ModuleList(BiLSTM(dim, hidden, 1, 0.0) for _ in SCALES)
+        self.fusion = nn.Linear(2 * hidden * len(SCALES), 2 * hidden)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        pooled = [scale(x_BTD[:, ::every]) for scale, every in zip(self.scales, SCALES, strict=True)]
+        return self.fusion(torch.cat(pooled, dim=1))
+
+
+def _build_backbone(name: str, channels: int = 3, drop_path: float = 0.0) -> nn.Module:
     """A timm image model without its classifier, with random weights.
 
     Args:
@@ -41,7 +130,7 @@ class FrameTrunk(nn.Module):
     """Frames one by one through an image model, then over time.
 
     Args:
-        backbone: of `build_backbone`.
+        backbone: of `_build_backbone`.
         temporal: length of a frame's features -> module (B, T, D) -> (B, num_features), which it also names.
     """
 
@@ -58,7 +147,122 @@ class FrameTrunk(nn.Module):
         return self.temporal(self.backbone(frames_BTCHW).unflatten(0, (B, T)))
 
 
-def normalisation_of(backbone: nn.Module, channels: int) -> Normalise:
-    """What the published weights of a timm model expect; the mean of its RGB constants for other channels."""
-    published: Mapping[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
-    return from_unit_range(per_channel(published["mean"], channels), per_channel(published["std"], channels))
+def _published(backbone: nn.Module, key: str) -> Any:
+    """An entry of the `pretrained_cfg` that timm gives a model."""
+    config: Mapping[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
+    return config.get(key) or ()
+
+
+def build_frames(
+    temporal: Callable[[int], nn.Module],
+    modalities: Sequence[str],
+    load_weights: bool,
+    classes: Classes,
+    backbone: str,
+    weights: str | None,
+    head_dropout: float = 0.0,
+    drop_path: float = 0.0,
+) -> TwoStream:
+    """A timm backbone on every frame and a module over time, one stream per modality.
+
+    Args:
+        temporal: length of a frame's features -> module over time.
+        modalities: of the streams, in order.
+        load_weights: False where a checkpoint's weights follow.
+        classes: what the model classifies.
+        backbone: timm name.
+        weights: of the backbone: "timm" for those timm publishes, a file, or None for random ones.
+        head_dropout: probability of dropping a pooled feature before the heads.
+        drop_path: probability of leaving out the backbone's last block, less for the earlier ones.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelError: no such backbone, or weights that are not found or do not fit.
+    """
+
+    def trunk(modality: Modality) -> tuple[nn.Module, Normalise]:
+        network = _build_backbone(backbone, modality.channels, drop_path)
+        normalise = Normalise.of_rgb(_published(network, "mean"), _published(network, "std"), modality.channels)
+        return FrameTrunk(network, temporal), normalise
+
+    model = TwoStream(modalities, trunk, head_dropout, classes)
+    for modality in modalities:
+        network = model.stream(modality).trunk.backbone
+        if load_weights and weights is not None:
+            timm_weights = weights == "timm"
+            path = find_backbone_weights(backbone, network.pretrained_cfg) if timm_weights else find_weights(weights)
+            dropped, inputs = (_published(network, key) for key in ("classifier", "first_conv"))
+            load_published(network, path, dropped, inputs, MODALITIES[modality].channels)
+    return model
+
+
+def build_frame_mean(
+    modalities: Sequence[str],
+    load_weights: bool,
+    classes: Classes,
+    backbone: str,
+    weights: str | None,
+    dropout: float = 0.5,
+    drop_path: float = 0.0,
+) -> TwoStream:
+    """The mean of the frames' features. Arguments as of `build_frames`; `dropout` before the heads."""
+    return build_frames(MeanPool, modalities, load_weights, classes, backbone, weights, dropout, drop_path)
+
+
+def build_frame_lstm(
+    modalities: Sequence[str],
+    load_weights: bool,
+    classes: Classes,
+    backbone: str,
+    weights: str | None,
+    hidden: int = 1024,
+    layers: int = 2,
+    dropout: float = 0.3,
+    drop_path: float = 0.0,
+) -> TwoStream:
+    """A bidirectional LSTM over the frames. Arguments as of `build_frames` and `BiLSTM`."""
+
+    def temporal(dim: int) -> nn.Module:
+        return BiLSTM(dim, hidden, layers, dropout)
+
+    return build_frames(temporal, modalities, load_weights, classes, backbone, weights, drop_path=drop_path)
+
+
+def build_frame_transformer(
+    modalities: Sequence[str],
+    load_weights: bool,
+    classes: Classes,
+    frames: int,
+    backbone: str,
+    weights: str | None,
+    layers: int = 4,
+    heads: int = 8,
+    dropout: float = 0.1,
+    drop_path: float = 0.0,
+) -> TwoStream:
+    """A transformer over the frames. Arguments as of `build_frames` and `TemporalTransformer`."""
+
+    def temporal(dim: int) -> nn.Module:
+        return TemporalTransformer(dim, frames, layers, heads, dropout)
+
+    return build_frames(temporal, modalities, load_weights, classes, backbone, weights, drop_path=drop_path)
+
+
+def build_frame_multiscale(
+    modalities: Sequence[str],
+    load_weights: bool,
+    classes: Classes,
+    backbone: str,
+    weights: str | None,
+    hidden: int = 1024,
+    dropout: float = 0.3,
+    drop_path: float = 0.0,
+) -> TwoStream:
+    """LSTMs at three scales of time. Arguments as of `build_frames` and `MultiScaleLSTM`; `dropout` before heads."""
+
+    def temporal(dim: int) -> nn.Module:
+        return MultiScaleLSTM(dim, hidden)
+
+    return build_frames(temporal, modalities, load_weights, classes, backbone, weights, dropout, drop_path)

@@ -5,16 +5,22 @@ Shapes: B clips, C channels, T frames, H, W pixels; D features (1024 at full wid
 State-dict names are those of the public PyTorch port, so that `rgb_imagenet.pt` and `flow_imagenet.pt` load strictly.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.errors import ModelError
+from epicsub.modality import Modality
+from epicsub.models.heads import ALL_CLASSES, Classes
+from epicsub.models.table import MODELS, WEIGHTS
+from epicsub.models.two_stream import Normalise, TwoStream
+from epicsub.models.weights import check_modalities, find_weights, load_published
 
 Triple = tuple[int, int, int]  # T, H, W
-MIN_FRAMES = 9  # the temporal chain T -> T/2 -> T/4 -> T/8 must reach the 2 that the last average pool takes
+ROW = MODELS["i3d"]
+MIN_FRAMES = ROW.min_frames  # the temporal chain T -> T/2 -> T/4 -> T/8 must reach the 2 of the last average pool
 
 # Channels of (b0 1x1, b1a 1x1, b1b 3x3, b2a 1x1, b2b 3x3, b3b 1x1): Table of the paper's Fig. 3, "Inc." modules.
 MIXED = {
@@ -178,3 +184,72 @@ class I3D(nn.Module):
             raise ModelError(f"I3D takes clips (B, {expected}, T, H, W), got {tuple(x_BCTHW.shape)}")
         if x_BCTHW.shape[2] < MIN_FRAMES:
             raise ModelError(f"I3D needs at least {MIN_FRAMES} frames, got {x_BCTHW.shape[2]}")
+
+
+def two_stream_i3d(
+    modalities: Sequence[str],
+    width: float = 1.0,
+    dropout: float = 0.5,
+    bn_momentum: float = 0.01,
+    classes: Classes = ALL_CLASSES,
+) -> TwoStream:
+    """The paper's network: one Inception I3D per modality, with random weights.
+
+    Args:
+        modalities: of the streams, in order.
+        width: share of the paper's channels in every layer; published weights need 1.0.
+        dropout: probability of dropping a pooled feature before the heads.
+        bn_momentum: share of a batch in the running statistics.
+        classes: what the model classifies.
+
+    Returns:
+        The model.
+    """
+
+    def trunk(modality: Modality) -> tuple[nn.Module, Normalise]:
+        return I3D(modality.channels, width=width), Normalise(modality.mean, modality.std)
+
+    model = TwoStream(modalities, trunk, dropout, classes)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.momentum = bn_momentum
+    return model
+
+
+def build_i3d(
+    modalities: Sequence[str],
+    load_weights: bool,
+    classes: Classes,
+    weights: Mapping[str, str | None],
+    width: float = 1.0,
+    dropout: float = 0.5,
+    bn_momentum: float = 0.01,
+) -> TwoStream:
+    """A `two_stream_i3d` with published weights.
+
+    Args:
+        modalities: of the streams, in order.
+        load_weights: False where a checkpoint's weights follow.
+        classes: what the model classifies.
+        weights: a published name, a file, or None for random ones, for every modality.
+        width: as of `two_stream_i3d`; so are `dropout` and `bn_momentum`.
+        dropout: see there.
+        bn_momentum: see there.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelError: weights are not named for exactly the modalities, are not found, or do not fit.
+    """
+    check_modalities("weights", weights, modalities)
+    for modality, name in weights.items():
+        if name in WEIGHTS and WEIGHTS[name].modality != modality:
+            raise ModelError(f"weights {name} are for {WEIGHTS[name].modality}, not for the {modality} stream")
+        if name in WEIGHTS and width != 1.0:
+            raise ModelError(f"weights {name} are for width 1.0, not {width}; with another width write null")
+    model = two_stream_i3d(modalities, width, dropout, bn_momentum, classes)
+    for modality, name in weights.items():
+        if load_weights and name is not None:
+            load_published(model.stream(modality).trunk, find_weights(name), ROW.dropped)
+    return model

@@ -10,7 +10,7 @@ both read and never run or copied; [D] our own choice.
 - Attention: a relation whose domain its discriminator can tell not at all counts least, w = 1 - H(d), and the video's
   feature is the sum of (1 + w) * relation [O]. The weights carry no gradient here [D], a
   reversed one in [O].
-- One such stream a modality, logits summed as in the two-stream I3D [D]; [O] concatenates the modalities' features.
+- One such stream per modality, logits summed as in the two-stream I3D [D]; [O] concatenates the modalities' features.
 - Clips with more frames than `segments` are cut to as many: a random one of each equal part in training, its middle
   one otherwise.
 
@@ -18,17 +18,17 @@ Shapes: B clips, T frames, D features of a frame, S shared, R relations, H featu
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import ModelError
-from epicsub.models.outputs import TwoHeadOutput
+from epicsub.models.heads import ALL_CLASSES, Classes, StreamHeads, StreamsModel
+from epicsub.models.weights import check_modalities
 
 MOST_TUPLES = 3  # [O]
 
@@ -41,23 +41,38 @@ class Levels(NamedTuple):
 
 
 def relation_tuples(frames: int, size: int) -> list[tuple[int, ...]]:
-    """At most 3 of the ordered tuples of `size` frames, evenly chosen from all [O]."""
+    """Ordered tuples of frames, evenly chosen from all [O].
+
+    Args:
+        frames: T.
+        size: frames per tuple.
+
+    Returns:
+        At most 3 tuples of positions.
+    """
     every = list(combinations(range(frames), size))
     count = min(MOST_TUPLES, len(every))
     return [every[math.ceil(index * len(every) / count)] for index in range(count)]
 
 
 def domain_attention(domain_BR2: Tensor) -> Tensor:
-    """1 - H of the domain's softmax, in nats, (B, R): 0.31 where it cannot be told, 1 where it is certain."""
+    """1 - H of the domain's softmax, in nats: 0.31 where it is undecided, 1 where it is certain.
+
+    Args:
+        domain_BR2: logits of "source" and "target".
+
+    Returns:
+        (B, R).
+    """
     logprob_BR2 = domain_BR2.log_softmax(dim=-1)
     return 1.0 + (logprob_BR2.exp() * logprob_BR2).sum(dim=-1)
 
 
-class RelationStream(nn.Module):
+class RelationStream(StreamHeads):
     """One modality."""
 
     def __init__(
-        self, dim: int, segments: int, shared: int, hidden: int, dropout: float, num_verbs: int, num_nouns: int
+        self, dim: int, segments: int, shared: int, hidden: int, dropout: float, classes: Classes
     ) -> None:
         super().__init__()
         self.frame = nn.Linear(dim, shared)
@@ -67,11 +82,18 @@ class RelationStream(nn.Module):
         self.relation_domains = nn.ModuleList(
             nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2)) for _ in self.sizes
         )
-        self.dropout = nn.Dropout(dropout)
-        self.verb_head, self.noun_head = nn.Linear(hidden, num_verbs), nn.Linear(hidden, num_nouns)
+        self.add_heads(hidden, dropout, classes)
 
     def forward(self, frames_BTD: Tensor, attend: bool) -> tuple[Tensor, Levels]:
-        """The video's features (B, H), and what they are made of."""
+        """The video's features, and what they are made of.
+
+        Args:
+            frames_BTD: features of frames.
+            attend: weigh relations by their discriminators.
+
+        Returns:
+            (B, H), and the levels below.
+        """
         frames_BTS = self.dropout(F.relu(self.frame(frames_BTD)))
         relations = []
         for layer, tuples in zip(self.relations, self.tuples, strict=True):
@@ -84,17 +106,19 @@ class RelationStream(nn.Module):
         return ((1.0 + weights_BR)[..., None] * relations_BRH).sum(dim=1), Levels(frames_BTS, relations_BRH)
 
     def domains(self, relations_BRH: Tensor) -> Tensor:
-        """Logits (B, R, 2) of "source" and "target" for each relation, by its own discriminator."""
+        """Logits of "source" and "target" for each relation, by its own discriminator.
+
+        Args:
+            relations_BRH: features of relations.
+
+        Returns:
+            (B, R, 2).
+        """
         return torch.stack([net(relations_BRH[:, r]) for r, net in enumerate(self.relation_domains)], dim=1)
 
-    def classify(self, video_BH: Tensor) -> tuple[Tensor, Tensor]:
-        """Verb and noun logits of a video's features, through one dropout."""
-        dropped_BH = self.dropout(video_BH)
-        return self.verb_head(dropped_BH), self.noun_head(dropped_BH)
 
-
-class TemporalRelations(nn.Module):
-    """A relation network a modality on features of frames; the streams' logits are summed.
+class TemporalRelations(StreamsModel[RelationStream]):
+    """A relation network per modality on features of frames; the streams' logits are summed.
 
     Args:
         dims: D of each modality.
@@ -103,8 +127,7 @@ class TemporalRelations(nn.Module):
         hidden: H; 256 [O].
         dropout: probability of dropping a frame's and a video's feature; 0.5 [O].
         attention: weigh relations by their discriminators, which TA3N trains; without it nothing does.
-        num_verbs: verb classes.
-        num_nouns: noun classes.
+        classes: what the model classifies.
 
     Raises:
         ModelError: fewer than 2 segments.
@@ -118,40 +141,27 @@ class TemporalRelations(nn.Module):
         hidden: int = 256,
         dropout: float = 0.5,
         attention: bool = True,
-        num_verbs: int = NUM_VERBS,
-        num_nouns: int = NUM_NOUNS,
+        classes: Classes = ALL_CLASSES,
     ) -> None:
-        super().__init__()
         if segments < 2:
             raise ModelError(f"relations are between 2 frames or more, not {segments}")
-        self.modalities, self.segments, self.attention = tuple(dims), segments, attention
-        self.streams = nn.ModuleDict(
-            {m: RelationStream(dim, segments, shared, hidden, dropout, num_verbs, num_nouns) for m, dim in dims.items()}
-        )
-        self.feature_dims: dict[str, int] = dict.fromkeys(dims, hidden)
+        streams = {m: RelationStream(dim, segments, shared, hidden, dropout, classes) for m, dim in dims.items()}
+        super().__init__(streams, dict.fromkeys(dims, hidden), classes)
+        self.segments, self.attention = segments, attention
         self.frame_dims: dict[str, int] = dict.fromkeys(dims, shared)
 
-    def stream(self, modality: str) -> RelationStream:
-        """The stream of one modality."""
-        return cast(RelationStream, self.streams[modality])
-
-    def classify(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Verb and noun logits of videos' features (B, H) a modality: the streams' sum."""
-        verb, noun = zip(*(self.stream(name).classify(features[name]) for name in self.modalities), strict=True)
-        return torch.stack(verb).sum(dim=0), torch.stack(noun).sum(dim=0)
-
-    def forward(self, clips: dict[str, Tensor]) -> TwoHeadOutput:
-        """Classify a batch of features.
+    def pool(self, clips: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Levels]]:
+        """Run the relation networks.
 
         Args:
-            clips: (B, T, D) a modality, T at least `segments`.
+            clips: features (B, T, D) per modality, T at least `segments`.
+
+        Returns:
+            (B, H) per modality, and the levels below.
 
         Raises:
-            ModelError: a modality is missing, or features have no time axis or too short a one.
+            ModelError: features have no time axis or too short a one.
         """
-        missing = [name for name in self.modalities if name not in clips]
-        if missing:
-            raise ModelError(f"the model reads {', '.join(self.modalities)}; the batch lacks {', '.join(missing)}")
         short = [
             f"{name} {tuple(clips[name].shape)}"
             for name in self.modalities
@@ -163,16 +173,52 @@ class TemporalRelations(nn.Module):
             )
         videos, levels = {}, {}
         for name in self.modalities:
-            frames_BTD = chosen_frames(clips[name], self.segments, self.training)
+            frames_BTD = choose_frames(clips[name], self.segments, self.training)
             videos[name], levels[name] = self.stream(name)(frames_BTD, self.attention)
-        return TwoHeadOutput(*self.classify(videos), videos, levels=levels)
+        return videos, levels
 
 
-def chosen_frames(frames_BTD: Tensor, segments: int, at_random: bool) -> Tensor:
-    """One frame of each equal part of the time axis, (B, segments, D); for each clip its own ones where `at_random`."""
+def choose_frames(frames_BTD: Tensor, segments: int, at_random: bool) -> Tensor:
+    """One frame of each equal part of the time axis.
+
+    Args:
+        frames_BTD: features of frames.
+        segments: parts.
+        at_random: any frame of each part, other ones for each clip; else the middle one.
+
+    Returns:
+        (B, segments, D).
+    """
     B, T = frames_BTD.shape[:2]
     if segments == T:
         return frames_BTD
     place = torch.rand(B, segments) if at_random else torch.full((B, segments), 0.5)
     index_BT = ((torch.arange(segments) + place) * T / segments).long().clamp_max(T - 1).to(frames_BTD.device)
     return frames_BTD.gather(1, index_BT[..., None].expand(-1, -1, frames_BTD.shape[2]))
+
+
+def build_temporal_relations(
+    modalities: Sequence[str],
+    load_weights: bool,
+    classes: Classes,
+    dims: Mapping[str, int],
+    segments: int = 5,
+    shared: int = 512,
+    hidden: int = 256,
+    dropout: float = 0.5,
+    attention: bool = True,
+) -> TemporalRelations:
+    """A `TemporalRelations`; its arguments and these.
+
+    Args:
+        modalities: of the streams, in order.
+        load_weights: without effect, no weights are published.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelError: dims are not given for exactly the modalities.
+    """
+    check_modalities("dims", dims, modalities)
+    return TemporalRelations({m: dims[m] for m in modalities}, segments, shared, hidden, dropout, attention, classes)

@@ -1,129 +1,130 @@
-"""Streams with late fusion: any trunk a modality, a verb and a noun head in each (MMIR, arXiv 2311.14281, section 3.1).
+"""Streams of video clips with late fusion: one trunk per modality (MMIR, arXiv 2311.14281, section 3.1).
 
-Shapes: B clips, C channels (rgb 3, flow 2), T frames, H, W pixels; D features; V verbs, N nouns.
+Shapes: B clips, C channels, T frames, H, W pixels; D features.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import ModelError
-from epicsub.models.i3d import I3D
-from epicsub.models.normalise import Normalise, symmetric
-from epicsub.models.outputs import TwoHeadOutput
+from epicsub.modality import MODALITIES, Modality
+from epicsub.models.heads import ALL_CLASSES, Classes, StreamHeads, StreamsModel
 
-CHANNELS = {"rgb": 3, "flow": 2}
-MakeTrunk = Callable[[int], tuple[nn.Module, Normalise]]
-"""Channels of a modality -> a trunk, which has `num_features` and `features(clip) -> (B, D)`, and its normalisation."""
+BYTE = 255.0
 
 
-class Stream(nn.Module):
-    """One modality: normalisation, trunk, dropout, two linear heads."""
+class Normalise(nn.Module):
+    """(x - mean) / std per channel, for x in 0..255. The constants are buffers, so they travel with the weights.
 
-    def __init__(self, make_trunk: MakeTrunk, channels: int, dropout: float, num_verbs: int, num_nouns: int) -> None:
+    Args:
+        mean: per channel, in 0..255.
+        std: per channel, in 0..255.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.channels = channels
-        made = make_trunk(channels)
-        self.normalise: Normalise = made[1]
-        self.trunk: Any = made[0]
-        self.dropout = nn.Dropout(dropout)
-        features = int(made[0].num_features)  # type: ignore[arg-type]
-        self.verb_head = nn.Linear(features, num_verbs)
-        self.noun_head = nn.Linear(features, num_nouns)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+
+    @classmethod
+    def of_rgb(cls, mean: Sequence[float], std: Sequence[float], channels: int) -> "Normalise":
+        """From constants of RGB pixels in 0..1, as timm's `pretrained_cfg` has them.
+
+        Args:
+            mean: of the three channels.
+            std: of the three channels.
+            channels: C; for other than three, each gets the mean of the constants.
+
+        Returns:
+            The module.
+        """
+        same = channels == len(mean)
+        return cls(*([BYTE * v for v in (c if same else [sum(c) / len(c)] * channels)] for c in (mean, std)))
+
+    def forward(self, x_BC: Tensor) -> Tensor:
+        shape = (-1,) + (1,) * (x_BC.ndim - 2)
+        return (x_BC.to(self.mean.dtype) - self.mean.view(shape)) / self.std.view(shape)
+
+
+MakeTrunk = Callable[[Modality], tuple[nn.Module, Normalise]]
+"""To a trunk, which has `num_features` and `features(clip) -> (B, D)`, and its normalisation."""
+
+
+class Stream(StreamHeads):
+    """One modality: normalisation, trunk, dropout, two linear heads.
+
+    Args:
+        make_trunk: called with the modality.
+        modality: read from clips.
+        dropout: probability of dropping a pooled feature before the heads.
+        classes: what they classify.
+    """
+
+    def __init__(self, make_trunk: MakeTrunk, modality: Modality, dropout: float, classes: Classes) -> None:
+        super().__init__()
+        self.channels = modality.channels
+        trunk, normalise = make_trunk(modality)
+        self.normalise: Normalise = normalise
+        self.trunk: Any = trunk
+        self.add_heads(int(trunk.num_features), dropout, classes)  # type: ignore[arg-type]
 
     def features(self, clip_BCTHW: Tensor) -> Tensor:
-        """Pooled features (B, D) of clips in 0..255.
+        """Pooled features of clips.
+
+        Args:
+            clip_BCTHW: uint8 or float, in 0..255.
+
+        Returns:
+            (B, D).
 
         Raises:
             ModelError: other than (B, C, T, H, W) with the stream's channels.
         """
         if clip_BCTHW.ndim != 5 or clip_BCTHW.shape[1] != self.channels:
             raise ModelError(f"a stream takes clips (B, {self.channels}, T, H, W), got {tuple(clip_BCTHW.shape)}")
-        return self.trunk.features(self.normalise(clip_BCTHW).contiguous(memory_format=torch.channels_last_3d))
-
-    def classify(self, features_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Verb and noun logits of pooled features, through one dropout."""
-        dropped_BD = self.dropout(features_BD)
-        return self.verb_head(dropped_BD), self.noun_head(dropped_BD)
+        x_BCTHW = self.normalise(clip_BCTHW).contiguous(memory_format=torch.channels_last_3d)
+        features_BD: Tensor = self.trunk.features(x_BCTHW)
+        return features_BD
 
 
-class TwoStream(nn.Module):
-    """One stream a modality; the streams' logits are summed (Eq 1), for each task apart.
+class TwoStream(StreamsModel[Stream]):
+    """One stream per modality of videos.
 
     Args:
-        modalities: names out of `CHANNELS`, at least one.
+        modalities: names of modalities with channels, at least one.
         make_trunk: called for each modality in turn.
         dropout: probability of dropping a pooled feature before the heads.
-        num_verbs: verb classes, V.
-        num_nouns: noun classes, N.
+        classes: what the model classifies.
 
     Raises:
         ModelError: no modality, an unknown one, or one named twice.
     """
 
     def __init__(
-        self,
-        modalities: Sequence[str],
-        make_trunk: MakeTrunk,
-        dropout: float = 0.0,
-        num_verbs: int = NUM_VERBS,
-        num_nouns: int = NUM_NOUNS,
+        self, modalities: Sequence[str], make_trunk: MakeTrunk, dropout: float = 0.0, classes: Classes = ALL_CLASSES
     ) -> None:
-        super().__init__()
-        if not modalities or len(set(modalities)) != len(modalities) or set(modalities) - set(CHANNELS):
-            raise ModelError(f"streams are made for one or more of {', '.join(CHANNELS)}; got {list(modalities)}")
-        self.modalities = tuple(modalities)
-        self.streams = nn.ModuleDict(
-            {name: Stream(make_trunk, CHANNELS[name], dropout, num_verbs, num_nouns) for name in modalities}
-        )
-        self.feature_dims: dict[str, int] = {name: self.stream(name).trunk.num_features for name in modalities}
+        known = [name for name, row in MODALITIES.items() if row.from_video]
+        if not modalities or len(set(modalities)) != len(modalities) or set(modalities) - set(known):
+            raise ModelError(f"streams are made for one or more of {', '.join(known)}; got {list(modalities)}")
+        streams = {name: Stream(make_trunk, MODALITIES[name], dropout, classes) for name in modalities}
+        super().__init__(streams, {name: stream.trunk.num_features for name, stream in streams.items()}, classes)
 
-    def stream(self, modality: str) -> Stream:
-        """The stream of one modality."""
-        return cast(Stream, self.streams[modality])
-
-    def classify(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Verb and noun logits, (B, V) and (B, N), of pooled features (B, D) a modality: the streams' sum (Eq 1)."""
-        verb, noun = zip(*(self.stream(name).classify(features[name]) for name in self.modalities), strict=True)
-        return torch.stack(verb).sum(dim=0), torch.stack(noun).sum(dim=0)
-
-    def forward(self, clips: dict[str, Tensor]) -> TwoHeadOutput:
-        """Classify a batch.
+    def pool(self, clips: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], None]:
+        """Run the trunks.
 
         Args:
-            clips: (B, C, T, H, W) a modality, uint8 or float, in 0..255; modalities beyond the model's are left alone.
+            clips: (B, C, T, H, W) per modality, uint8 or float, in 0..255.
+
+        Returns:
+            (B, D) per modality, and no levels.
 
         Raises:
-            ModelError: a modality is missing, or a clip has another number of channels or too few frames.
+            ModelError: a clip has the wrong shape, or too few frames.
         """
-        missing = [name for name in self.modalities if name not in clips]
-        if missing:
-            raise ModelError(f"the model reads {', '.join(self.modalities)}; the batch lacks {', '.join(missing)}")
-        features = {name: self.stream(name).features(clips[name]) for name in self.modalities}
-        return TwoHeadOutput(*self.classify(features), features)
-
-
-def two_stream_i3d(
-    modalities: Sequence[str],
-    width: float = 1.0,
-    dropout: float = 0.5,
-    num_verbs: int = NUM_VERBS,
-    num_nouns: int = NUM_NOUNS,
-) -> TwoStream:
-    """The paper's network: one Inception I3D a modality.
-
-    Args:
-        modalities: names out of `CHANNELS`, at least one.
-        width: share of the paper's channels in every layer; 1.0 for the published weights.
-        dropout: probability of dropping a pooled feature before the heads.
-        num_verbs: verb classes, V.
-        num_nouns: noun classes, N.
-    """
-
-    def trunk(channels: int) -> tuple[nn.Module, Normalise]:
-        return I3D(channels, width=width), symmetric(channels)
-
-    return TwoStream(modalities, trunk, dropout, num_verbs, num_nouns)
+        return {name: self.stream(name).features(clips[name]) for name in self.modalities}, None

@@ -19,12 +19,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
-from epicsub.models.published import WEIGHTS, WeightFile
-from epicsub.models.video_trunk import VideoTrunk, averaged_over_channels
+from epicsub.models.table import MODELS, WEIGHTS, WeightFile
 
 WEIGHTS_VARIABLE = "EPICSUB_WEIGHTS"  # a folder of weight files
 HUB_VARIABLE = "EPICSUB_HUB"  # a hub repository, owner/name, that holds files of the names below
 LIST_AT_MOST = 8  # tensor names in one message
+WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")  # entries that hold the tensors in some files
 FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 
 
@@ -170,9 +170,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read as weights: {_first_line(error)}") from error
-    inside: Any = content.get("model_state") if isinstance(content, dict) else None
-    if isinstance(inside, dict):  # pytorchvideo's files
-        content = inside
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
     if not isinstance(content, dict) or not content:
         raise ModelError(f"{path}: holds a {type(content).__name__}, not named tensors")
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
@@ -212,48 +213,69 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, 
     module.load_state_dict(own | offered)
 
 
-def load_i3d(stream: nn.Module, path: Path) -> None:
-    """Fill the trunk of a `Stream` from a Kinetics file; its 400-class `logits` are dropped knowingly.
+def load_published(
+    module: nn.Module, path: Path, dropped: Sequence[str] | str, input_layers: Sequence[str] | str = (), channels: int = 3
+) -> None:
+    """Fill a network from a published file of RGB weights.
+
+    The first convolution of a stream with other channels gets the mean over the three, repeated (cross-modality
+    pre-training of temporal segment networks, arXiv 1608.00859, section 4.2).
+
+    Args:
+        module: what to fill.
+        path: the file.
+        dropped: names of the classifier of other classes, which is not loaded.
+        input_layers: names of the layers that read the channels.
+        channels: C of the stream.
 
     Raises:
         ModelError: the file does not fit: names and shapes are listed.
     """
-    trunk = stream.get_submodule("trunk")
-    load_strictly(trunk, read_tensors(path), path, dropped=["logits."])
-
-
-def load_backbone(backbone: nn.Module, path: Path, channels: int = 3) -> None:
-    """Fill a timm backbone; the classifier that its `pretrained_cfg` names is dropped knowingly.
-
-    A first convolution of three channels is averaged for frames of another number.
-
-    Raises:
-        ModelError: the file does not fit: names and shapes are listed.
-    """
-    classifier = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
-    names = [classifier] if isinstance(classifier, str) else classifier
+    dropped, input_layers = ([names] if isinstance(names, str) else names for names in (dropped, input_layers))
     tensors = read_tensors(path)
-    first = getattr(backbone, "pretrained_cfg", {}).get("first_conv") or ()
-    for name in [first] if isinstance(first, str) else first:
-        if f"{name}.weight" in tensors:
-            tensors[f"{name}.weight"] = averaged_over_channels(tensors[f"{name}.weight"], channels)
-    load_strictly(backbone, tensors, path, dropped=[f"{name}." for name in names])
-
-
-def load_video_trunk(trunk: VideoTrunk, path: Path, channels: int) -> None:
-    """Fill a `VideoTrunk` from a published file; its classifier is dropped knowingly.
-
-    A first convolution of three channels is averaged for a stream of another number.
-
-    Raises:
-        ModelError: the file does not fit: names and shapes are listed.
-    """
-    tensors = read_tensors(path)
-    for name in trunk.first:
+    for name in input_layers:
         weight = tensors.get(f"{name}.weight")
-        if weight is not None:
-            tensors[f"{name}.weight"] = averaged_over_channels(weight, channels)
-    load_strictly(trunk.network, tensors, path, dropped=[f"{name}." for name in trunk.classifier])
+        if weight is not None and weight.shape[1] != channels:
+            mean = weight.mean(dim=1, keepdim=True)
+            tensors[f"{name}.weight"] = mean.repeat(1, channels, *(1,) * (weight.ndim - 2))
+    load_strictly(module, tensors, path, [f"{name}." for name in dropped])
+
+
+def load_action_model(model: nn.Module, path: Path) -> None:
+    """Fill a frame_lstm model of rgb alone from a checkpoint of the group's first model, `ActionModel`.
+
+    timm's ResNet names its tensors as torchvision's does, so only their place in the model differs. The normalisation
+    stays the backbone's.
+
+    Args:
+        model: what to fill.
+        path: what `torch.save` wrote, perhaps of a `DataParallel` model.
+
+    Raises:
+        ModelError: the file cannot be read, or its tensors do not fit the model: names and shapes are listed.
+    """
+    renamed = MODELS["frame_lstm"].renamed
+    tensors = {name: value for name, value in model.state_dict().items() if ".normalise." in name}
+    for theirs, value in read_tensors(path).items():
+        name = theirs.removeprefix("module.")
+        prefix = next((prefix for prefix in renamed if name.startswith(prefix)), "")
+        tensors[renamed.get(prefix, "") + name.removeprefix(prefix)] = value
+    load_strictly(model, tensors, path)
+
+
+def check_modalities(what: str, given: Iterable[str], modalities: Sequence[str]) -> None:
+    """Refuse a setting per modality that lacks one or has one too many.
+
+    Args:
+        what: the setting.
+        given: modalities that it names.
+        modalities: of the streams.
+
+    Raises:
+        ModelError: they differ.
+    """
+    if set(given) != set(modalities):
+        raise ModelError(f"{what} are given for {sorted(given)}, the streams are {sorted(modalities)}; name each one")
 
 
 def _listed(names: Sequence[str]) -> str:

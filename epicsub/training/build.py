@@ -2,6 +2,7 @@
 takes plain arguments."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,10 @@ from epicsub.data.sampling import Views
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
 from epicsub.errors import DataError, TrainingError
-from epicsub.models import CLIP_SETTINGS, TwoClassifiers, build_model
-from epicsub.models.action_head import add_action_head
-from epicsub.models.class_mask import limit_classes
+from epicsub.models.build import build_model
+from epicsub.models.heads import Actions, Classes
+from epicsub.models.table import MODELS
+from epicsub.models.two_classifiers import TwoClassifiers
 from epicsub.recipe import Recipe
 from epicsub.training.methods import source_weights
 from epicsub.training.photometric import photometric_of
@@ -85,18 +87,21 @@ def model_of(recipe: Recipe, weights: bool, actions: torch.Tensor | None = None)
         actions: verb and noun of each action (A, 2), for recipes with a third head (train.losses.action).
     """
     settings, third = recipe.model, recipe.train.losses.action
-    modalities = tuple(recipe.data.modalities)
-    clip = {name: getattr(recipe.data, name) for name in CLIP_SETTINGS.get(settings.name, ())}
-    model = build_model(modalities=modalities, load_weights=weights, **settings.model_dump(), **clip)
-    if recipe.adaptation.method == "mcd":
+    if third is not None and actions is None:
+        raise TrainingError("the recipe has a third head (train.losses.action), and no table of actions is given")
+    joint = None if third is None or actions is None else Actions(actions, third.fold, third.dropout)
+    classes = Classes(verbs=recipe.classes.verbs, nouns=recipe.classes.nouns, actions=joint)
+    two = recipe.adaptation.method == "mcd"
+    model = build_model(
+        modalities=tuple(recipe.data.modalities),
+        load_weights=weights,
+        classes=replace(classes, actions=None) if two else classes,  # the outer model has the head over actions
+        **settings.model_dump(),
+        **{name: getattr(recipe.data, name) for name in MODELS[settings.name].clip},
+    )
+    if two:
         inside = settings.name in ("frame_lstm", "frame_transformer")  # whose dropout is not before the heads
-        model = TwoClassifiers(model, 0.0 if inside else settings.dropout)
-    if recipe.classes.verbs is not None or not recipe.classes.nouns:
-        limit_classes(model, recipe.classes.verbs, recipe.classes.nouns)
-    if third is not None:
-        if actions is None:
-            raise TrainingError("the recipe has a third head (train.losses.action), and no table of actions is given")
-        add_action_head(model, actions, third.fold, third.dropout)
+        model = TwoClassifiers(model, 0.0 if inside else settings.dropout, classes)
     return model
 
 

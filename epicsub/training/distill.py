@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import LabelledClipBatch, Labels
 from epicsub.errors import EpicsubError, TrainingError
-from epicsub.models.action_head import PAIRS_NAME
+from epicsub.models.heads import PAIRS_NAME
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
 from epicsub.training.build import model_of

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.data.batch import LabelledClipBatch, Labels
-from epicsub.models.outputs import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 
 LossName = Literal["cross_entropy", "focal", "logit_adjusted", "equalised"]
 WeightName = Literal["none", "square_root", "effective_number"]

@@ -15,7 +15,7 @@ from epicsub.data.prepared.choice import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.io import sha256, written_whole
-from epicsub.models.published import WEIGHTS
+from epicsub.models.table import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel, recipe_from_dict
 from epicsub.text import join_problems

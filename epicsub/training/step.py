@@ -14,7 +14,7 @@ from epicsub.adaptation import AdaptationBatch, AdaptationLosses, AdaptationMeth
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.data.batch import Batch, LabelledClipBatch, Labels
 from epicsub.errors import NotFiniteError
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.averaging import WeightAverage
 from epicsub.training.build import seed_everything_for

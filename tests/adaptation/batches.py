@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from epicsub.adaptation import AdaptationBatch
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 
 VERBS, NOUNS = 4, 3
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from epicsub.adaptation import Contrastive
 from epicsub.adaptation.contrastive import info_nce, predicted_class, supervised_contrastive
 from epicsub.errors import AdaptationError
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from tests.adaptation import batches
 from tests.adaptation.batches import batch_of
 

@@ -8,8 +8,9 @@ from epicsub.adaptation import MCD
 from epicsub.adaptation.mcd import both_tasks, discrepancy
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
-from epicsub.models import TwoClassifiers, TwoHeadOutput
-from epicsub.models.class_mask import NEVER
+from epicsub.models.heads import TwoHeadOutput
+from epicsub.models.two_classifiers import TwoClassifiers
+from epicsub.models.heads import MASKED
 from tests.adaptation.batches import batch_of
 
 DIMS = {"rgb": 6, "flow": 4}
@@ -79,7 +80,7 @@ def test_discrepancy() -> None:
 def test_verbs_that_there_are_not_do_not_thin_it_out() -> None:
     """Five of 97 verbs, two streams summed: as a head of five says it; a mute noun head adds nothing."""
     one, other = (torch.randn(7, 5, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in (0, 1))
-    wide = [torch.full((7, 97), 2 * NEVER, dtype=torch.float64) for _ in range(2)]
+    wide = [torch.full((7, 97), 2 * MASKED, dtype=torch.float64) for _ in range(2)]
     for table, logits in zip(wide, (one, other), strict=True):
         table[:, [3, 10, 50, 51, 96]] = logits
     assert discrepancy(*wide).item() == pytest.approx(slow_discrepancy(one, other), abs=1e-6)

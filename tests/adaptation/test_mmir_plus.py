@@ -11,7 +11,7 @@ from epicsub.adaptation.mmir_plus import MMIRPlus
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.adaptation.task import MEMORY, SHRINKAGE, ClassStatistics, entropy, ranks
 from epicsub.errors import AdaptationError
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from tests.adaptation.batches import batch_of, features
 
 DIMS = {"rgb": 6, "flow": 4}

@@ -9,8 +9,8 @@ from scipy.stats import entropy, rankdata
 
 from epicsub.adaptation import RewardSettings
 from epicsub.adaptation.rewards import AVERAGE, certainty
-from epicsub.models import TwoHeadOutput
-from epicsub.models.class_mask import NEVER
+from epicsub.models.heads import TwoHeadOutput
+from epicsub.models.heads import MASKED
 from tests.adaptation.batches import VERBS, batch_of, output_of
 from tests.adaptation.mmir_pieces import DIMS, EVERY, features, method
 
@@ -120,7 +120,7 @@ def test_entropy_pays_for_what_the_model_is_unsure_of() -> None:
 
 def test_certainty_is_of_the_classes_there_are() -> None:
     """Eight of 97 verbs and no nouns: 0 where all eight are as likely, 1 where one is sure."""
-    verb = torch.full((3, 97), 2 * NEVER)
+    verb = torch.full((3, 97), 2 * MASKED)
     verb[:, :8] = 0.0
     verb[1, 2] = 50.0
     verb[2, :8] = torch.arange(8.0)

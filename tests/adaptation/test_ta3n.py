@@ -9,7 +9,7 @@ from torch import Tensor
 from epicsub.adaptation import TA3N, AdaptationLosses
 from epicsub.adaptation.ta3n import attentive_entropy, binary_entropy, entropy
 from epicsub.errors import AdaptationError
-from epicsub.models import TemporalRelations
+from epicsub.models.temporal_relations import TemporalRelations
 from tests.adaptation.batches import batch_of
 
 DIMS = {"rgb": 4, "flow": 3}

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torchvision.models import video
 
 from epicsub.data.features.store import FeatureStore
-from epicsub.models import build_model
-from epicsub.models.published import WEIGHTS
+from epicsub.models.build import build_model
+from epicsub.models.table import WEIGHTS
 from epicsub.models.two_stream import CHANNELS
 from epicsub.recipe import Recipe
 from epicsub.validation import load_protocol

@@ -10,7 +10,7 @@ from torch import nn
 from epicsub.errors import InferenceError
 from epicsub.inference.predict import mean_over_views, predict
 from epicsub.inference.targets import resolve_target, resolve_targets
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 
 
 def test_mean_over_views_equals_the_plain_mean_of_softmaxes() -> None:

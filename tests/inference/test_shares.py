@@ -12,7 +12,7 @@ from epicsub.data.samplers import batches_of_share
 from epicsub.errors import PredictionsError
 from epicsub.inference.predict import predict
 from epicsub.inference.shares import gathered, joined
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from epicsub.predictions import Predictions
 
 COUNT, SIZE = 11, 3

@@ -12,7 +12,7 @@ from epicsub.data.sampling import parse_views
 from epicsub.errors import InferenceError
 from epicsub.inference.predict import predict
 from epicsub.inference.stopping import decided, predict_until_decided
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 
 
 def order(verb_V, noun_M, depth):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from epicsub.models.action_head import PAIRS_NAME, add_action_head
-from epicsub.models.outputs import TwoHeadOutput
+from epicsub.models.heads import PAIRS_NAME, add_action_head
+from epicsub.models.heads import TwoHeadOutput
 
 PAIRS = torch.tensor([[0, 1], [0, 2], [2, 1]])
 

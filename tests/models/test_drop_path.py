@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from epicsub.models import build_model
+from epicsub.models.build import build_model
 
 BUILT = {
     "frame_mean": {"backbone": "test_convnext", "weights": None},

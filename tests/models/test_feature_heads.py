@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from epicsub.errors import ModelError
-from epicsub.models import FeatureHeads, build_model
+from epicsub.models.build import build_model
+from epicsub.models.feature_heads import FeatureHeads
 
 DIMS = {"rgb": 6, "audio": 4}
 

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torchvision.models import resnet50
 
 from epicsub.errors import ModelError
-from epicsub.models import TwoStream, build_model
-from epicsub.models.action_model import load_action_model, new_name
+from epicsub.models.build import build_model
+from epicsub.models.two_stream import TwoStream
+from epicsub.models.weights import load_action_model, new_name
 from epicsub.models.frames import build_backbone
 from epicsub.models.temporal import BiLSTM, MultiScaleLSTM, TemporalTransformer
 

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from epicsub.errors import ModelError
-from epicsub.models import TwoClassifiers, TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
+from epicsub.models.two_classifiers import TwoClassifiers
 from epicsub.models.class_mask import limit_classes
 
 VERBS = (0, 1, 3, 4, 2, 7, 10, 9)  # MM-SADA's eight

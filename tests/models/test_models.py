@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
-from epicsub.models import MODELS, build_model
+from epicsub.models.build import build_model
+from epicsub.models.table import MODELS
 from epicsub.models.build_video import VIDEO_TRUNKS
 
 TINY: dict[str, dict[str, Any]] = {

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torchvision.models import video
 
 from epicsub.errors import ModelError
-from epicsub.models import build_model
+from epicsub.models.build import build_model
 from epicsub.models.build_video import VIDEO_TRUNKS
-from epicsub.models.published import WEIGHTS
+from epicsub.models.table import WEIGHTS
 from epicsub.models.video_trunk import averaged_over_channels
 from epicsub.models.weights import load_video_trunk
 

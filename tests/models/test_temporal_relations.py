@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from epicsub.errors import ModelError
-from epicsub.models import TemporalRelations
+from epicsub.models.temporal_relations import TemporalRelations
 from epicsub.models.temporal_relations import chosen_frames, domain_attention, relation_tuples
 
 

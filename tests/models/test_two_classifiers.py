@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from epicsub.errors import ModelError
-from epicsub.models import TwoClassifiers, build_model
-from epicsub.models.two_stream import two_stream_i3d
+from epicsub.models.build import build_model
+from epicsub.models.two_classifiers import TwoClassifiers
+from epicsub.models.i3d import two_stream_i3d
 from tests.models.test_models import TINY, batch
 
 

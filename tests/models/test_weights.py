@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from epicsub.errors import ModelError
-from epicsub.models import build_model, weights
+from epicsub.models import weights
+from epicsub.models.build import build_model
 from epicsub.models.frames import build_backbone
 from epicsub.models.i3d import I3D
 from epicsub.models.two_stream import Stream, two_stream_i3d

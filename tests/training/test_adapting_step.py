@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from epicsub.adaptation import MMIR
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.data.batch import Batch, LabelledClipBatch
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import load_recipe
 from epicsub.training.final_mean import FinalMean
 from epicsub.training.step import State, train_step

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 
 from .small import criterion, labelled
 

@@ -10,7 +10,7 @@ import torch
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import Labels
 from epicsub.errors import PredictionsError
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from epicsub.predictions import Predictions
 from epicsub.training.distill import Teacher, cached_teacher
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from epicsub.data.batch import LabelledClipBatch, Labels
-from epicsub.models import TwoHeadOutput
-from epicsub.models.class_mask import NEVER
+from epicsub.models.heads import TwoHeadOutput
+from epicsub.models.heads import MASKED
 from epicsub.training.losses import Criterion, HeadLoss, action_labels, class_weights, soft_label_loss
 
 from .small import labelled
@@ -171,7 +171,7 @@ def test_criterion_counts_a_second_classifier() -> None:
 def test_soft_labels_are_among_the_verbs_that_there_are(temperature: float) -> None:
     """A teacher of all verbs, whose probability lies where the student can have none."""
     verbs = [1, 3]
-    limited = torch.full((7, 5), NEVER).index_copy(1, torch.tensor(verbs), LOGITS[:, verbs]).requires_grad_()
+    limited = torch.full((7, 5), MASKED).index_copy(1, torch.tensor(verbs), LOGITS[:, verbs]).requires_grad_()
     teacher = torch.randn(7, 5, generator=GENERATOR)
     labels = torch.tensor([1, 3, 1, 1, 3, 3, 1])
     criterion = Criterion({"verb": HeadLoss(torch.ones(5))}, {"verb": 1.0}, None, 0.5, temperature, verbs)

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from epicsub.data.batch import Batch, LabelledClipBatch
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import load_recipe
 from epicsub.training.build import optimizer_of
 from epicsub.training.final_mean import FinalMean

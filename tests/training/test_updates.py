@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from epicsub.adaptation import AdaptationLosses, AdaptationMethod, LaterUpdate
 from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch
 from epicsub.errors import NotFiniteError
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import load_recipe
 from epicsub.training.distill import Teacher
 from epicsub.training.final_mean import FinalMean

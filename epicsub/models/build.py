@@ -1,0 +1,113 @@
+"""From a row of the table and a recipe's settings to a model: uint8 clips in, verb and noun logits and features out."""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from epicsub.errors import ModelError
+from epicsub.modality import MODALITIES, Modality
+from epicsub.models.heads import ALL_CLASSES, Classes
+from epicsub.models.table import MODELS, WEIGHTS, ModelRow
+from epicsub.models.two_stream import Normalise, TwoStream
+from epicsub.models.weights import check_modalities, find_weights, load_published
+
+
+def build_model(
+    name: str, modalities: Sequence[str], load_weights: bool = True, classes: Classes = ALL_CLASSES, **settings: Any
+) -> nn.Module:
+    """Build a model of the table.
+
+    Args:
+        name: of a row.
+        modalities: of the streams, in order.
+        load_weights: False leaves published weights out: a checkpoint's follow.
+        classes: what the model classifies.
+        **settings: named arguments of the row's builder, or of `build_video`; any other is a TypeError.
+
+    Returns:
+        The model, with `feature_dims`, `modalities` and `classify(features)`.
+
+    Raises:
+        ModelError: no such model, or weights that are not found or do not fit.
+    """
+    if name not in MODELS:
+        raise ModelError(f"model {name!r}: no such model; there are {', '.join(MODELS)}")
+    row = MODELS[name]
+    if row.variants:
+        return build_video(row, modalities, load_weights, classes, **settings)
+    model: nn.Module = import_builder(row)(modalities, load_weights, classes, **settings)
+    return model
+
+
+def import_builder(row: ModelRow) -> Any:
+    """The function that a row names; its library is imported now.
+
+    Args:
+        row: of the table.
+
+    Returns:
+        The function.
+    """
+    module, _, function = row.builder.partition(":")
+    return getattr(import_module(module), function)
+
+
+def build_video(
+    row: ModelRow,
+    modalities: Sequence[str],
+    load_weights: bool,
+    classes: Classes,
+    variant: str,
+    weights: Mapping[str, str | None],
+    dropout: float = 0.5,
+    drop_path: float = 0.0,
+    frames: int = 0,
+    size: int = 0,
+) -> TwoStream:
+    """A library's video network, one stream per modality.
+
+    Args:
+        row: of the table, with variants.
+        modalities: of the streams, in order.
+        load_weights: False where a checkpoint's weights follow.
+        classes: what the model classifies.
+        variant: of the network, e.g. r50.
+        weights: a published name, a file, or None for random ones, for every modality.
+        dropout: probability of dropping a pooled feature before the heads.
+        drop_path: probability of leaving out the last block, where the row has stochastic depth.
+        frames: per clip, where the row names them.
+        size: pixels of a clip's side, where the row names it.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelError: weights are not named for exactly the modalities, are for another network, are not found or do not
+            fit; or frames and pixels do not fit the network.
+    """
+    check_modalities("weights", weights, modalities)
+    for published in weights.values():
+        if published in WEIGHTS and WEIGHTS[published].model != f"{row.name} {variant}":
+            raise ModelError(f"weights {published} are for {WEIGHTS[published].model}, not for {row.name} {variant}")
+    if drop_path and not row.drop_path:
+        raise ModelError(f"{row.name} has no stochastic depth: drop_path must be 0")
+    offered = {"frames": frames, "size": size}
+    clip = {name: offered[name] for name in row.clip}
+    if problem := row.clip_problem(**clip):
+        raise ModelError(problem)
+    settings = clip | ({"drop_path": drop_path} if row.drop_path else {})
+    builder = import_builder(row)
+
+    def trunk(modality: Modality) -> tuple[nn.Module, Normalise]:
+        network = builder(variant, modality.channels, **settings)
+        return network, Normalise.of_rgb(network.mean, network.std, modality.channels)
+
+    model = TwoStream(modalities, trunk, dropout, classes)
+    for modality, name in weights.items():
+        if load_weights and name is not None:
+            network = model.stream(modality).trunk.network
+            channels = MODALITIES[modality].channels
+            load_published(network, find_weights(name), row.dropped, row.input_layers, channels)
+    return model

@@ -1,0 +1,101 @@
+"""Video networks of transformers, which is an extra (`epicsub[hf]`): TimeSformer, VideoMAE.
+
+`tiny` variants are ours, for tests and tiny recipes.
+"""
+
+from typing import Any
+
+from torch import nn
+
+from epicsub.errors import ModelError
+from epicsub.models.video_trunk import IMAGENET_MEAN, IMAGENET_STD, KINETICS_MEAN, KINETICS_STD, VideoTrunk
+
+SIZES = {  # hidden units, layers, heads
+    "small": (384, 12, 6),
+    "base": (768, 12, 12),
+    "large": (1024, 24, 16),
+    "tiny": (48, 2, 3),
+}
+
+
+def timesformer(variant: str, channels: int, frames: int, size: int) -> VideoTrunk:
+    """TimeSformer (arXiv 2102.05095) with divided space-time attention.
+
+    Args:
+        variant: base, as published, large or tiny.
+        channels: C.
+        frames: T; its time embeddings are made for it.
+        size: pixels, a multiple of 16.
+
+    Returns:
+        The trunk, with random weights.
+
+    Raises:
+        ModelError: transformers is not installed.
+    """
+    transformers = _library()
+    network = transformers.TimesformerForVideoClassification(
+        transformers.TimesformerConfig(**_config(variant, channels, frames, size))
+    )
+    # DATA.MEAN and DATA.STD of timesformer/config/defaults.py, and preprocessor_config.json of the published files
+    return _trunk(network, KINETICS_MEAN, KINETICS_STD)
+
+
+def videomae(variant: str, channels: int, frames: int, size: int) -> VideoTrunk:
+    """A plain video transformer on tubes of two frames, as VideoMAE (arXiv 2203.12602) pre-trains and fine-tunes it.
+
+    Args:
+        variant: small, base, large or tiny.
+        channels: C.
+        frames: T, even.
+        size: pixels, a multiple of 16.
+
+    Returns:
+        The trunk, with random weights.
+
+    Raises:
+        ModelError: transformers is not installed.
+    """
+    transformers = _library()
+    network = transformers.VideoMAEForVideoClassification(
+        transformers.VideoMAEConfig(**_config(variant, channels, frames, size))
+    )
+    # preprocessor_config.json of the published files
+    return _trunk(network, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _library() -> Any:
+    try:
+        import transformers  # an optional extra
+    except ImportError as error:
+        raise ModelError(f"this model needs transformers: pip install 'epicsub[hf]' ({error})") from error
+    return transformers
+
+
+def _config(variant: str, channels: int, frames: int, size: int) -> dict[str, int]:
+    """Settings that both configurations share."""
+    hidden, layers, heads = SIZES[variant]
+    return {
+        "image_size": size,
+        "num_frames": frames,
+        "num_channels": channels,
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+        "num_labels": 1,
+    }
+
+
+def _trunk(network: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> VideoTrunk:
+    """The library's classification model without its classifier: what is left are pooled features."""
+    features = network.classifier.in_features
+    network.classifier = nn.Identity()
+    return VideoTrunk(
+        network,
+        features,
+        mean,
+        std,
+        inputs=lambda x_BCTHW: x_BCTHW.transpose(1, 2),
+        outputs=lambda output: output.logits,
+    )
