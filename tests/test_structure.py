@@ -10,15 +10,16 @@ from epicsub.cli import main
 
 ORDER = [
     "errors", "constants", "modality", "text", "io", "unpickle", "progress", "predictions",
-    "recipe", "data", "synth", "models", "adaptation", "training", "inference", "validation", "submission",
-    "studies", "api", "cli",
+    "models.table", "recipe", "data", "synth", "models", "adaptation", "training", "inference", "validation",
+    "submission", "studies", "api", "cli",
 ]  # fmt: skip
 PACKAGE = Path(__file__).parent.parent / "epicsub"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ORDER)
 
 
 def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts) if ".".join(parts) in ORDER else parts[0]
 
 
 def imported_modules(source: str) -> list[str]:
@@ -39,7 +40,8 @@ def test_a_room_imports_only_from_rooms_above(path: Path) -> None:
     for name in imported_modules(path.read_text()):
         parts = name.split(".")
         if parts[0] == "epicsub" and len(parts) > 1 and parts[1] in ORDER:
-            assert ORDER.index(parts[1]) <= own, f"{path.name} imports {name}, which is below {room_of(path)}"
+            room = ".".join(parts[1:3]) if ".".join(parts[1:3]) in ORDER else parts[1]
+            assert ORDER.index(room) <= own, f"{path.name} imports {name}, which is below {room_of(path)}"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_a_room_imports_only_from_rooms_above(path: Path) -> None:
         ("validation", {"torch"}),
         ("data", {"epicsub.recipe", "epicsub.models"}),
         ("models", {"epicsub.recipe", "epicsub.data"}),
-        ("adaptation", {"epicsub.recipe", "epicsub.data", "torch.optim", "torch.utils.data"}),
+        ("adaptation", {"epicsub.data", "torch.optim", "torch.utils.data"}),
     ],
 )
 def test_what_a_room_must_not_know(room: str, forbidden: set[str]) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from epicsub.models.heads import TwoHeadOutput
+from epicsub.models.heads import Classes, TwoHeadOutput
 from epicsub.models.temporal_relations import TemporalRelations
 from epicsub.models.two_classifiers import TwoClassifiers
 from simulation.generator import CLASSES, DIM, FRAMES, MODALITIES
@@ -61,7 +61,7 @@ class Pair(TwoClassifiers):
 
 def pair() -> Pair:
     """For MCD."""
-    return Pair(TwoStream(), dropout=0.0, num_verbs=CLASSES, num_nouns=1)
+    return Pair(TwoStream(), dropout=0.0, classes=Classes(CLASSES, 1))
 
 
 def normalised() -> TwoStream:
@@ -72,7 +72,7 @@ def normalised() -> TwoStream:
 def relations(attention: bool = True) -> TemporalRelations:
     """For TA3N, of the sizes of `TwoStream`; it reads frames (B, F, d)."""
     dims = dict.fromkeys(MODALITIES, DIM)
-    return TemporalRelations(dims, FRAMES, HIDDEN, FEATURES, 0.0, attention, num_verbs=CLASSES, num_nouns=1)
+    return TemporalRelations(dims, FRAMES, HIDDEN, FEATURES, 0.0, attention, Classes(CLASSES, 1))
 
 
 def _stream(batch_norm: bool) -> nn.Sequential:

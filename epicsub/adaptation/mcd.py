@@ -33,8 +33,7 @@ from epicsub.adaptation.interface import (
 )
 from epicsub.adaptation.reversal import reversal_strength, reverse_gradient
 from epicsub.errors import AdaptationError
-from epicsub.models.heads import count_unmasked
-from epicsub.models.heads import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput, count_unmasked
 from epicsub.models.two_classifiers import TwoClassifiers
 
 
@@ -95,7 +94,7 @@ class MCD(AdaptationMethod):
         """Steps B and C of the original; none for `one`."""
         if self.updates == "one":
             return ()
-        classifiers = TwoClassifiers.heads(model)
+        classifiers = TwoClassifiers.head_parameters(model)
         known = {id(parameter) for parameter in classifiers}
         features = [parameter for parameter in model.parameters() if id(parameter) not in known]
         agree = LaterUpdate(features, _target_discrepancy, classifies=False)

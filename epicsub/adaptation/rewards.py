@@ -29,8 +29,7 @@ from epicsub.adaptation.discriminator import discriminators, domain_loss, target
 from epicsub.adaptation.interface import at_least_float32
 from epicsub.adaptation.relevance import relevance, reward_of
 from epicsub.adaptation.task import ClassStatistics, entropy, ranks
-from epicsub.models.heads import count_unmasked
-from epicsub.models.heads import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput, count_unmasked
 
 AVERAGE = 0.99  # what the running average of the discriminator's weights keeps in a step
 LEAST_SPREAD = 1e-12  # where all of a batch are the same

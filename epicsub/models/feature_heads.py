@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
-from epicsub.models.heads import ALL_CLASSES, Classes, StreamHeads, StreamsModel
+from epicsub.models.heads import ALL_CLASSES, Classes
+from epicsub.models.streams import StreamHeads, StreamsModel
 from epicsub.models.weights import check_modalities
 
 

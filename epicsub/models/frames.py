@@ -103,13 +103,16 @@ class MultiScaleLSTM(nn.Module):
         return self.fusion(torch.cat(pooled, dim=1))
 
 
-def _build_backbone(name: str, channels: int = 3, drop_path: float = 0.0) -> nn.Module:
+def build_backbone(name: str, channels: int = 3, drop_path: float = 0.0) -> nn.Module:
     """A timm image model without its classifier, with random weights.
 
     Args:
         name: of timm, e.g. resnet50.tv2_in1k.
-        channels: of a frame.
+        channels: C.
         drop_path: probability of leaving out the last block, less for the earlier ones.
+
+    Returns:
+        The network, with `num_features` and `pretrained_cfg`.
 
     Raises:
         ModelError: timm has no model of this name (the nearest names are listed), or it has no drop path.
@@ -130,7 +133,7 @@ class FrameTrunk(nn.Module):
     """Frames one by one through an image model, then over time.
 
     Args:
-        backbone: of `_build_backbone`.
+        backbone: of `build_backbone`.
         temporal: length of a frame's features -> module (B, T, D) -> (B, num_features), which it also names.
     """
 
@@ -141,7 +144,14 @@ class FrameTrunk(nn.Module):
         self.num_features: Any = self.temporal.num_features
 
     def features(self, x_BCTHW: Tensor) -> Tensor:
-        """Pooled features (B, num_features) of normalised clips."""
+        """Pooled features of normalised clips.
+
+        Args:
+            x_BCTHW: clips.
+
+        Returns:
+            (B, num_features).
+        """
         B, _, T = x_BCTHW.shape[:3]
         frames_BTCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
         return self.temporal(self.backbone(frames_BTCHW).unflatten(0, (B, T)))
@@ -183,7 +193,7 @@ def build_frames(
     """
 
     def trunk(modality: Modality) -> tuple[nn.Module, Normalise]:
-        network = _build_backbone(backbone, modality.channels, drop_path)
+        network = build_backbone(backbone, modality.channels, drop_path)
         normalise = Normalise.of_rgb(_published(network, "mean"), _published(network, "std"), modality.channels)
         return FrameTrunk(network, temporal), normalise
 

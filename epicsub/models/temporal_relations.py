@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.errors import ModelError
-from epicsub.models.heads import ALL_CLASSES, Classes, StreamHeads, StreamsModel
+from epicsub.models.heads import ALL_CLASSES, Classes
+from epicsub.models.streams import StreamHeads, StreamsModel
 from epicsub.models.weights import check_modalities
 
 MOST_TUPLES = 3  # [O]
@@ -71,9 +72,7 @@ def domain_attention(domain_BR2: Tensor) -> Tensor:
 class RelationStream(StreamHeads):
     """One modality."""
 
-    def __init__(
-        self, dim: int, segments: int, shared: int, hidden: int, dropout: float, classes: Classes
-    ) -> None:
+    def __init__(self, dim: int, segments: int, shared: int, hidden: int, dropout: float, classes: Classes) -> None:
         super().__init__()
         self.frame = nn.Linear(dim, shared)
         self.sizes = list(range(segments, 1, -1))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from epicsub.errors import ModelError
 from epicsub.modality import MODALITIES, Modality
-from epicsub.models.heads import ALL_CLASSES, Classes, StreamHeads, StreamsModel
+from epicsub.models.heads import ALL_CLASSES, Classes
+from epicsub.models.streams import StreamHeads, StreamsModel
 
 BYTE = 255.0
 

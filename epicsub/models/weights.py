@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
@@ -24,7 +23,6 @@ from epicsub.models.table import MODELS, WEIGHTS, WeightFile
 WEIGHTS_VARIABLE = "EPICSUB_WEIGHTS"  # a folder of weight files
 HUB_VARIABLE = "EPICSUB_HUB"  # a hub repository, owner/name, that holds files of the names below
 LIST_AT_MOST = 8  # tensor names in one message
-WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")  # entries that hold the tensors in some files
 FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 
 
@@ -157,7 +155,7 @@ def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, wrappers: Sequence[str] = ("model_state",)) -> dict[str, Tensor]:
     """The tensors of a weight file (.safetensors, or what `torch.save` wrote), without running anything it carries.
 
     Raises:
@@ -170,7 +168,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read as weights: {_first_line(error)}") from error
-    for wrapper in WRAPPERS:
+    for wrapper in wrappers:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
@@ -214,7 +212,11 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, 
 
 
 def load_published(
-    module: nn.Module, path: Path, dropped: Sequence[str] | str, input_layers: Sequence[str] | str = (), channels: int = 3
+    module: nn.Module,
+    path: Path,
+    dropped: Sequence[str] | str,
+    input_layers: Sequence[str] | str = (),
+    channels: int = 3,
 ) -> None:
     """Fill a network from a published file of RGB weights.
 
@@ -256,7 +258,7 @@ def load_action_model(model: nn.Module, path: Path) -> None:
     """
     renamed = MODELS["frame_lstm"].renamed
     tensors = {name: value for name, value in model.state_dict().items() if ".normalise." in name}
-    for theirs, value in read_tensors(path).items():
+    for theirs, value in read_tensors(path, ("model_state_dict", "state_dict", "model")).items():
         name = theirs.removeprefix("module.")
         prefix = next((prefix for prefix in renamed if name.startswith(prefix)), "")
         tensors[renamed.get(prefix, "") + name.removeprefix(prefix)] = value

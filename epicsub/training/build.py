@@ -73,7 +73,7 @@ METHODS: dict[str, Callable[..., AdaptationMethod]] = {
         model.feature_dims, Oracle(read_ids(Path(outliers), "narration_id")), **settings
     ),
 }
-"""Model and the recipe's settings -> adaptation method, by `adaptation.method`. The methods not named adapt nothing."""
+"""Model and settings -> method, by `adaptation.method`. Methods not named adapt nothing."""
 LOOP_SETTINGS = {"method", "loss_weight", "agent_lr", "agent_momentum"}
 """What the training loop reads of `adaptation`, and no method."""
 
@@ -87,9 +87,11 @@ def model_of(recipe: Recipe, weights: bool, actions: torch.Tensor | None = None)
         actions: verb and noun of each action (A, 2), for recipes with a third head (train.losses.action).
     """
     settings, third = recipe.model, recipe.train.losses.action
-    if third is not None and actions is None:
-        raise TrainingError("the recipe has a third head (train.losses.action), and no table of actions is given")
-    joint = None if third is None or actions is None else Actions(actions, third.fold, third.dropout)
+    joint = None
+    if third is not None:
+        if actions is None:
+            raise TrainingError("the recipe has a third head (train.losses.action), and no table of actions is given")
+        joint = Actions(actions, third.fold, third.dropout)
     classes = Classes(verbs=recipe.classes.verbs, nouns=recipe.classes.nouns, actions=joint)
     two = recipe.adaptation.method == "mcd"
     model = build_model(

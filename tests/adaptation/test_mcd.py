@@ -8,9 +8,8 @@ from epicsub.adaptation import MCD
 from epicsub.adaptation.mcd import both_tasks, discrepancy
 from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
-from epicsub.models.heads import TwoHeadOutput
+from epicsub.models.heads import MASKED, Classes, TwoHeadOutput
 from epicsub.models.two_classifiers import TwoClassifiers
-from epicsub.models.heads import MASKED
 from tests.adaptation.batches import batch_of
 
 DIMS = {"rgb": 6, "flow": 4}
@@ -44,7 +43,7 @@ class Model(nn.Module):
 
 def model(seed: int = 0) -> TwoClassifiers:
     torch.manual_seed(seed)
-    return TwoClassifiers(Model(), 0.0, VERBS, NOUNS).double()
+    return TwoClassifiers(Model(), 0.0, Classes(VERBS, NOUNS)).double()
 
 
 def clips(seed: int, B: int = 6) -> dict[str, Tensor]:
@@ -100,7 +99,7 @@ def test_classifiers_raise_what_the_features_lower() -> None:
     )
     assert losses.alignment.item() == pytest.approx(-expected, abs=1e-6)
     assert losses.logs["discrepancy"].item() == pytest.approx(expected, abs=1e-6)
-    heads = {id(p) for p in TwoClassifiers.heads(net)}
+    heads = {id(p) for p in TwoClassifiers.head_parameters(net)}
     parameters = list(net.parameters())
     plain = torch.autograd.grad(seen, parameters)
     ours = torch.autograd.grad(losses.alignment, parameters)
@@ -115,7 +114,7 @@ def test_the_original_moves_classifiers_then_features() -> None:
     method = MCD(DIMS, updates="three", feature_updates=4)
     assert method.losses(batch(net)).alignment.item() == 0.0
     first, *later = method.later_updates(net)
-    heads = {id(p) for p in TwoClassifiers.heads(net)}
+    heads = {id(p) for p in TwoClassifiers.head_parameters(net)}
     assert {id(p) for p in first.parameters} == heads
     assert first.classifies
     assert len(later) == 4

@@ -9,8 +9,7 @@ from scipy.stats import entropy, rankdata
 
 from epicsub.adaptation import RewardSettings
 from epicsub.adaptation.rewards import AVERAGE, certainty
-from epicsub.models.heads import TwoHeadOutput
-from epicsub.models.heads import MASKED
+from epicsub.models.heads import MASKED, TwoHeadOutput
 from tests.adaptation.batches import VERBS, batch_of, output_of
 from tests.adaptation.mmir_pieces import DIMS, EVERY, features, method
 

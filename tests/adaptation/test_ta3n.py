@@ -9,6 +9,7 @@ from torch import Tensor
 from epicsub.adaptation import TA3N, AdaptationLosses
 from epicsub.adaptation.ta3n import attentive_entropy, binary_entropy, entropy
 from epicsub.errors import AdaptationError
+from epicsub.models.heads import Classes
 from epicsub.models.temporal_relations import TemporalRelations
 from tests.adaptation.batches import batch_of
 
@@ -17,7 +18,7 @@ DIMS = {"rgb": 4, "flow": 3}
 
 def model(**settings) -> TemporalRelations:
     torch.manual_seed(0)
-    plain = {"segments": 4, "shared": 5, "hidden": 6, "dropout": 0.0, "num_verbs": 4, "num_nouns": 3}
+    plain = {"segments": 4, "shared": 5, "hidden": 6, "dropout": 0.0, "classes": Classes(4, 3)}
     return TemporalRelations(DIMS, **(plain | settings)).double()
 
 

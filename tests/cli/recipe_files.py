@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torchvision.models import video
 
 from epicsub.data.features.store import FeatureStore
+from epicsub.modality import MODALITIES
 from epicsub.models.build import build_model
 from epicsub.models.table import WEIGHTS
-from epicsub.models.two_stream import CHANNELS
 from epicsub.recipe import Recipe
 from epicsub.validation import load_protocol
 
@@ -105,7 +105,7 @@ def published(name: str) -> State:
             made = build_model("i3d", [file.modality], False, weights={file.modality: None}).stream(file.modality)
         head = {"logits.conv3d.weight": torch.empty(KINETICS, 1024, 1, 1, 1, device="meta")}
         head["logits.conv3d.bias"] = torch.empty(KINETICS, device="meta")
-        assert made.trunk.Conv3d_1a_7x7.conv3d.in_channels == CHANNELS[file.modality]
+        assert made.trunk.Conv3d_1a_7x7.conv3d.in_channels == MODALITIES[file.modality].channels
         return made.trunk.state_dict() | head
     if model == "x3d":  # the library reads numbers while it builds
         return {"model_state": hub.x3d_m().state_dict()}  # type: ignore[dict-item]

@@ -5,7 +5,8 @@ import torch
 from torchvision.models import video
 from torchvision.transforms._presets import VideoClassification
 
-from epicsub.models.build_video import VIDEO_TRUNKS, build_video
+from epicsub.models.build import build_model
+from epicsub.models.table import MODELS
 
 FACEBOOK = ([0.45] * 3, [0.225] * 3)
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -29,11 +30,11 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("name", VIDEO_TRUNKS)
+@pytest.mark.parametrize("name", [name for name, row in MODELS.items() if row.variants])
 def test_pixels_are_normalised_as_the_published_weights_expect(name: str) -> None:
     if name in ("timesformer", "videomae"):
         pytest.importorskip("transformers")
-    stream = build_video(name, ["rgb"], True, 16, 64, "tiny", {"rgb": None}).stream("rgb")
+    stream = build_model(name, ["rgb"], frames=16, size=64, variant="tiny", weights={"rgb": None}).stream("rgb")
     for found, unit_range in zip((stream.normalise.mean, stream.normalise.std), SOURCES[name], strict=True):
         torch.testing.assert_close(found, torch.tensor(unit_range) * 255)
 

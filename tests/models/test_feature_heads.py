@@ -57,10 +57,10 @@ def test_every_parameter_learns_and_evaluation_is_deterministic() -> None:
     assert torch.equal(model(clips(5)).verb_logits_BV, model(clips(5)).verb_logits_BV)
 
 
-def test_what_does_not_fit_is_refused_all_at_once() -> None:
-    with pytest.raises(
-        ModelError, match=r"the batch lacks audio features\nrgb features are \(2, 5\), expected \(B, 6\)"
-    ):
-        FeatureHeads(DIMS)({"rgb": torch.zeros(2, 5)})
+def test_features_that_do_not_fit_are_refused_all_at_once() -> None:
+    with pytest.raises(ModelError, match="the model reads rgb, audio; the batch lacks audio"):
+        FeatureHeads(DIMS)({"rgb": torch.zeros(2, 6)})
+    with pytest.raises(ModelError, match=r"rgb features are \(2, 5\), expected \(B, 6\).*\naudio features are \(4,\)"):
+        FeatureHeads(DIMS)({"rgb": torch.zeros(2, 5), "audio": torch.zeros(4)})
     with pytest.raises(ModelError, match="dims are given for"):
         build_model("feature_heads", ["rgb"], dims=DIMS)

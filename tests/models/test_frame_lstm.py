@@ -9,10 +9,9 @@ from torchvision.models import resnet50
 
 from epicsub.errors import ModelError
 from epicsub.models.build import build_model
+from epicsub.models.frames import BiLSTM, MultiScaleLSTM, TemporalTransformer, build_backbone
 from epicsub.models.two_stream import TwoStream
-from epicsub.models.weights import load_action_model, new_name
-from epicsub.models.frames import build_backbone
-from epicsub.models.temporal import BiLSTM, MultiScaleLSTM, TemporalTransformer
+from epicsub.models.weights import load_action_model
 
 
 class ActionModel(nn.Module):
@@ -42,14 +41,16 @@ def test_tensors_are_those_of_the_first_model() -> None:
     with torch.device("meta"):
         first, model = ActionModel().state_dict(), lstm(1024, "resnet50").state_dict()
     own = {name: tuple(value.shape) for name, value in model.items() if "normalise" not in name}
-    assert own == {new_name(f"module.{name}"): tuple(value.shape) for name, value in first.items()}
+    assert sorted(own.values()) == sorted(tuple(value.shape) for value in first.values())
+    assert {n.split(".trunk.")[-1].removeprefix("streams.rgb.") for n in own} == set(first)
 
 
 @pytest.mark.parametrize("frames", [16, 32])
 def test_its_checkpoints_give_its_logits(tmp_path: Path, frames: int) -> None:
     torch.manual_seed(0)
     first = ActionModel(hidden=8).eval()
-    torch.save({"epoch": 3, "model_state_dict": first.state_dict()}, tmp_path / "best_model.pth")
+    parallel = {f"module.{name}": value for name, value in first.state_dict().items()}
+    torch.save({"epoch": 3, "model_state_dict": parallel}, tmp_path / "best_model.pth")
     model = lstm(8, "resnet50").eval()
     load_action_model(model, tmp_path / "best_model.pth")
     clip_BCTHW = torch.randint(0, 256, (1, 3, frames, 32, 32), dtype=torch.uint8)
@@ -64,13 +65,13 @@ def test_its_checkpoints_give_its_logits(tmp_path: Path, frames: int) -> None:
 def test_what_is_no_checkpoint_of_it_is_refused(tmp_path: Path) -> None:
     model, path = lstm(), tmp_path / "x.pth"
     torch.save({"epoch": 3}, path)
-    with pytest.raises(ModelError, match=r"no tensors of a model, alone or under .* it holds epoch"):
+    with pytest.raises(ModelError, match=r"holds more than tensors \(epoch\)"):
         load_action_model(model, path)
     torch.save({"state_dict": {"backbone.conv1.weight": torch.zeros(2)}}, path)
     with pytest.raises(ModelError, match="does not fit the model; nothing was loaded"):
         load_action_model(model, path)
     path.write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="cannot be read as a checkpoint"):
+    with pytest.raises(ModelError, match="cannot be read as weights"):
         load_action_model(model, path)
 
 

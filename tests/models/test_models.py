@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from epicsub.errors import ModelError
 from epicsub.models.build import build_model
 from epicsub.models.table import MODELS
-from epicsub.models.build_video import VIDEO_TRUNKS
 
 TINY: dict[str, dict[str, Any]] = {
     "i3d": {"modalities": ["rgb", "flow"], "weights": {"rgb": None, "flow": None}, "width": 0.125},
@@ -31,7 +30,8 @@ TINY: dict[str, dict[str, Any]] = {
             "frames": 12,
             "size": 64,
         }
-        for name in VIDEO_TRUNKS
+        for name, row in MODELS.items()
+        if row.variants
     },
     "temporal_relations": {"modalities": ["audio"], "dims": {"audio": 6}, "shared": 8, "hidden": 8},
     "feature_heads": {"modalities": ["audio"], "dims": {"audio": 6}, "bottleneck": 5, "batch_norm": True},
@@ -186,11 +186,16 @@ def test_wrong_combinations_are_refused() -> None:
         build_model("i3d", ["rgb"], weights={"rgb": "i3d_rgb_imagenet"}, width=0.5)
     video = {"weights": {"rgb": None}, "frames": 16, "size": 64, "variant": "tiny"}
     for name, wrong, message in (
-        ("slowfast", {"frames": 18}, "a multiple of 4 from 8 on, not 18"),
-        ("mvit_v2", {"size": 72}, "a multiple of 32 pixels, not 16 and 72"),
-        ("videomae", {"frames": 15}, "an even number, not 15"),
-        ("i3d_r50", {"frames": 1}, "i3d_r50 pools every two frames after its first stage: 2 or more, not 1"),
-        ("timesformer", {"size": 70}, "a multiple of it, not 70"),
+        (
+            "slowfast",
+            {"frames": 18},
+            "slowfast needs a multiple of 4 frames, got 18: it shares them between",
+        ),
+        ("slowfast", {"frames": 4}, "slowfast needs at least 8 frames, got 4"),
+        ("mvit_v2", {"size": 72}, "mvit_v2 needs a multiple of 32 pixels, got 72"),
+        ("videomae", {"frames": 15, "size": 65}, "a multiple of 2 frames, got 15 and a multiple of 16 pixels, got 65"),
+        ("i3d_r50", {"frames": 1}, "i3d_r50 needs at least 2 frames, got 1: it pools every two frames"),
+        ("timesformer", {"size": 70}, "timesformer needs a multiple of 16 pixels, got 70"),
         ("x3d", {"drop_path": 0.1}, "x3d has no stochastic depth"),
         ("x3d", {"weights": {"rgb": "x3d_m_kinetics"}}, "x3d_m_kinetics are for x3d m, not for x3d tiny"),
         ("x3d", {"weights": {"flow": None}}, "name each one"),

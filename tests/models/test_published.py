@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from torchvision.models import video
 
 from epicsub.errors import ModelError
-from epicsub.models.build import build_model
-from epicsub.models.build_video import VIDEO_TRUNKS
-from epicsub.models.table import WEIGHTS
-from epicsub.models.video_trunk import averaged_over_channels
-from epicsub.models.weights import load_video_trunk
+from epicsub.models.build import build_model, import_builder
+from epicsub.models.table import MODELS, WEIGHTS
+from epicsub.models.weights import load_published
 
 
 def of_pytorchvideo(name: str) -> nn.Module:
@@ -36,8 +34,13 @@ CASES: list[tuple[str, str, int, Callable[[], nn.Module]]] = [
 
 
 def trunk_of(name: str, variant: str, frames: int, channels: int = 3) -> nn.Module:
-    sized = {"size": 224, "drop_path": 0.0} if name in ("mvit_v2", "video_swin") else {}
-    return VIDEO_TRUNKS[name](variant, channels, frames, **sized)
+    row = MODELS[name]
+    clip = {key: value for key, value in (("frames", frames), ("size", 224)) if key in row.clip}
+    return import_builder(row)(variant, channels, **clip, **({"drop_path": 0.0} if row.drop_path else {}))
+
+
+def load(trunk: nn.Module, path: Path, channels: int) -> None:
+    load_published(trunk.network, path, MODELS["x3d"].dropped, MODELS["x3d"].input_layers, channels)
 
 
 def shapes(state: dict[str, Tensor], dropped: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
@@ -49,14 +52,14 @@ def test_tensors_are_those_of_the_library(name: str, variant: str, frames: int, 
     with torch.device("meta"):
         theirs, trunk = published().state_dict(), trunk_of(name, variant, frames)
     own = shapes(trunk.network.state_dict(), ())
-    assert own == shapes(theirs, trunk.classifier)
+    assert own == shapes(theirs, MODELS[name].dropped)
     assert len(theirs) - len(own) == 2  # the classifier's weight and bias
 
 
 @pytest.mark.parametrize("variant", ["s", "m", "l"])
 def test_x3d_holds_the_tensors_of_the_library(variant: str) -> None:
     theirs, trunk = of_pytorchvideo(f"x3d_{variant}").state_dict(), trunk_of("x3d", variant, 16)
-    assert shapes(trunk.network.state_dict(), ()) == shapes(theirs, trunk.classifier)
+    assert shapes(trunk.network.state_dict(), ()) == shapes(theirs, MODELS["x3d"].dropped)
 
 
 def test_features_are_what_the_librarys_own_network_pools() -> None:
@@ -77,7 +80,7 @@ def test_published_files_fill_rgb_and_flow(tmp_path: Path) -> None:
     first = "blocks.0.conv.conv_t.weight"
     for channels in (3, 2):
         trunk = trunk_of("x3d", "tiny", 8, channels)
-        load_video_trunk(trunk, path, channels)
+        load(trunk, path, channels)
         loaded = trunk.network.state_dict()
         assert all(torch.equal(loaded[name], value) for name, value in network.items() if name != first)
         expected = network[first] if channels == 3 else network[first].mean(1, keepdim=True).repeat(1, 2, 1, 1, 1)
@@ -85,14 +88,16 @@ def test_published_files_fill_rgb_and_flow(tmp_path: Path) -> None:
     del network["blocks.0.norm.weight"]
     torch.save(network, path)
     with pytest.raises(ModelError, match=r"missing \(1\): blocks\.0\.norm\.weight"):
-        load_video_trunk(trunk_of("x3d", "tiny", 8), path, 3)
+        load(trunk_of("x3d", "tiny", 8), path, 3)
 
 
-def test_averaged_channels_see_a_grey_clip_as_rgb_does() -> None:
-    weight, grey = torch.randn(4, 3, 1, 3, 3), torch.randn(1, 1, 2, 5, 5)
-    as_rgb = nn.functional.conv3d(grey.expand(-1, 3, -1, -1, -1), weight)
-    as_flow = nn.functional.conv3d(grey.expand(-1, 2, -1, -1, -1), averaged_over_channels(weight, 2))
-    torch.testing.assert_close(as_flow, as_rgb * 2 / 3)
+def test_averaged_channels_see_a_grey_clip_as_rgb_does(tmp_path: Path) -> None:
+    rgb, flow = (nn.Sequential(nn.Conv3d(channels, 4, (1, 3, 3))) for channels in (3, 2))
+    torch.save(rgb.state_dict(), tmp_path / "rgb.pt")
+    load_published(flow, tmp_path / "rgb.pt", [], ["0"], 2)
+    grey, bias = torch.randn(1, 1, 2, 5, 5), rgb[0].bias.view(-1, 1, 1, 1)
+    as_rgb, as_flow = rgb(grey.expand(-1, 3, -1, -1, -1)), flow(grey.expand(-1, 2, -1, -1, -1))
+    torch.testing.assert_close(as_flow - bias, (as_rgb - bias) * 2 / 3)
 
 
 def test_every_published_name_is_of_a_variant_that_builds() -> None:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from epicsub.errors import ModelError
-from epicsub.models.temporal_relations import TemporalRelations
-from epicsub.models.temporal_relations import chosen_frames, domain_attention, relation_tuples
+from epicsub.models.heads import Classes
+from epicsub.models.temporal_relations import TemporalRelations, choose_frames, domain_attention, relation_tuples
 
 
 def model(attention: bool = True) -> TemporalRelations:
     torch.manual_seed(0)
-    return TemporalRelations({"rgb": 4, "audio": 3}, 5, 6, 7, 0.0, attention, num_verbs=3, num_nouns=2).double()
+    return TemporalRelations({"rgb": 4, "audio": 3}, 5, 6, 7, 0.0, attention, Classes(3, 2)).double()
 
 
 def clips(B: int = 2, T: int = 5) -> dict[str, Tensor]:
@@ -65,12 +65,12 @@ def test_the_model_equals_a_loop(attention: bool) -> None:
 
 def test_frames_are_chosen_from_equal_parts() -> None:
     x = torch.arange(25.0)[None, :, None].expand(64, -1, 1)
-    assert chosen_frames(x, 5, at_random=False)[0, :, 0].tolist() == [2, 7, 12, 17, 22]
+    assert choose_frames(x, 5, at_random=False)[0, :, 0].tolist() == [2, 7, 12, 17, 22]
     torch.manual_seed(0)
-    drawn = chosen_frames(x, 5, at_random=True)[..., 0]
+    drawn = choose_frames(x, 5, at_random=True)[..., 0]
     assert torch.equal(drawn // 5, torch.arange(5.0).expand(64, -1))
     assert {int(value) for value in drawn.unique()} == set(range(25))
-    assert chosen_frames(x, 25, at_random=True) is x
+    assert choose_frames(x, 25, at_random=True) is x
 
 
 def test_refusals() -> None:

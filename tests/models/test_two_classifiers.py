@@ -6,8 +6,8 @@ from torch import nn
 
 from epicsub.errors import ModelError
 from epicsub.models.build import build_model
-from epicsub.models.two_classifiers import TwoClassifiers
 from epicsub.models.i3d import two_stream_i3d
+from epicsub.models.two_classifiers import TwoClassifiers
 from tests.models.test_models import TINY, batch
 
 
@@ -33,9 +33,9 @@ def test_any_model_takes_one(name: str) -> None:
     torch.testing.assert_close(net.first_logits(own.features).noun_logits_BN, own.noun_logits_BN)
     trained = net.train()(clips)
     assert trained.second.verb_logits_BV.shape == own.verb_logits_BV.shape
-    heads = {id(p) for p in net.heads(net)}
+    heads = {id(p) for p in net.head_parameters(net)}
     assert heads == {id(p) for n, p in net.named_parameters() if {"verb_head", "noun_head"} & set(n.split("."))}
-    assert len(heads) == 2 * len(list(net.heads(plain)))
+    assert len(heads) == 2 * len(list(net.head_parameters(plain)))
 
 
 def test_second_logits_are_the_streams_sum_after_dropout() -> None:

@@ -4,8 +4,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from epicsub.errors import ModelError
-from epicsub.models.i3d import I3D
-from epicsub.models.two_stream import TwoStream, two_stream_i3d
+from epicsub.modality import FLOW, RGB
+from epicsub.models.i3d import I3D, two_stream_i3d
+from epicsub.models.two_stream import Normalise, TwoStream
 
 
 def clips(B: int = 2, T: int = 9, H: int = 32) -> dict[str, Tensor]:
@@ -94,3 +95,24 @@ def test_other_modalities_are_refused(modalities: list[str]) -> None:
 def test_a_missing_modality_is_named(model: TwoStream) -> None:
     with pytest.raises(ModelError, match="reads rgb, flow; the batch lacks flow"):
         model({"rgb": clips()["rgb"]})
+
+
+def test_bytes_become_minus_one_to_one() -> None:
+    clip = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 1, 3, 1, 1).expand(2, 2, 3, 4, 4)
+    out = Normalise(FLOW.mean, FLOW.std)(clip)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out[0, 1, :, 0, 0], torch.tensor([-1.0, -0.6, 1.0]))
+    assert torch.equal(Normalise(FLOW.mean, FLOW.std)(clip.float()), out)
+
+
+def test_unit_range_constants_are_applied_per_channel() -> None:
+    frame = torch.full((1, 3, 2, 2), 102, dtype=torch.uint8)  # 0.4
+    out = Normalise.of_rgb((0.4, 0.2, 0.0), (1.0, 0.5, 0.1), 3)(frame)
+    torch.testing.assert_close(out[0, :, 0, 0], torch.tensor([0.0, 0.4, 4.0]))
+
+
+def test_constants_travel_with_the_weights() -> None:
+    other = Normalise(RGB.mean, RGB.std)
+    other.load_state_dict(Normalise.of_rgb((0.1, 0.2, 0.3), (1.0, 2.0, 3.0), 3).state_dict())
+    torch.testing.assert_close(other.mean, torch.tensor([25.5, 51.0, 76.5]))
+    torch.testing.assert_close(other.std, torch.tensor([255.0, 510.0, 765.0]))

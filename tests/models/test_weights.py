@@ -13,9 +13,9 @@ from epicsub.errors import ModelError
 from epicsub.models import weights
 from epicsub.models.build import build_model
 from epicsub.models.frames import build_backbone
-from epicsub.models.i3d import I3D
-from epicsub.models.two_stream import Stream, two_stream_i3d
-from epicsub.models.weights import find_backbone_weights, find_weights, load_backbone, load_i3d, read_tensors
+from epicsub.models.i3d import I3D, two_stream_i3d
+from epicsub.models.two_stream import Stream
+from epicsub.models.weights import find_backbone_weights, find_weights, load_published, read_tensors
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +126,7 @@ def test_the_trunk_takes_every_tensor_and_drops_the_classes(published: dict[str,
     torch.save(published, tmp_path / "rgb.pt")
     model = stream()
     heads = model.verb_head.weight.clone()
-    load_i3d(model, tmp_path / "rgb.pt")
+    load_published(model.trunk, tmp_path / "rgb.pt", ["logits"])
     own = model.trunk.state_dict()
     loaded = [name for name in published if name in own and torch.equal(own[name], published[name])]
     assert len(loaded) == 285
@@ -142,7 +142,7 @@ def test_batch_counters_may_be_there(published: dict[str, Tensor], tmp_path: Pat
     assert len(counters) == 57
     torch.save(published | counters, tmp_path / "rgb.pt")
     model = stream()
-    load_i3d(model, tmp_path / "rgb.pt")
+    load_published(model.trunk, tmp_path / "rgb.pt", ["logits"])
     assert model.trunk.get_buffer("Mixed_5c.b0.bn.num_batches_tracked") == 7
 
 
@@ -155,7 +155,7 @@ def test_missing_left_over_and_misshapen_tensors_are_all_named(published: dict[s
     model = stream()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ModelError) as caught:
-        load_i3d(model, tmp_path / "wrong.pt")
+        load_published(model.trunk, tmp_path / "wrong.pt", ["logits"])
     message = str(caught.value)
     assert str(tmp_path / "wrong.pt") in message
     assert "missing (1): Mixed_4c.b1b.bn.running_mean" in message
@@ -167,7 +167,7 @@ def test_missing_left_over_and_misshapen_tensors_are_all_named(published: dict[s
 def test_weights_of_the_other_modality_do_not_fit(published: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(published, tmp_path / "rgb.pt")
     with pytest.raises(ModelError, match=r"Conv3d_1a_7x7.conv3d.weight \(4, 3, 7, 7, 7\) where the model has \(4, 2, "):
-        load_i3d(stream("flow"), tmp_path / "rgb.pt")
+        load_published(stream("flow").trunk, tmp_path / "rgb.pt", ["logits"])
 
 
 class Payload:
@@ -229,7 +229,7 @@ def test_a_backbone_is_filled_from_a_local_file(tmp_path: Path) -> None:
     del published["layer4.0.conv1.weight"]
     save_file(published, tmp_path / "mine.safetensors")
     with pytest.raises(ModelError, match=r"missing \(1\): layer4\.0\.conv1\.weight"):
-        load_backbone(build_backbone("test_resnet"), tmp_path / "mine.safetensors")
+        load_published(build_backbone("test_resnet"), tmp_path / "mine.safetensors", ["fc"])
 
 
 def test_a_backbone_that_is_nowhere_names_both_places() -> None:
