@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from epicsub.data.batch import LabelledClipBatch, Labels
-from epicsub.models.heads import TwoHeadOutput
-from epicsub.models.heads import MASKED
+from epicsub.models.heads import MASKED, TwoHeadOutput
 from epicsub.training.losses import Criterion, HeadLoss, action_labels, class_weights, soft_label_loss
 
 from .small import labelled
