@@ -15,7 +15,7 @@ def flow(
     bound: Annotated[
         float, typer.Option(help="Largest displacement kept, pixels a frame (8 at 60 fps: 20 at 25).")
     ] = 8.0,
-    method: Annotated[Literal["dis", "tvl1"], typer.Option(help="tvl1 needs opencv-contrib-python-headless.")] = "dis",
+    method: Annotated[Literal["dis", "tvl1"], typer.Option(help="tvl1 is many times slower.")] = "dis",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace flow made with other settings.")] = False,
 ) -> None:
