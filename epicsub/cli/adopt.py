@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from epicsub.modality import RGB
+
 
 def adopt(
     checkpoint: Annotated[Path, typer.Argument(help="A .pth of ActionModel (ResNet-50 and a bidirectional LSTM).")],
@@ -27,7 +29,7 @@ def adopt(
     folder = out or Path("outputs") / loaded.recipe.name
     if (folder / "last.pth").exists():
         raise ModelError(f"{folder}: holds a run already; choose another folder with --out")
-    if loaded.recipe.model.name != "frame_lstm" or loaded.recipe.data.modalities != ("rgb",):
+    if loaded.recipe.model.name != "frame_lstm" or loaded.recipe.data.modalities != (RGB.name,):
         raise ModelError(f"{loaded.where('model.name')}  model.name: ActionModel is a frame_lstm of rgb alone")
     model = model_of(loaded.recipe, weights=False)
     load_action_model(model, checkpoint)

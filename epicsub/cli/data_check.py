@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from epicsub.cli.options import DataOption, SkipOption, data_root
+from epicsub.modality import VideoModality
 from epicsub.text import counted
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ def check(
     lists: Annotated[
         list[str] | None, typer.Option("--list", help="Table under annotations/. Default: the official ones there.")
     ] = None,
-    modality: Annotated[
-        Literal["rgb", "flow"] | None, typer.Option(help="Default: rgb, and flow where there is any.")
-    ] = None,
+    modality: Annotated[VideoModality | None, typer.Option(help="Default: rgb, and flow where there is any.")] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every frame; a killed check goes on.")] = False,
     skip: SkipOption = None,
     write_skip: Annotated[

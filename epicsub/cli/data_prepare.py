@@ -1,10 +1,11 @@
 """epicsub data prepare: the parts of the videos that segments need, small and fast to read."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from epicsub.cli.options import DataOption, SkipOption, data_root
+from epicsub.modality import FLOW, RGB, VideoModality
 from epicsub.text import counted, sized
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def prepare(
     data: DataOption = None,
     modality: Annotated[
-        Literal["rgb", "flow"] | None,
+        VideoModality | None,
         typer.Option(help="What to prepare. Default: rgb, and flow where there is flow/ or flow_frames/."),
     ] = None,
     lists: Annotated[
@@ -109,7 +110,7 @@ def settings_of(
     from epicsub.data.prepared.plan import Settings
     from epicsub.errors import DataError
 
-    options = {"rgb": {"--short-side": short_side, "--crf": crf}, "flow": {"--flow-crf": flow_crf}}
+    options = {RGB.name: {"--short-side": short_side, "--crf": crf}, FLOW.name: {"--flow-crf": flow_crf}}
     problems = [
         f"{option} {value}: is for {modality}, and {modalities[0]} alone is prepared; leave it out"
         for modality, values in options.items()
@@ -119,7 +120,7 @@ def settings_of(
     if problems:
         raise DataError("\n".join(problems))
     of_rgb = {"short_side": short_side, "crf": crf, "margin": margin}
-    given = {"rgb": of_rgb, "flow": {"crf": flow_crf, "margin": margin}}
+    given = {RGB.name: of_rgb, FLOW.name: {"crf": flow_crf, "margin": margin}}
     return {
         name: Settings(**{key: value for key, value in given[name].items() if value is not None})  # type: ignore[arg-type]
         for name in modalities

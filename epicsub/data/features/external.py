@@ -21,6 +21,7 @@ import torch
 
 from epicsub.data.features.table import Shard
 from epicsub.errors import DataError, PredictionsError
+from epicsub.modality import RGB
 from epicsub.progress import track
 from epicsub.text import counted, first_of
 from epicsub.unpickle import load_pickle, load_torch
@@ -134,7 +135,7 @@ def _kitchen(folder: Path, table: pd.DataFrame) -> Shard:
         vectors.append(x_TD)
     if not vectors:
         raise DataError(f"{folder}: holds no folder of a row")
-    return Shard(folder, ids, {"rgb": torch.stack(vectors)})
+    return Shard(folder, ids, {RGB.name: torch.stack(vectors)})
 
 
 def _segment(folder: Path, name: str) -> torch.Tensor:
