@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint docs clean
 
 setup: .venv/ready
 
@@ -24,5 +24,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/codespell
 
+# The site, into site/: a broken link or a docstring that names no argument of its function fails.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv outputs kitchens
+	rm -rf .venv outputs kitchens site

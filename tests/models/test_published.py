@@ -127,7 +127,7 @@ def test_weights_that_are_nowhere_name_the_place_and_the_source(
 
 
 def test_the_page_of_models_names_every_published_file_and_the_clips_it_was_trained_on(repository: Path) -> None:
-    rows = [line for line in (repository / "docs" / "models.md").read_text().splitlines() if line.startswith("| `")]
+    rows = [line for line in (repository / "docs" / "train.md").read_text().splitlines() if line.startswith("| `")]
     for name, weights in WEIGHTS.items():
         start = f"| `{name}` | `{weights.file}` | {weights.model}"
         frames, apart = weights.clip

@@ -41,7 +41,7 @@ def test_the_kept_lists_are_those_that_the_kept_figures_are_of(repository: Path)
                 assert hits == pytest.approx(round(hits), abs=1e-9)
     first = [list(held["lists"][0][task].values()) for task in ("verb", "noun")]
     told = [f"{numbers[0]} to {numbers[-1]}" for numbers in first]
-    page = " ".join((repository / "docs" / "training.md").read_text().split())
-    assert f"({told[0]} segments a verb, {told[1]} a noun, in the first;" in page
+    page = " ".join((repository / "docs" / "evidence.md").read_text().split())
+    assert f"({told[0]} segments per verb, {told[1]} per noun, in the first;" in page
     verbs, nouns, actions = held["lists"][0]["rare scored"].values()
     assert f"{verbs} have a rare verb, {nouns} a rare noun, {actions} either" in page
