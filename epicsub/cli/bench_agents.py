@@ -8,12 +8,10 @@ import typer
 from epicsub.cli.options import DataOption, DeviceOption, data_root, device_of
 from epicsub.data.sources import middle_frames
 from epicsub.inference.targets import resolve_target
-from epicsub.recipe import recipe_from_dict
 from epicsub.studies import pictures
 from epicsub.studies.agents import counts_of, most_removed, read_removals, write_counts
 from epicsub.studies.features import features_before_and_after
 from epicsub.training.build import source_segments, target_segments
-from epicsub.training.checkpoint import load_checkpoint
 from epicsub.training.logging import read_metrics
 from epicsub.training.removals import FILE
 
@@ -33,7 +31,7 @@ def agents(
     target = resolve_target(run)
     folder = target.path.parent
     counts = counts_of(read_removals(folder / FILE))
-    recipe = recipe_from_dict(load_checkpoint(target.path).recipe, str(target.path))
+    recipe = target.recipe
     root = data_root(data, recipe.data.root)
     domains = {
         "source": source_segments(recipe, root),
@@ -47,8 +45,8 @@ def agents(
     shown = {count.narration_id for row in rows.values() for count in row}
     frames = middle_frames(root, [s for part in domains.values() for s in part if s.narration_id in shown])
     pictures.contact_sheet(rows, frames, place / "most_removed.png")
-    earlier = resolve_target(before).path if before else None
-    found = features_before_and_after(target.path, earlier, domains, segments, root, device_of(device))
+    earlier = resolve_target(before) if before else None
+    found = features_before_and_after(target, earlier, domains, segments, root, device_of(device))
     pictures.embeddings(found, place / "features.png")
     for path in sorted(place.glob("*.csv")) + sorted(place.glob("*.png")):
         typer.echo(f"wrote {path}")

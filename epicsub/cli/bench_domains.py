@@ -18,7 +18,6 @@ from epicsub.inference.targets import predictions_of, resolve_target
 from epicsub.io import write_text
 from epicsub.studies.domains import Run, finished, keep, pairs_of, plan, published, summary
 from epicsub.training.build import skipped_ids
-from epicsub.training.checkpoint import load_checkpoint
 from epicsub.training.preflight import prepare
 from epicsub.validation import evaluate, load_protocol
 
@@ -87,7 +86,7 @@ def train_one(run: Run, data: Path | None, device: str) -> dict[str, Any]:
         segments = [segment for segment in listed if segment.narration_id not in skipped]
         predicted = predictions_of(target, segments, root, None, device_of(device))
         scores = evaluate(predicted, protocol, root.path / "annotations").scores
-        keep(run, scores, load_checkpoint(target.path).mean_of_last)
+        keep(run, scores, target.checkpoint.mean_of_last if target.checkpoint else {})
     told = finished(run)
     assert told is not None
     return told

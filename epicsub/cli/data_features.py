@@ -53,7 +53,7 @@ def extract_from(
     from epicsub.data.sampling import parse_views
     from epicsub.errors import InferenceError
     from epicsub.inference.features import extract, made_by, segments_of
-    from epicsub.inference.targets import load_trained, resolve_target
+    from epicsub.inference.targets import resolve_target
     from epicsub.training.build import store_of
     from epicsub.training.preflight import missing_files
 
@@ -61,14 +61,14 @@ def extract_from(
     if target.kind != "checkpoint":
         raise InferenceError(f"{target.path}: holds predictions; features are made by a checkpoint (.pth) or a run")
     chosen = device_of(device)
-    trained = load_trained(target.path, chosen)
+    trained = target.load(chosen)
     views = parse_views(tta or trained.recipe.evaluation.views)
     segments = segments_of(root, lists or _all_lists(trained.recipe))
     choice = store_of(trained.recipe, root, segments)
     if not out.exists() and (missing := missing_files(trained.recipe, root, segments, choice)):
         raise InferenceError(join_problems(missing, "nothing was made"))  # and no folder is left behind
     with alone(out):
-        store = FeatureStore(out, made_by(trained, target.path, views, choice))
+        store = FeatureStore(out, made_by(trained, target.sha256, views, choice))
         for file in store.dropped:
             typer.echo(f"{out / file}: damaged or gone, its segments are made again")
         todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]

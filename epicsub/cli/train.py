@@ -58,7 +58,7 @@ def train(
 
 def notes_before(recipe: "Recipe", root: "DataRoot", domains: "Domains") -> "Iterator[str]":
     """What is told before the first step: how many segments there are, and what a reader of the scores should know."""
-    from epicsub.inference.provenance import upper_bound_note
+    from epicsub.inference.targets import upper_bound_note
     from epicsub.training.build import reading_notes, skipped_ids
     from epicsub.training.preflight import clip_notes
     from epicsub.training.schedules import scaled_rate_notes
@@ -103,8 +103,7 @@ def evaluator(loaded: "LoadedRecipe", domains: "Domains") -> "Evaluate | None":
     from torch import nn
 
     from epicsub.data.sampling import parse_views
-    from epicsub.inference.predict import predict
-    from epicsub.inference.shares import gathered
+    from epicsub.inference.predict import gather_predictions, predict
     from epicsub.training.build import skipped_ids, store_of, view_loader
     from epicsub.training.lock import process_number
     from epicsub.training.selection import Evaluated
@@ -125,7 +124,7 @@ def evaluator(loaded: "LoadedRecipe", domains: "Domains") -> "Evaluate | None":
     def scores_of(model: nn.Module) -> Evaluated:
         device = next(model.parameters()).device
         own = predict(model, loader, len(loader), device, "validation") if len(loader) else None
-        predictions = gathered(own, ids)
+        predictions = gather_predictions(own, ids)
         if not tables:
             tables.append(read_reference(protocol, root.path / "annotations"))
         (reference,) = tables

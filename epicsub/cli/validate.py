@@ -105,15 +105,9 @@ def segments_to_score(root: "DataRoot", rules: "Protocol", skip: Path | None) ->
 
 def tell_story(target: "Target") -> dict[str, float] | None:
     """Print what a reader of a checkpoint's scores should know; return its mean of the last evaluations, if it has."""
-    from epicsub.inference.provenance import notes_of
-    from epicsub.training.checkpoint import load_checkpoint
-
-    if target.kind != "checkpoint":
-        return None
-    checkpoint = load_checkpoint(target.path)
-    for note in notes_of(checkpoint):
+    for note in target.notes():
         typer.echo(f"{target.name}: {note}")
-    return checkpoint.mean_of_last or None
+    return (target.checkpoint and target.checkpoint.mean_of_last) or None
 
 
 def write_report(

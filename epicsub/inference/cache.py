@@ -2,15 +2,15 @@
 
 A file `predictions/KEY.npz` in the run's folder is named by the SHA-256 of all that can change a number in it: the
 checkpoint's bytes, the views, the segments and their times, size and date of every video read, the recipe's settings
-of clips and model, the source of the rooms that cut, decode and predict, the versions of what they stand on, and the
+of clips and model, the source of the packages that cut, decode and predict, the versions of what they stand on, and the
 kind of device. A change of any of them is another key, so a stale file is never found. The content carries its own
-SHA-256 and its whole key; a file that does not fit them is said to be damaged and made again. Deleting the folder is
+SHA-256 and its whole key; a file that does not fit them is reported as damaged and made again. Deleting the folder is
 always safe.
 """
 
 import hashlib
 import json
-import sys
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,8 +33,10 @@ from epicsub.predictions import Predictions
 from epicsub.recipe import Recipe
 
 FOLDER = "predictions"
+HOME = Path(epicsub.__file__).parent
+log = logging.getLogger(__name__)
 _ARRAYS = ("narration_ids", "verb_logprobs", "noun_logprobs")
-_CODE = ("data", "models", "inference", "training/build.py", "predictions.py")
+_CODE = ("data", "models", "inference", "training/build.py", "modality.py", "predictions.py")
 _LIBRARIES = (
     "torch",
     "torchvision",
@@ -58,11 +60,11 @@ class Made:
     seconds: float
     """wall time of decoding and forward passes"""
     views: float
-    """views a segment, on average: fewer than asked for where views are stopped early"""
+    """views per segment, on average: fewer than asked for where views are stopped early"""
 
 
 def key_of(
-    checkpoint: Path,
+    weights: str,
     recipe: Recipe,
     segments: Sequence[Segment],
     root: DataRoot,
@@ -71,17 +73,30 @@ def key_of(
     stop: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """All that the predictions of a checkpoint depend on, as plain values.
+    """Collect all that the predictions of a checkpoint depend on.
 
-    `stop` is 0 where all views are taken; `prepared` are the modalities read from the prepared store.
+    Args:
+        weights: SHA-256 of the checkpoint file.
+        recipe: the checkpoint's.
+        segments: to predict.
+        root: where the videos lie.
+        prepared: modalities read from the prepared store.
+        views: views per segment.
+        stop: see `targets.predictions_of`.
+        device: where the model runs; its kind counts.
+
+    Returns:
+        Plain values.
     """
     if recipe.data.features:
-        read: list = [(name, *state_of(root.path / place)) for name, place in recipe.data.features.items()]
+        read: list[tuple[object, ...]] = [
+            (name, *state_of(root.path / place)) for name, place in recipe.data.features.items()
+        ]
     else:
-        read = _videos(root, segments, recipe.data.modalities, prepared)
+        read = [*_videos(root, segments, recipe.data.modalities, prepared)]
     rows = sorted((s.narration_id, s.video_id, s.start, s.stop, s.start_frame, s.stop_frame) for s in segments)
     return {
-        "weights": sha256(checkpoint),
+        "weights": weights,
         "views": str(views),
         "stop": stop,
         "segments": _digest(json.dumps(rows).encode()),
@@ -96,39 +111,61 @@ def key_of(
 
 
 def cache_file(checkpoint: Path, key: dict[str, Any]) -> Path:
-    """Where predictions of this key are kept."""
+    """Name the file of predictions.
+
+    Args:
+        checkpoint: path; the file lies in a folder beside it.
+        key: see `key_of`.
+
+    Returns:
+        Its path.
+    """
     return checkpoint.parent / FOLDER / f"{_digest(_text(key).encode())[:20]}.npz"
 
 
-def find(path: Path, key: dict[str, Any]) -> Made | None:
-    """What was kept under this key, or None where nothing was or it is not whole; the latter is said in a line."""
+def find_predictions(path: Path, key: dict[str, Any]) -> Made | None:
+    """Read predictions that were kept.
+
+    Args:
+        path: see `cache_file`.
+        key: that the file must carry.
+
+    Returns:
+        None where there are none, or a damaged file, which is logged.
+    """
     if not path.is_file():
         return None
     try:
         with np.load(path, allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
-        story = json.loads(str(content["story"]))
+        header = json.loads(str(content["header"]))
         arrays = [content[name] for name in _ARRAYS]
-        if story["key"] != key:
+        if header["key"] != key:
             raise PredictionsError("it was made for something else")
-        if story["content"] != _content(arrays):
+        if header["content"] != _content(arrays):
             raise PredictionsError("its content has changed")
-        return Made(Predictions(*arrays), float(story["seconds"]), float(story["views"]))
+        return Made(Predictions(*arrays), float(header["seconds"]), float(header["views"]))
     # A damaged zip fails in zipfile, zlib, json or numpy, each with exceptions of its own.
     except Exception as error:
-        print(f"{path}: kept predictions are damaged ({error}) and are made again", file=sys.stderr)
+        log.warning("%s: kept predictions are damaged (%s) and are made again", path, error)
         return None
 
 
-def keep(path: Path, key: dict[str, Any], made: Made) -> None:
-    """Write predictions under their key; a line says so where the folder cannot be written."""
+def keep_predictions(path: Path, key: dict[str, Any], made: Made) -> None:
+    """Write predictions under their key; a folder that cannot be written is logged.
+
+    Args:
+        path: see `cache_file`.
+        key: see `key_of`.
+        made: the predictions and their cost.
+    """
     arrays = [getattr(made.predictions, name) for name in _ARRAYS]
-    story = {"key": key, "content": _content(arrays), "seconds": made.seconds, "views": made.views}
+    header = {"key": key, "content": _content(arrays), "seconds": made.seconds, "views": made.views}
     try:
         with written_whole(path) as temporary:
-            np.savez(temporary, story=np.array(json.dumps(story)), **dict(zip(_ARRAYS, arrays, strict=True)))
+            np.savez(temporary, header=np.array(json.dumps(header)), **dict(zip(_ARRAYS, arrays, strict=True)))
     except OSError as error:
-        print(f"{path}: predictions cannot be kept for another time ({error.strerror})", file=sys.stderr)
+        log.warning("%s: predictions cannot be kept for another time (%s)", path, error.strerror)
 
 
 def _videos(
@@ -157,9 +194,18 @@ def _videos(
 
 @cache
 def _code() -> str:
-    home = Path(epicsub.__file__).parent
-    files = [file for part in _CODE for file in ([home / part] if part.endswith(".py") else (home / part).glob("*.py"))]
-    return _digest(*(f"{file.relative_to(home)}\n".encode() + file.read_bytes() for file in sorted(files)))
+    return _digest(*(f"{file.relative_to(HOME)}\n".encode() + file.read_bytes() for file in code_files()))
+
+
+def code_files() -> list[Path]:
+    """List the source files that can change a prediction.
+
+    Returns:
+        Their paths, sorted.
+    """
+    return sorted(
+        file for part in _CODE for file in ([HOME / part] if part.endswith(".py") else (HOME / part).rglob("*.py"))
+    )
 
 
 def _version(library: str) -> str | None:

@@ -1,7 +1,6 @@
 """From a model and clips to features on the disk, which every adaptation method can train on."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
 from epicsub.errors import InferenceError
 from epicsub.inference.targets import Trained
-from epicsub.io import sha256
 from epicsub.progress import track
 from epicsub.text import first_of
 from epicsub.training.build import view_loader
@@ -38,12 +36,22 @@ def segments_of(root: DataRoot, lists: Sequence[str]) -> list[Segment]:
     return [segment for segment, _ in found.values()]
 
 
-def made_by(trained: Trained, path: Path, views: Views, store: StoreChoice) -> dict[str, Any]:
-    """What the features of a model depend on, for the index."""
+def made_by(trained: Trained, weights: str, views: Views, store: StoreChoice) -> dict[str, Any]:
+    """Collect what the features of a model depend on, for their index.
+
+    Args:
+        trained: the model.
+        weights: SHA-256 of its checkpoint.
+        views: views per segment.
+        store: what is read from the prepared store.
+
+    Returns:
+        Plain values.
+    """
     checkpoint = trained.checkpoint
     return {
         "model": trained.recipe.name,
-        "checkpoint_sha256": sha256(path),
+        "checkpoint_sha256": weights,
         "step": checkpoint.step,
         "commit": checkpoint.commit,
         "views": str(views),

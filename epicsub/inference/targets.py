@@ -1,13 +1,13 @@
-"""What `validate`, `predict` and `submit` are pointed at: a checkpoint, a run, or a file of predictions."""
+"""What `validate`, `predict` and `submit` are pointed at: a checkpoint, a run, or files of predictions."""
 
-import sys
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -16,9 +16,10 @@ from epicsub.data.prepared.choice import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import EpicsubError, InferenceError, PredictionsError
-from epicsub.inference.cache import Made, cache_file, find, keep, key_of
-from epicsub.inference.predict import predict
+from epicsub.inference.cache import Made, cache_file, find_predictions, keep_predictions, key_of
+from epicsub.inference.predict import concatenate, predict
 from epicsub.inference.stopping import Place, predict_until_decided
+from epicsub.io import sha256
 from epicsub.models.heads import PAIRS_NAME
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
@@ -29,39 +30,107 @@ from epicsub.training.loop import chosen_file
 from epicsub.training.preflight import missing_files
 
 PREDICTION_SUFFIXES = (".npz", ".pt", ".pkl")
+NOTED_SCORES = ("all_verb_accuracy_at_1", "all_noun_accuracy_at_1", "all_action_accuracy_at_1")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Trained:
+    """A model with its weights, and the recipe that says how its clips are cut."""
+
+    model: nn.Module
+    recipe: Recipe
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, eq=False)
 class Target:
-    """One thing to predict with or to read predictions from."""
+    """A checkpoint to predict with, or files of predictions to read."""
 
     name: str
     path: Path
-    kind: Literal["checkpoint", "predictions"]
+    checkpoint: Checkpoint | None = None
+    """Content of the checkpoint without its optimiser state, read once; None for predictions."""
     also: tuple[Path, ...] = ()
-    """further files of predictions, of other segments"""
+    """Further files of predictions, of other segments."""
+
+    @property
+    def kind(self) -> Literal["checkpoint", "predictions"]:
+        """What the file holds."""
+        return "predictions" if self.checkpoint is None else "checkpoint"
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the file's content."""
+        return sha256(self.path)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe of the checkpoint."""
+        return recipe_from_dict(self._checkpoint.recipe, str(self.path))
+
+    def load(self, device: torch.device) -> Trained:
+        """Build the checkpoint's model.
+
+        Args:
+            device: where to.
+
+        Returns:
+            The model with the checkpoint's weights, and its recipe.
+
+        Raises:
+            InferenceError: the target holds predictions, or its weights do not fit its recipe.
+        """
+        return rebuild(self._checkpoint, self.recipe, self.path, device)
+
+    def notes(self) -> list[str]:
+        """Describe what a reader of the checkpoint's scores should know.
+
+        Returns:
+            A line each; empty for predictions.
+        """
+        if self.checkpoint is None:
+            return []
+        notes = []
+        if self.checkpoint.recipe["adaptation"]["method"] == "supervised":
+            notes.append(upper_bound_note(self.checkpoint.recipe["data"]["source"]))
+        if self.checkpoint.mean_of_last:
+            notes.append(_mean_note(self.checkpoint.mean_of_last))
+        return notes
+
+    @property
+    def _checkpoint(self) -> Checkpoint:
+        if self.checkpoint is None:
+            raise InferenceError(f"{self.path}: holds predictions; name a checkpoint (.pth) or a run")
+        return self.checkpoint
 
 
 def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
-    """Find what a word of the command line means.
+    """Find what a word of the command line means, and read it if it is a checkpoint.
 
     Args:
         text: a `.pth` file, a run's folder, a run's name under `outputs`, a file of predictions, or several of the
             latter with commas between, which hold different segments.
         outputs: folder of runs.
 
+    Returns:
+        The target.
+
     Raises:
         InferenceError: nothing fits; the message names the places looked at and the runs there are.
+        TrainingError: the checkpoint is damaged or not one of epicsub.
     """
     for path in (Path(text), outputs / text):
         if path.is_dir():
-            return Target(path.name, run_checkpoint(path), "checkpoint")
+            return Target(path.name, *_run_checkpoint(path))
         if path.is_file():
             suffix = path.suffix.lower()
             if suffix == ".pth":
-                return Target(path.parent.name if path.stem in ("last", "best") else path.stem, path, "checkpoint")
+                name = path.parent.name if path.stem in ("last", "best") else path.stem
+                return Target(name, path, load_checkpoint(path, for_resuming=False))
             if suffix in PREDICTION_SUFFIXES:
-                return Target(path.stem, path, "predictions")
+                return Target(path.stem, path)
             raise InferenceError(
                 f"{path}: neither a checkpoint (.pth) nor predictions ({', '.join(PREDICTION_SUFFIXES)})"
             )
@@ -75,8 +144,15 @@ def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
     )
 
 
-def resolve_targets(texts: list[str], outputs: Path = Path("outputs")) -> list[Target]:
+def resolve_targets(texts: Sequence[str], outputs: Path = Path("outputs")) -> list[Target]:
     """Find several targets; those that would share a name are called by their paths.
+
+    Args:
+        texts: see `resolve_target`.
+        outputs: folder of runs.
+
+    Returns:
+        The targets, in the order of the words.
 
     Raises:
         InferenceError: every word that fits nothing, all at once; or the same file twice.
@@ -96,31 +172,49 @@ def resolve_targets(texts: list[str], outputs: Path = Path("outputs")) -> list[T
     return [replace(t, name=str(t.path)) if names.count(t.name) > 1 else t for t in found]
 
 
-def run_checkpoint(folder: Path) -> Path:
+def _run_checkpoint(folder: Path) -> tuple[Path, Checkpoint]:
     """The checkpoint that stands for a run: the last or the best one, as its recipe says."""
     last = folder / "last.pth"
     if not last.is_file():
         raise InferenceError(f"{folder}: holds no run (no last.pth); name a folder that `epicsub train` wrote")
-    return folder / chosen_file(recipe_from_dict(load_checkpoint(last).recipe, str(last)))
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A model with its weights, and the recipe that says how its clips are cut."""
-
-    model: nn.Module
-    recipe: Recipe
-    checkpoint: Checkpoint
+    checkpoint = load_checkpoint(last, for_resuming=False)
+    path = folder / chosen_file(recipe_from_dict(checkpoint.recipe, str(last)))
+    return path, checkpoint if path == last else load_checkpoint(path, for_resuming=False)
 
 
 def load_trained(path: Path, device: torch.device) -> Trained:
     """Rebuild the model of a checkpoint with exactly its weights.
 
+    Args:
+        path: a `.pth` file that `epicsub train` wrote.
+        device: where to.
+
+    Returns:
+        The model, its recipe and the whole checkpoint.
+
     Raises:
+        TrainingError: the file is missing, damaged or not a checkpoint.
         InferenceError: weights are missing or left over.
     """
     checkpoint = load_checkpoint(path)
-    recipe = recipe_from_dict(checkpoint.recipe, str(path))
+    return rebuild(checkpoint, recipe_from_dict(checkpoint.recipe, str(path)), path, device)
+
+
+def rebuild(checkpoint: Checkpoint, recipe: Recipe, path: Path, device: torch.device) -> Trained:
+    """Build the model of a checkpoint that is read already.
+
+    Args:
+        checkpoint: with the weights.
+        recipe: the checkpoint's, resolved.
+        path: where it was read, for messages.
+        device: where to.
+
+    Returns:
+        The model with the weights.
+
+    Raises:
+        InferenceError: weights are missing or left over.
+    """
     model = model_of(recipe, weights=False, actions=checkpoint.model.get(PAIRS_NAME))
     missing, unexpected = model.load_state_dict(checkpoint.model, strict=False)
     if missing or unexpected:
@@ -133,58 +227,69 @@ def load_trained(path: Path, device: torch.device) -> Trained:
 def predictions_of(
     target: Target, segments: list[Segment], root: DataRoot, views: Views | None, device: torch.device, stop: int = 0
 ) -> Predictions:
-    """Predictions of a target for a list of segments; a file's are read, a checkpoint's are made or found again.
+    """Predict a list of segments with a checkpoint, or read the predictions of a file.
 
     Args:
         target: what to predict with.
         segments: the list, in its order.
         root: where the videos lie.
-        views: views a segment, or None for the recipe's own; a file of predictions has had its views.
+        views: views per segment, or None for the recipe's own; a file of predictions has had its views.
         device: where to run.
         stop: leave out views that cannot change the order of a segment's so many best classes; 0 takes all.
-    """
-    if target.kind == "predictions":
-        return joined([load_predictions(path) for path in (target.path, *target.also)], target.name)
-    return predict_checkpoint(target, segments, root, views, device, stop).predictions
 
-
-def joined(parts: Sequence[Predictions], name: str) -> Predictions:
-    """Predictions of different segments as one.
+    Returns:
+        Predictions: of a checkpoint for exactly these segments in their order, of a file for all that it holds.
 
     Raises:
-        InferenceError: segments that several parts have.
+        InferenceError: videos are missing, or files of predictions have segments in common.
+        PredictionsError: a file of predictions cannot be read.
     """
-    if len(parts) == 1:
-        return parts[0]
-    columns = zip(*((part.narration_ids, part.verb_logprobs, part.noun_logprobs) for part in parts), strict=True)
+    if target.kind == "checkpoint":
+        return predict_checkpoint(target, segments, root, views, device, stop).predictions
+    parts = [load_predictions(path) for path in (target.path, *target.also)]
     try:
-        return Predictions(*(np.concatenate(column) for column in columns))
+        return concatenate(parts)
     except PredictionsError as error:
-        raise InferenceError(f"{name}: its files do not fit together: {error}") from error
+        raise InferenceError(f"{target.name}: its files do not fit together: {error}") from error
 
 
 def predict_checkpoint(
     target: Target, segments: list[Segment], root: DataRoot, views: Views | None, device: torch.device, stop: int = 0
 ) -> Made:
-    """Predictions of a checkpoint and their cost, made once and kept beside it (see cache.py); as `predictions_of`."""
-    recipe = recipe_from_dict(load_checkpoint(target.path).recipe, str(target.path))
+    """Predict with a checkpoint, or find the predictions kept beside it (see cache.py).
+
+    Args:
+        target: a checkpoint.
+        segments: as `predictions_of`, like the rest.
+        root: where the videos lie.
+        views: views per segment.
+        device: where to run.
+        stop: leave out views.
+
+    Returns:
+        Predictions and what they cost when they were made.
+
+    Raises:
+        InferenceError: videos are missing, or the target holds predictions.
+    """
+    recipe = target.recipe
     chosen = views or parse_views(recipe.evaluation.views)
     store = store_of(recipe, root, segments)
-    key = key_of(target.path, recipe, segments, root, store.prepared, chosen, stop, device)
+    key = key_of(target.sha256, recipe, segments, root, store.prepared, chosen, stop, device)
     file = cache_file(target.path, key)
-    if (made := find(file, key)) is not None:
-        print(
-            f"{target.name} ({chosen}): {len(segments)} predictions taken from {file}, made in {made.seconds:.1f} s",
-            file=sys.stderr,
-        )
+    if (made := find_predictions(file, key)) is not None:
+        log.info(
+            "%s (%s): %d predictions taken from %s, made in %.1f s",
+            target.name, chosen, len(segments), file, made.seconds,
+        )  # fmt: skip
         return replace(made, predictions=made.predictions.select([segment.narration_id for segment in segments]))
     missing = missing_files(recipe, root, segments, store)
     if missing:
         raise InferenceError(join_problems(missing, "nothing was predicted"))
     for note in reading_notes(recipe, root, segments, store):
-        print(note, file=sys.stderr)
+        log.info(note)
     made = _predict(target, segments, root, store, chosen, device, stop)
-    keep(file, key, made)
+    keep_predictions(file, key, made)
     return made
 
 
@@ -197,15 +302,40 @@ def _predict(
     device: torch.device,
     stop: int,
 ) -> Made:
-    trained = load_trained(target.path, device)
-    label, recipe, began = f"{target.name} ({views})", trained.recipe, time.monotonic()
+    model = target.load(device).model
+    label, recipe, began = f"{target.name} ({views})", target.recipe, time.monotonic()
     if not stop:
         loader = view_loader(recipe, root, segments, views, store)
-        predictions = predict(trained.model, loader, len(loader), device, label)
+        predictions = predict(model, loader, len(loader), device, label)
         return Made(predictions, time.monotonic() - began, views.count)
 
     def loader_of(some: Sequence[Segment], place: Place) -> ViewLoader:
         return view_loader(recipe, root, some, views, store, [place])
 
-    predictions, done_N = predict_until_decided(trained.model, loader_of, segments, views, stop, device, label)
+    predictions, done_N = predict_until_decided(model, loader_of, segments, views, stop, device, label)
     return Made(predictions, time.monotonic() - began, float(done_N.mean()))
+
+
+def upper_bound_note(lists: Sequence[str]) -> str:
+    """Describe a model that was trained with the target's labels.
+
+    Args:
+        lists: annotation lists that it was trained on.
+
+    Returns:
+        A line.
+    """
+    return (
+        f"upper bound: trained on the labels of the target ({', '.join(lists)}), no adaptation; scores on segments of "
+        "these lists are of training"
+    )
+
+
+def _mean_note(mean: dict[str, Any]) -> str:
+    """The mean over a run's last evaluations, in a line."""
+    steps, scores = mean["steps"], mean["scores"]
+    shown = ", ".join(f"{name} {scores[name]:.2f}" for name in NOTED_SCORES if name in scores)
+    return (
+        f"mean of its last {len(steps)} evaluations while training ({mean['protocol']}, steps {steps[0]} to "
+        f"{steps[-1]}): {shown}"
+    )

@@ -1,7 +1,6 @@
 """Features of source and target clips, by a model before and after adaptation."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from torch import nn
 
 from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot
-from epicsub.inference.targets import load_trained
+from epicsub.inference.targets import Target
 from epicsub.progress import track
 from epicsub.recipe import Recipe
 from epicsub.training.build import model_of, view_loader
@@ -17,8 +16,8 @@ from epicsub.training.method_updates import ONE_VIEW
 
 
 def features_before_and_after(
-    after: Path,
-    before: Path | None,
+    after: Target,
+    before: Target | None,
     domains: Mapping[str, Sequence[Segment]],
     most: int,
     root: DataRoot,
@@ -32,13 +31,13 @@ def features_before_and_after(
         domains: segments by domain.
         most: segments of each domain, spread evenly over its list.
     """
-    trained = load_trained(after, device)
+    trained = after.load(device)
     recipe = trained.recipe
     if before is None:
         torch.manual_seed(recipe.seed)
         models = {"before training": model_of(recipe, weights=True).to(device), "after": trained.model}
     else:
-        models = {f"before: {before.parent.name}": load_trained(before, device).model, "after": trained.model}
+        models = {f"before: {before.path.parent.name}": before.load(device).model, "after": trained.model}
     chosen = {domain: _spread(segments, most) for domain, segments in domains.items()}
     return {
         title: {

@@ -55,8 +55,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         torch.save(content, temporary)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, for_resuming: bool = True) -> Checkpoint:
     """Read a checkpoint that `epicsub train` wrote.
+
+    Args:
+        path: a `.pth` file.
+        for_resuming: False drops the state of optimisers and adaptation, twice the size of the weights.
+
+    Returns:
+        The checkpoint, on the CPU.
 
     Raises:
         TrainingError: the file is missing, damaged, a pickle of something else, or of other class counts.
@@ -75,6 +82,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     classes = content.pop("classes")
     if classes != {"verb": NUM_VERBS, "noun": NUM_NOUNS}:
         raise TrainingError(f"{path}: has {classes} classes, this challenge {NUM_VERBS} verbs and {NUM_NOUNS} nouns")
+    if not for_resuming:
+        content["training"] = {}
     return Checkpoint(**content)
 
 

@@ -62,7 +62,8 @@ def test_a_run_without_agents_is_refused(command, kitchens, run, work) -> None:
 
 
 def test_the_libraries_for_pictures_are_named_where_they_are_missing(command, run, monkeypatch) -> None:
-    monkeypatch.delitem(sys.modules, "epicsub.studies.pictures", raising=False)
+    for module in ("epicsub.studies.pictures", "epicsub.cli.bench_agents"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.delattr("epicsub.studies.pictures", raising=False)
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     done = command("bench", "agents", run)

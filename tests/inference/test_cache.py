@@ -12,7 +12,8 @@ import torch
 from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import parse_views
-from epicsub.inference.cache import Made, cache_file, find, keep, key_of
+from epicsub.inference.cache import Made, cache_file, code_files, find_predictions, keep_predictions, key_of
+from epicsub.io import sha256
 from epicsub.predictions import Predictions, load_predictions
 from epicsub.recipe import load_recipe
 
@@ -39,8 +40,9 @@ def asked(tmp_path: Path, repository: Path):
 
     def key(**changes):
         given = {
-            "checkpoint": tmp_path / "last.pth", "recipe": recipe, "segments": SEGMENTS, "root": DataRoot(tmp_path),
-            "prepared": (), "views": parse_views("1x1"), "stop": 0, "device": torch.device("cpu"),
+            "weights": sha256(tmp_path / "last.pth"), "recipe": recipe, "segments": SEGMENTS,
+            "root": DataRoot(tmp_path), "prepared": (), "views": parse_views("1x1"), "stop": 0,
+            "device": torch.device("cpu"),
         }  # fmt: skip
         return key_of(**given | changes)
 
@@ -48,15 +50,15 @@ def asked(tmp_path: Path, repository: Path):
     return key
 
 
-def test_kept_and_found(tmp_path, asked, made, capsys):
+def test_kept_and_found(tmp_path, asked, made, caplog):
     path = cache_file(tmp_path / "last.pth", asked())
-    assert find(path, asked()) is None
-    keep(path, asked(), made)
-    found = find(path, asked())
+    assert find_predictions(path, asked()) is None
+    keep_predictions(path, asked(), made)
+    found = find_predictions(path, asked())
     assert (found.seconds, found.views) == (1.5, 6.0)
     np.testing.assert_array_equal(found.predictions.verb_logprobs, made.predictions.verb_logprobs)
     assert load_predictions(path).narration_ids.tolist() == found.predictions.narration_ids.tolist()
-    assert capsys.readouterr().err == ""
+    assert not caplog.records
 
 
 def test_the_order_of_the_list_and_what_prediction_ignores_are_no_other_key(asked):
@@ -92,6 +94,8 @@ def test_source_code_is_part_of_the_key(asked, monkeypatch):
     before = asked()["code"]
     monkeypatch.setattr("epicsub.inference.cache._code", lambda: "other")
     assert asked()["code"] != before
+    files = {file.name for file in code_files()}
+    assert {"pyav.py", "clips.py", "i3d.py", "build.py", "predict.py", "predictions.py"} <= files
 
 
 def flipped(path, asked, made):
@@ -109,27 +113,26 @@ def cut(path, asked, made):
 def swapped(path, asked, made):
     """A good file of other views under this name."""
     other = path.with_name("other.npz")
-    keep(other, asked(views=parse_views("2x1")), made)
+    keep_predictions(other, asked(views=parse_views("2x1")), made)
     other.replace(path)
 
 
-def other_story(path, asked, made):
+def other_header(path, asked, made):
     arrays = {name: getattr(made.predictions, name) for name in ("narration_ids", "verb_logprobs", "noun_logprobs")}
-    np.savez(path, story=np.array(json.dumps({"key": asked()})), **arrays)
+    np.savez(path, header=np.array(json.dumps({"key": asked()})), **arrays)
 
 
-@pytest.mark.parametrize("damage", [flipped, cut, swapped, other_story])
-def test_a_damaged_file_is_never_used_and_is_named(tmp_path, asked, made, damage, capsys):
+@pytest.mark.parametrize("damage", [flipped, cut, swapped, other_header])
+def test_a_damaged_file_is_never_used_and_is_named(tmp_path, asked, made, damage, caplog):
     path = cache_file(tmp_path / "last.pth", asked())
-    keep(path, asked(), made)
+    keep_predictions(path, asked(), made)
     damage(path, asked, made)
-    assert find(path, asked()) is None
-    told = capsys.readouterr().err
-    assert str(path) in told
-    assert "made again" in told
+    assert find_predictions(path, asked()) is None
+    assert str(path) in caplog.text
+    assert "made again" in caplog.text
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path, asked, made, capsys):
+def test_a_folder_that_cannot_be_written_is_logged(tmp_path, asked, made, caplog):
     (tmp_path / "predictions").write_text("a file in the folder's place")
-    keep(cache_file(tmp_path / "last.pth", asked()), asked(), made)
-    assert "cannot be kept" in capsys.readouterr().err
+    keep_predictions(cache_file(tmp_path / "last.pth", asked()), asked(), made)
+    assert "cannot be kept" in caplog.text

@@ -10,9 +10,8 @@ from torch.multiprocessing import start_processes
 
 from epicsub.data.samplers import batches_of_share
 from epicsub.errors import PredictionsError
-from epicsub.inference.predict import predict
-from epicsub.inference.shares import gathered, joined
-from epicsub.models.heads import TwoHeadOutput
+from epicsub.inference.predict import concatenate, gather_predictions, predict
+from epicsub.models import TwoHeadOutput
 from epicsub.predictions import Predictions
 
 COUNT, SIZE = 11, 3
@@ -56,26 +55,26 @@ def test_shares_are_disjoint_and_together_the_list(ranks: int) -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 6])
-def test_joined_predictions_are_those_of_one_process_to_the_bit(ranks: int) -> None:
+def test_concatenated_predictions_are_those_of_one_process_to_the_bit(ranks: int) -> None:
     parts = [part for rank in range(ranks) if (part := share(rank, ranks)) is not None]
     alone = share(0, 1)
     assert alone is not None
     assert alone.narration_ids.tolist() == IDS
-    assert same(joined(parts, IDS), alone)
+    assert same(concatenate(parts).select(IDS), alone)
 
 
 def test_a_segment_of_two_processes_or_of_none_is_refused() -> None:
     first = share(0, 2)
     assert first is not None
     with pytest.raises(PredictionsError, match=r"more than once: .*P01_01_0"):
-        joined([first, first], IDS)
+        concatenate([first, first])
     with pytest.raises(PredictionsError, match=r"no predictions for 5 of 11 segments: P01_01_3"):
-        joined([first], IDS)
+        concatenate([first]).select(IDS)
 
 
 def one_of_two(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    found = gathered(share(rank, 2), IDS)
+    found = gather_predictions(share(rank, 2), IDS)
     np.savez(f"{folder}/{rank}.npz", found.narration_ids, found.verb_logprobs, found.noun_logprobs)
     torch.distributed.destroy_process_group()
 
