@@ -22,9 +22,10 @@ from epicsub.cli.ensemble import labelled_members
 from epicsub.data.root import DataRoot
 from epicsub.inference.targets import resolve_targets
 from epicsub.predictions import Predictions
-from epicsub.submission.ensemble_learn import How, Labelled, learn
-from epicsub.submission.ensemble_pairs import STRENGTHS, choose_strength, log_ratio, rerank
-from epicsub.submission.ensemble_rules import Rule, floored, logsumexp
+from epicsub.submission.ensemble import Rule, floored, logsumexp
+from epicsub.submission.learn import How, learn
+from epicsub.submission.pairs import STRENGTHS, choose_strength, log_ratio, rerank
+from epicsub.submission.search import Labelled
 from epicsub.validation import load_protocol
 from epicsub.validation.scores import hits_of
 

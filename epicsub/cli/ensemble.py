@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from epicsub.data.root import DataRoot
     from epicsub.data.sampling import Views
     from epicsub.inference.targets import Target
-    from epicsub.submission.ensemble_learn import Labelled
+    from epicsub.submission.search import Labelled
     from epicsub.validation import Protocol
 
 MEMBERS = typer.Argument(help="Checkpoints, runs, or files of predictions (VALIDATION.npz,TEST.npz for two lists).")
@@ -38,10 +38,8 @@ def plan_members(
     from epicsub.cli.submit import recipe_protocol
     from epicsub.data.sampling import parse_views
     from epicsub.inference.targets import resolve_targets
-    from epicsub.submission.ensemble_choice import Choice, parse_options, told
-    from epicsub.submission.ensemble_learn import learn
-    from epicsub.submission.ensemble_plan import plan
-    from epicsub.submission.ensemble_rules import records
+    from epicsub.submission.choose import Choice, parse_options
+    from epicsub.submission.learn import learn, plan
     from epicsub.validation import load_protocol
 
     targets = resolve_targets(members)
@@ -58,7 +56,7 @@ def plan_members(
         word = place.verdict if number > 1 else "first"
         typer.echo(f"{number:<3}{place.name:24}{alone}{place.adds!s:>20}  {word}, {place.agreed} of {folds}")
     learned = learn(labelled, options.rule, "search", False)
-    for line in told(Choice(learned.blend, 0.0, learned), names):
+    for line in Choice(learned.blend, 0.0, learned).report(names):
         typer.echo(line)
     if json_file:
         write_figures(
@@ -77,8 +75,8 @@ def plan_members(
                     }
                     for place in places
                 ],
-                "members": records(learned.blend, names),
-                "ensemble": Choice(learned.blend, 0.0, learned).story(None),
+                "members": learned.blend.records(names),
+                "ensemble": Choice(learned.blend, 0.0, learned).as_json(None),
             },
         )
 
@@ -102,7 +100,7 @@ def views_table(
     from epicsub.data.sampling import parse_views
     from epicsub.errors import InferenceError
     from epicsub.inference.targets import predict_checkpoint, resolve_target
-    from epicsub.submission.ensemble_learn import figures
+    from epicsub.submission.search import figures
     from epicsub.validation import load_protocol
 
     resolved = resolve_target(target)
@@ -167,7 +165,7 @@ def label(rules: "Protocol", root: "DataRoot", members: list) -> "Labelled":
         SubmissionError: the protocol has no verbs or no nouns to be right about.
     """
     from epicsub.errors import SubmissionError
-    from epicsub.submission.ensemble_learn import Labelled
+    from epicsub.submission.search import Labelled
     from epicsub.validation import read_reference
     from epicsub.validation.scores import join
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from epicsub.inference.targets import Target
     from epicsub.predictions import Predictions
     from epicsub.submission import Levels
-    from epicsub.submission.ensemble_choice import Choice, EnsembleOptions
+    from epicsub.submission.choose import Choice, EnsembleOptions
     from epicsub.validation import Protocol
 
 RECORDS = Path("validation/runs")
@@ -62,9 +62,8 @@ def submit(
     from epicsub.errors import SubmissionError
     from epicsub.inference.targets import predictions_of, resolve_targets
     from epicsub.submission import combine_levels, fill_prior
+    from epicsub.submission.choose import parse_options
     from epicsub.submission.ensemble import aligned
-    from epicsub.submission.ensemble_choice import parse_options
-    from epicsub.submission.ensemble_rules import records
     from epicsub.validation import load_protocol
 
     if len(members) > 1 and not ensemble:
@@ -91,8 +90,8 @@ def submit(
         "protocol": str(path),
         "filled_with_prior": filled,
         "views": tta or "each recipe's own",
-        "members": [member_record(target, tta) | records(choice.blend, names)[target.name] for target in targets],
-        "ensemble": choice.story(learned),
+        "members": [member_record(target, tta) | choice.blend.records(names)[target.name] for target in targets],
+        "ensemble": choice.as_json(learned),
     }
     write_and_check(name, blend, ids, expected, levels, manifest, rules.challenge)
 
@@ -128,14 +127,14 @@ def decide(
     device: "torch.device",
 ) -> "tuple[Choice, np.ndarray | None, dict[str, Any] | None]":
     """How the members are joined, the pairs' log ratios where they are used, and what was learned on; all told."""
-    from epicsub.submission.ensemble_choice import choose, told
-    from epicsub.submission.ensemble_pairs import read_ratio
+    from epicsub.submission.choose import choose
+    from epicsub.submission.pairs import read_ratio
 
     labelled = labelled_members(targets, rules, root, views, device) if options.learns else None
     log_ratio_VM = read_ratio(root.path / "annotations" / rules.training_list) if options.cooccurrence else None
     choice = choose(options, len(targets), labelled, log_ratio_VM)
     learned = learned_on(labelled, rules) if labelled else None
-    for line in told(choice, [target.name for target in targets]):
+    for line in choice.report([target.name for target in targets]):
         typer.echo(line)
     if learned and not learned["list_is_for_selection"]:
         typer.echo(

@@ -1,7 +1,7 @@
 """Predictions of several members in, one checked upload out."""
 
 from epicsub.submission.check import Findings, check_submission
-from epicsub.submission.ensemble import average, fill_prior, load_members, missing_of
+from epicsub.submission.ensemble import average, fill_prior, missing_of
 from epicsub.submission.supervision import Levels, combine_levels, levels_of_recipe
 from epicsub.submission.write import Written, write_submission
 
@@ -14,7 +14,6 @@ __all__ = [
     "combine_levels",
     "fill_prior",
     "levels_of_recipe",
-    "load_members",
     "missing_of",
     "write_submission",
 ]

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from epicsub.predictions import Predictions, load_predictions, save_predictions
-from epicsub.submission.ensemble_pairs import read_ratio, rerank
-from epicsub.submission.ensemble_rules import Blend, Head
+from epicsub.submission.ensemble import Blend, Head
+from epicsub.submission.pairs import read_ratio, rerank
 
 pytestmark = pytest.mark.xdist_group("cli")
 LEVELS = ["--sls-pt", 0, "--sls-tl", 3, "--sls-td", 4]

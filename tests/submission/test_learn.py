@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from epicsub.errors import SubmissionError
 from epicsub.predictions import Predictions
-from epicsub.submission.ensemble_learn import Labelled, figures, folds_of, learn
-from epicsub.submission.ensemble_plan import plan
-from epicsub.submission.ensemble_rules import Head, blend_head, equal_blend, tempered
-from epicsub.submission.ensemble_search import fit_greedy, fit_likelihood, fit_temperature
+from epicsub.submission.ensemble import Head, blend_head, equal_blend, tempered
+from epicsub.submission.learn import learn, plan
+from epicsub.submission.search import Labelled, figures, fit_greedy, fit_likelihood, fit_temperature, folds_of
 
 
 def tables_with(rng, strengths, count=200, classes=7):

@@ -1,78 +1,40 @@
-"""Choosing an ensemble on labelled segments, and saying honestly what the choice gains.
+"""Choosing an ensemble on labelled segments, and measuring honestly what the choice gains.
 
 A score on the segments that chose the weights flatters them. So the whole procedure (temperatures, weights, and which
 search is trusted) is repeated with whole kitchens left out, and each left-out kitchen is scored with what the others
 chose (nested cross-validation; Varma and Simon, "Bias in error estimation when using cross-validation for model
 selection", 2006). What is applied to the test list is learned from all of them.
 
+A plan takes members one by one, each time the one with which the equal mean gets most actions right (forward selection
+without replacement). The order that is shown is that of all labelled segments. What the member at a place adds is
+measured apart from it: for each fold of kitchens the order is chosen on the others, and the fold measures what its own
+member at that place added; so a lucky member cannot show its luck as a gain.
+
 Letters: K members, N segments, C classes of a head, F folds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import pandas as pd
 
-from epicsub.errors import SubmissionError
 from epicsub.predictions import Predictions
-from epicsub.submission.ensemble_rules import HEADS, Blend, Head, Rule, blend_head, equal_blend, floored, tables_of
-from epicsub.submission.ensemble_search import fit_greedy, fit_likelihood, fit_temperature
-from epicsub.validation.bootstrap import Interval, bootstrap_videos, interval
-from epicsub.validation.scores import hits_of
+from epicsub.submission.ensemble import HEADS, Blend, Head, Rule, blend_head, equal_blend, floored, part_of, tables_of
+from epicsub.submission.search import (
+    Figure,
+    Figures,
+    Labelled,
+    figures,
+    fit_greedy,
+    fit_likelihood,
+    fit_temperature,
+    folds_of,
+)
+from epicsub.validation.bootstrap import bootstrap_videos, interval
 
 How = Literal["equal", "search", "greedy", "likelihood"]
 HOWS: tuple[str, ...] = get_args(How)
-FOLDS = 5
-FIGURES = (("verb", 1), ("noun", 1), ("action", 1), ("action", 5))
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Labelled segments that K members have predicted, all in the same order."""
-
-    members: Sequence[Predictions]
-    labels: pd.DataFrame
-    """narration_id as index, participant_id, verb_class, noun_class; N rows in the members' order"""
-
-    @property
-    def kitchens(self) -> np.ndarray:
-        """(N,) str."""
-        return self.labels["participant_id"].to_numpy(dtype=str)
-
-    @property
-    def videos(self) -> np.ndarray:
-        """(N,) str: a narration id is the video's id and a number."""
-        return np.array([str(name).rsplit("_", 1)[0] for name in self.labels.index])
-
-    def classes(self, kind: str) -> np.ndarray:
-        """(N,) class ids of a head."""
-        return self.labels[f"{kind}_class"].to_numpy()
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A score in percent, or a difference in points, with its interval by resampling videos."""
-
-    value: float
-    interval: Interval | None
-
-    @property
-    def gain(self) -> bool:
-        """Whether the interval lies above zero."""
-        return self.interval is not None and self.interval.low > 0
-
-    def __str__(self) -> str:
-        return f"{self.value:.1f}" + (f" [{self.interval.low:.1f}, {self.interval.high:.1f}]" if self.interval else "")
-
-    def as_json(self) -> dict[str, Any]:
-        """{"value", "low", "high"}; without an interval the value alone."""
-        ends = {"low": self.interval.low, "high": self.interval.high} if self.interval else {}
-        return {name: round(number, 4) for name, number in {"value": self.value, **ends}.items()}
-
-
-Figures = dict[str, Figure]
 
 
 @dataclass(frozen=True)
@@ -101,10 +63,13 @@ def learn(labelled: Labelled, rule: Rule, how: How | Mapping[str, tuple[float, .
 
     Args:
         labelled: the members on labelled segments of at least two kitchens, or two videos of one.
-        rule: see ensemble_rules.py.
+        rule: see ensemble.py.
         how: `equal`; `greedy`; `likelihood`; `search`, which takes of the three the one with the best cross-validated
             top-1 in each head, the simpler one where they tie; or weights by head, which are then not learned.
-        temperature: learn one for each member and head.
+        temperature: learn one per member and head.
+
+    Returns:
+        What was chosen, and what it scores on kitchens that did not choose it.
 
     Raises:
         SubmissionError: all segments are of one video, or a search that the rule has not.
@@ -115,7 +80,7 @@ def learn(labelled: Labelled, rule: Rule, how: How | Mapping[str, tuple[float, .
     for kind, problem in zip(HEADS, (verb, noun), strict=True):
         given = how if isinstance(how, str) else how[kind]
         fit = _fitter(given, temperature, labelled)
-        tables[kind] = cross_validate(problem, fold_N, fit)
+        tables[kind] = _cross_validate(problem, fold_N, fit)
         heads[kind], trusted[kind] = fit(problem, np.arange(len(fold_N)))
     blend = Blend(rule, heads["verb"], heads["noun"])
     ids = labelled.members[0].narration_ids
@@ -133,42 +98,6 @@ def learn(labelled: Labelled, rule: Rule, how: How | Mapping[str, tuple[float, .
     )
 
 
-def figures(labelled: Labelled, predictions: Predictions, other: Predictions | None = None) -> Figures:
-    """Verb, noun and action top-1 and action top-5 in percent; less those of `other` where it is given."""
-    samples = bootstrap_videos(labelled.videos)
-    hits = hits_of(predictions, labelled.labels)
-    base = hits_of(other, labelled.labels) if other else None
-    found = {}
-    for task, k in FIGURES:
-        change_N = hits[task, k].astype(float) - (base[task, k] if base else 0)
-        ends = interval(samples.accuracy(change_N)) if samples.videos > 1 else None
-        found[f"{task}@{k}"] = Figure(float(100 * change_N.mean()), ends)
-    return found
-
-
-def folds_of(labelled: Labelled, count: int = FOLDS) -> np.ndarray:
-    """Which fold each segment is in, (N,): whole kitchens, the largest first into the smallest fold.
-
-    Where there is one kitchen only, its videos take the place of kitchens.
-
-    Raises:
-        SubmissionError: one video only.
-    """
-    groups = labelled.kitchens if len(set(labelled.kitchens)) > 1 else labelled.videos
-    names, sizes = np.unique(groups, return_counts=True)
-    if len(names) < 2:
-        raise SubmissionError(
-            f"all {len(groups)} labelled segments are of one video ({names[0]}): what is learned there cannot be "
-            "cross-validated; give weights by hand, such as --weights 0.5,0.5"
-        )
-    load = np.zeros(min(count, len(names)), dtype=int)
-    fold_of = {}
-    for name, size in sorted(zip(names.tolist(), sizes.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0])):
-        fold_of[name] = int(load.argmin())
-        load[fold_of[name]] += size
-    return np.array([fold_of[name] for name in groups.tolist()])
-
-
 @dataclass(frozen=True)
 class _Problem:
     """One head: K tables (N, C) and the labels (N,)."""
@@ -184,7 +113,7 @@ class _Problem:
 Fit = Callable[[_Problem, np.ndarray], tuple[Head, str]]
 
 
-def cross_validate(problem: _Problem, fold_N: np.ndarray, fit: Fit) -> np.ndarray:
+def _cross_validate(problem: _Problem, fold_N: np.ndarray, fit: Fit) -> np.ndarray:
     """Log-probabilities (N, C) of the head, each fold by what the others chose."""
     found_NC = np.zeros(problem.tables[0].shape)
     for fold in range(int(fold_N.max()) + 1):
@@ -226,6 +155,94 @@ def _most_trusted(problem: _Problem, rows: np.ndarray, temperature: bool, labell
     candidates = ["equal", "likelihood", "greedy"] if problem.rule != "rank" else ["equal", "greedy"]
     right = {}
     for name in candidates:
-        table_NC = cross_validate(problem, fold_N, _fitter(name, temperature, part))
+        table_NC = _cross_validate(problem, fold_N, _fitter(name, temperature, part))
         right[name] = int((table_NC.argmax(axis=1) == problem.labels).sum())
     return max(candidates, key=lambda name: right[name])
+
+
+@dataclass(frozen=True)
+class Place:
+    """One line of a plan."""
+
+    name: str
+    """the member at this place"""
+    alone: Figures
+    """its own scores"""
+    adds: Figure
+    """points of action top-1 over the mean of those before it, on kitchens left out; of the first: its score"""
+    agreed: int
+    """folds whose other kitchens put the same member here"""
+
+    @property
+    def verdict(self) -> str:
+        """`adds`, `costs`, or `noise` where the interval holds zero."""
+        ends = self.adds.interval
+        if ends is None:
+            return "unknown"
+        return "adds" if ends.low > 0 else "costs" if ends.high < 0 else "noise"
+
+
+def plan(labelled: Labelled, names: Sequence[str], rule: Rule = "mean") -> tuple[list[Place], int]:
+    """Rank members by what each adds to those before it.
+
+    Args:
+        labelled: K members on labelled segments of at least two kitchens, or two videos of one.
+        names: of the members.
+        rule: by which they are joined, all with the same weight.
+
+    Returns:
+        The members in order, and the number of folds.
+
+    Raises:
+        SubmissionError: all segments are of one video.
+    """
+    fold_N = folds_of(labelled)
+    folds = int(fold_N.max()) + 1
+    parts = {
+        kind: [part_of(rule, table).astype(np.float32) for table in tables_of(labelled.members, kind)] for kind in HEADS
+    }
+    everyone = np.ones(len(fold_N), dtype=bool)
+    order, _ = _forward(parts, labelled, everyone, everyone)
+    orders = []
+    change_KN = np.zeros((len(names), len(fold_N)))
+    for fold in range(folds):
+        inside = fold_N == fold
+        own_order, right_KN = _forward(parts, labelled, ~inside, inside)
+        orders.append(own_order)
+        change_KN[:, inside] = np.diff(right_KN.astype(float), axis=0, prepend=0)
+    samples = bootstrap_videos(labelled.videos)
+    places = []
+    for place, member in enumerate(order):
+        ends = interval(samples.accuracy(change_KN[place])) if samples.videos > 1 else None
+        places.append(
+            Place(
+                name=names[member],
+                alone=figures(labelled, labelled.members[member]),
+                adds=Figure(float(100 * change_KN[place].mean()), ends),
+                agreed=sum(own_order[place] == member for own_order in orders),
+            )
+        )
+    return places, folds
+
+
+def _forward(
+    parts: dict[str, list[np.ndarray]], labelled: Labelled, choosing_N: np.ndarray, judged_N: np.ndarray
+) -> tuple[list[int], np.ndarray]:
+    """The order chosen on some segments, and whether the growing mean is right on others, (K, judged)."""
+    order: list[int] = []
+    left = list(range(len(labelled.members)))
+    sums = {kind: np.zeros_like(parts[kind][0]) for kind in HEADS}
+    right = []
+    while left:
+        tried = {
+            member: np.logical_and.reduce(
+                [(sums[kind] + parts[kind][member]).argmax(axis=1) == labelled.classes(kind) for kind in HEADS]
+            )
+            for member in left
+        }
+        chosen = max(left, key=lambda member: int(tried[member][choosing_N].sum()))
+        order.append(chosen)
+        left.remove(chosen)
+        right.append(tried[chosen][judged_N])
+        sums = {kind: sums[kind] + parts[kind][chosen] for kind in HEADS}
+    return order, np.stack(right)

@@ -28,8 +28,8 @@ import numpy as np
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.predictions import Predictions
-from epicsub.submission.ensemble_learn import Figures, Labelled, figures, folds_of
-from epicsub.submission.ensemble_rules import floored, logsumexp
+from epicsub.submission.ensemble import floored, logsumexp
+from epicsub.submission.search import Figures, Labelled, figures, folds_of
 from epicsub.validation.scores import hits_of
 from epicsub.validation.tables import read_classes
 
@@ -51,7 +51,13 @@ class Strength:
 
 
 def read_ratio(path: Path) -> np.ndarray:
-    """log r(v, n) of a labelled list, (97, 300) float64.
+    """Read how much more often a labelled list pairs each verb and noun than chance.
+
+    Args:
+        path: the list.
+
+    Returns:
+        log r(v, n), (97, 300) float64.
 
     Raises:
         ValidationError: no such table, or its labels are no classes.
@@ -60,7 +66,15 @@ def read_ratio(path: Path) -> np.ndarray:
 
 
 def log_ratio(verbs: Sequence[int], nouns: Sequence[int]) -> np.ndarray:
-    """log r(v, n), (97, 300), from the verb and noun of each training segment."""
+    """Measure how much more often each verb and noun are paired than chance.
+
+    Args:
+        verbs: verb class of each training segment.
+        nouns: noun class of each.
+
+    Returns:
+        log r(v, n), (97, 300) float64.
+    """
     seen_VM = np.zeros((NUM_VERBS, NUM_NOUNS))
     np.add.at(seen_VM, (np.asarray(verbs), np.asarray(nouns)), 1)
     expected_VM = np.outer(seen_VM.sum(axis=1), seen_VM.sum(axis=0)) / max(len(verbs), 1)
@@ -68,13 +82,22 @@ def log_ratio(verbs: Sequence[int], nouns: Sequence[int]) -> np.ndarray:
 
 
 def rerank(predictions: Predictions, log_ratio_VM: np.ndarray, strength: float) -> Predictions:
-    """The two vectors of each segment after the pairs of training have had their say."""
+    """Write what training's pairs say back into the two vectors of each segment.
+
+    Args:
+        predictions: N segments.
+        log_ratio_VM: (97, 300), see `log_ratio`.
+        strength: s, from 0 to 1.
+
+    Returns:
+        Predictions of the same segments.
+    """
     if strength == 0:
         return predictions
     verb_NV, noun_NM = (part.astype(np.float64) for part in (predictions.verb_logprobs, predictions.noun_logprobs))
     weight_VM = strength * log_ratio_VM
     factor_VM = np.exp(weight_VM)
-    best_verb_N, best_noun_N = best_pairs(verb_NV, noun_NM, weight_VM)
+    best_verb_N, best_noun_N = _best_pairs(verb_NV, noun_NM, weight_VM)
     made = []
     for own_NC, seen_NC, best_N in (
         (verb_NV, np.exp(noun_NM) @ factor_VM.T, best_verb_N),
@@ -85,7 +108,7 @@ def rerank(predictions: Predictions, log_ratio_VM: np.ndarray, strength: float) 
     return Predictions(predictions.narration_ids, made[0], made[1])
 
 
-def best_pairs(verb_NV: np.ndarray, noun_NM: np.ndarray, weight_VM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _best_pairs(verb_NV: np.ndarray, noun_NM: np.ndarray, weight_VM: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Verb and noun of the highest log p(v) + log p(n) + weight(v, n) of each segment, (N,) each."""
     best = [
         (verb_NV[at : at + _ROWS, :, None] + noun_NM[at : at + _ROWS, None, :] + weight_VM)
@@ -103,7 +126,13 @@ def choose_strength(labelled: Labelled, predictions: Predictions, log_ratio_VM: 
     Args:
         labelled: the labels, and which kitchens and videos they are of.
         predictions: of the ensemble for the same segments in the same order, out of fold where it was learned.
-        log_ratio_VM: of the training list.
+        log_ratio_VM: (97, 300) of the training list.
+
+    Returns:
+        The strength and its gain.
+
+    Raises:
+        SubmissionError: all segments are of one video.
     """
     tried = [rerank(predictions, log_ratio_VM, strength) for strength in STRENGTHS]
     right_SN = np.stack([hits_of(one, labelled.labels, ("action",))["action", 1] for one in tried])

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epicsub.predictions import Predictions
-from epicsub.submission.ensemble_learn import Labelled
-from epicsub.submission.ensemble_pairs import ABOVE, choose_strength, log_ratio, read_ratio, rerank
+from epicsub.submission.pairs import ABOVE, choose_strength, log_ratio, read_ratio, rerank
+from epicsub.submission.search import Labelled
 from epicsub.validation.scores import hits_of
 
 
