@@ -15,6 +15,7 @@ from machine import benchmark_parser, write_figures
 
 from epicsub.data.annotations import read_video_info
 from epicsub.data.flow.compute import compute_flow, flow_stride
+from epicsub.data.flow.file import FlowSettings
 from epicsub.data.parallel import cores, in_processes
 
 PIECES = {"dis": 30.0, "tvl1": 1.0}  # seconds
@@ -72,9 +73,9 @@ def cut(video: Path, piece: Path, seconds: float) -> Path:
 def compute(job: Job) -> tuple[int, float]:
     """Pictures, and the seconds that they took in this process, which has computed some before."""
     if job.method == "dis":
-        compute_flow(job.piece.with_name("piece_first.mp4"), job.target, "P01_01", method=job.method)
+        compute_flow(job.piece.with_name("piece_first.mp4"), job.target, "P01_01", FlowSettings(method=job.method))
     began = time.perf_counter()
-    count = compute_flow(job.piece, job.target, "P01_01", method=job.method)
+    count = compute_flow(job.piece, job.target, "P01_01", FlowSettings(method=job.method))
     return count, time.perf_counter() - began
 
 

@@ -10,8 +10,6 @@ PACKAGE = Path(__file__).parent.parent / "epicsub"
 EXEMPT = {
     "modality.py",
     "models/table.py",  # each published file of weights names the modality it is for
-    "models/published.py",
-    "models/two_stream.py",
     "cli/main.py",  # the command `data flow`
     "cli/demo.py",  # runs that command
 }

@@ -6,6 +6,7 @@ import typer
 
 from epicsub.cli.options import DataOption, data_root
 from epicsub.data.flow.compute import flow_for_videos
+from epicsub.data.flow.file import FlowSettings
 from epicsub.text import counted
 
 
@@ -13,24 +14,18 @@ def flow(
     data: DataOption = None,
     short_side: Annotated[int, typer.Option(help="Pixels of the short side; smaller videos are not enlarged.")] = 256,
     bound: Annotated[
-        float, typer.Option(help="Largest displacement kept, pixels a frame (8 at 60 fps: 20 at 25).")
+        float, typer.Option(help="Largest displacement kept, pixels per frame (8 at 60 fps: 20 at 25).")
     ] = 8.0,
     method: Annotated[Literal["dis", "tvl1"], typer.Option(help="tvl1 is many times slower.")] = "dis",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace flow made with other settings.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace flow computed with other settings.")] = False,
 ) -> None:
     """Optical flow of every video under videos/, one seekable file each; what is whole is skipped."""
     root = data_root(data)
     summary = flow_for_videos(
-        root.path,
-        root.video_ids(),
-        short_side=short_side,
-        bound=bound,
-        method=method,
-        workers=workers,
-        overwrite=overwrite,
+        root, root.video_ids(), FlowSettings(short_side, bound, method), workers=workers, overwrite=overwrite
     )
     typer.echo(
-        f"flow: {counted(summary.made, 'video', 'videos')} computed, {counted(summary.kept, 'was', 'were')} there, "
+        f"flow: {counted(summary.computed, 'video', 'videos')} computed, {counted(summary.kept, 'was', 'were')} there, "
         f"{summary.seconds:.0f} s"
     )

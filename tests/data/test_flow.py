@@ -1,4 +1,4 @@
-"""Optical flow: known motions come back in pixels, timestamps are those of the video, settings and damage are told."""
+"""Optical flow: known motions come back in pixels, timestamps are those of the video, settings and damage too."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -10,8 +10,9 @@ import pytest
 
 from epicsub.data.flow import compute as flow_module
 from epicsub.data.flow.compute import compute_flow, flow_for_videos, flow_size, flow_stride
-from epicsub.data.flow.file import quantise, read_flow_note
+from epicsub.data.flow.file import FlowSettings, quantise, read_flow_note
 from epicsub.data.parallel import alone
+from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 
 FPS = Fraction(60000, 1001)
@@ -72,7 +73,7 @@ def test_a_moving_texture_gives_its_shift(tmp_path: Path, dx: int, dy: int, meth
     if method == "tvl1" and not hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create"):
         pytest.skip("this OpenCV has no TV-L1 (opencv-contrib-python-headless has)")
     video = write_video(tmp_path / "P01_01.mp4", moving(dx, dy, 5))
-    compute_flow(video, tmp_path / "flow.mp4", "P01_01", bound=8.0, method=method)
+    compute_flow(video, tmp_path / "flow.mp4", "P01_01", FlowSettings(bound=8.0, method=method))
     u, v = pixels(read(tmp_path / "flow.mp4")[1][:, 16:-16], 8.0)
     step = 8 / 127.5
     assert np.median(u) == pytest.approx(dx, abs=1.5 * step)
@@ -81,7 +82,7 @@ def test_a_moving_texture_gives_its_shift(tmp_path: Path, dx: int, dy: int, meth
 
 def test_flow_is_in_pixels_of_the_stored_size(tmp_path: Path) -> None:
     video = write_video(tmp_path / "P01_01.mp4", moving(4, 0, 5, height=192, width=256))
-    compute_flow(video, tmp_path / "flow.mp4", "P01_01", short_side=96)
+    compute_flow(video, tmp_path / "flow.mp4", "P01_01", FlowSettings(short_side=96))
     levels = read(tmp_path / "flow.mp4")[1]
     assert levels.shape[1:] == (96, 2 * 128)
     assert np.median(pixels(levels, 8.0)[0]) == pytest.approx(2.0, abs=0.1)
@@ -131,7 +132,7 @@ def test_flow_at_stride_two_belongs_to_the_frame_it_starts_from(tmp_path: Path) 
 
 def test_keyframes_and_note(tmp_path: Path) -> None:
     video = write_video(tmp_path / "P01_101.mp4", moving(1, 1, 20), Fraction(50))
-    compute_flow(video, tmp_path / "flow.mp4", "P01_101", short_side=64, bound=5)
+    compute_flow(video, tmp_path / "flow.mp4", "P01_101", FlowSettings(short_side=64, bound=5))
     with av.open(str(tmp_path / "flow.mp4")) as container:
         stream = container.streams.video[0]
         keys = [i for i, frame in enumerate(container.decode(stream)) if frame.key_frame]
@@ -163,7 +164,7 @@ def test_size(size: tuple[int, int], short_side: int, wanted: tuple[int, int]) -
 
 def test_odd_sizes_and_unaligned_rows(tmp_path: Path) -> None:
     video = write_video(tmp_path / "P01_01.mp4", moving(2, 0, 5, height=90, width=122))
-    compute_flow(video, tmp_path / "flow.mp4", "P01_01", short_side=53)
+    compute_flow(video, tmp_path / "flow.mp4", "P01_01", FlowSettings(short_side=53))
     assert read(tmp_path / "flow.mp4")[1].shape == (2, 52, 2 * 72)
 
 
@@ -173,16 +174,16 @@ def test_ids_without_a_stride_rule(video_id: str) -> None:
         flow_stride(video_id)
 
 
-def test_wrong_settings_are_all_told_at_once(tmp_path: Path) -> None:
+def test_wrong_settings_are_reported_together() -> None:
     with pytest.raises(DataError) as error:
-        compute_flow(tmp_path / "x.mp4", tmp_path / "flow.mp4", "P01_01", short_side=3, bound=0, method="raft")
+        FlowSettings(short_side=3, bound=0, method="raft")
     assert all(text in str(error.value) for text in ("short_side=3", "bound=0", "method=raft: there are dis, tvl1"))
 
 
 def test_tvl1_without_the_contrib_build_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "optflow", raising=False)
     with pytest.raises(DataError, match="opencv-contrib-python-headless"):
-        flow_module.make_estimator("tvl1", 256)
+        flow_module._make_estimator("tvl1", 256)
 
 
 @pytest.fixture
@@ -194,14 +195,14 @@ def root(tmp_path: Path) -> Path:
 
 def test_run_again_keeps_what_is_whole(root: Path) -> None:
     ids = ["P01_01", "P01_02", "P02_101"]
-    first = flow_for_videos(root, ids, workers=1)
-    assert (first.made, first.kept) == (3, 0)
+    first = flow_for_videos(DataRoot(root), ids, workers=1)
+    assert (first.computed, first.kept) == (3, 0)
     files = {name: root / "flow" / name[:3] / f"{name}.mp4" for name in ids}
     stamps = {name: files[name].stat().st_mtime_ns for name in ids}
     files["P01_01"].write_bytes(files["P01_01"].read_bytes()[:-900])  # damaged by a copy that broke off
     (files["P01_02"].parent / ".P01_02.zzz.mp4").write_bytes(b"left behind by a kill")
-    second = flow_for_videos(root, ids, workers=1)
-    assert (second.made, second.kept) == (1, 2)
+    second = flow_for_videos(DataRoot(root), ids, workers=1)
+    assert (second.computed, second.kept) == (1, 2)
     assert read_flow_note(files["P01_01"]) is not None
     assert {n: files[n].stat().st_mtime_ns == stamps[n] for n in ids} == {
         "P01_01": False, "P01_02": True, "P02_101": True,
@@ -210,11 +211,12 @@ def test_run_again_keeps_what_is_whole(root: Path) -> None:
 
 
 def test_flow_of_other_settings_is_refused_before_anything_is_computed(root: Path) -> None:
-    flow_for_videos(root, ["P01_01"], workers=1)
+    flow_for_videos(DataRoot(root), ["P01_01"], workers=1)
     with pytest.raises(DataError, match=r"P01_01\.mp4: bound 8\.0 there, 5\.0 asked"):
-        flow_for_videos(root, ["P01_01", "P01_02"], bound=5, workers=1)
+        flow_for_videos(DataRoot(root), ["P01_01", "P01_02"], FlowSettings(bound=5), workers=1)
     assert not (root / "flow" / "P01" / "P01_02.mp4").exists()
-    assert flow_for_videos(root, ["P01_01", "P01_02"], bound=5, workers=1, overwrite=True).made == 2
+    done = flow_for_videos(DataRoot(root), ["P01_01", "P01_02"], FlowSettings(bound=5), workers=1, overwrite=True)
+    assert done.computed == 2
 
 
 def test_two_at_once_are_refused(root: Path) -> None:
@@ -223,25 +225,25 @@ def test_two_at_once_are_refused(root: Path) -> None:
         mine.parent.mkdir()
         mine.write_bytes(b"being written")
         with pytest.raises(DataError, match="another process is writing there"):
-            flow_for_videos(root, ["P01_01"], workers=1)
+            flow_for_videos(DataRoot(root), ["P01_01"], workers=1)
         assert mine.exists()
-    assert flow_for_videos(root, ["P01_01"], workers=1).made == 1
+    assert flow_for_videos(DataRoot(root), ["P01_01"], workers=1).computed == 1
 
 
 def test_flow_of_another_file_is_refused(root: Path) -> None:
-    flow_for_videos(root, ["P01_01"], workers=1)
+    flow_for_videos(DataRoot(root), ["P01_01"], workers=1)
     write_video(root / "videos" / "P01" / "P01_01.MP4", moving(2, 0, 12))
     with pytest.raises(DataError, match="source"):
-        flow_for_videos(root, ["P01_01"], workers=1)
+        flow_for_videos(DataRoot(root), ["P01_01"], workers=1)
 
 
-def test_broken_videos_are_told_together_and_the_good_ones_done(root: Path) -> None:
+def test_broken_videos_are_reported_together_and_the_good_ones_done(root: Path) -> None:
     half = root / "videos" / "P01" / "P01_01.MP4"
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
     (root / "videos" / "P01" / "P01_03.MP4").write_bytes(b"")
     write_video(root / "videos" / "P01" / "P01_04.MP4", moving(1, 0, 1))
     with pytest.raises(DataError) as error:
-        flow_for_videos(root, ["P01_01", "P01_02", "P01_03", "P01_04", "P01_05", "P02_101"], workers=2)
+        flow_for_videos(DataRoot(root), ["P01_01", "P01_02", "P01_03", "P01_04", "P01_05", "P02_101"], workers=2)
     lines = str(error.value).splitlines()
     assert lines[0] == "no flow for 4 of 6 videos, the others are done:"
     assert [line.split(":")[0] for line in lines[1:]] == ["P01_01", "P01_03", "P01_04", "P01_05"]
@@ -260,7 +262,7 @@ def test_a_video_that_ends_before_its_header_says(tmp_path: Path) -> None:
 
 def test_the_real_clip(tmp_path: Path, shared_data: Path) -> None:
     video = shared_data / "videos" / "flipping_a_pancake.mkv"
-    count = compute_flow(video, tmp_path / "flow.mp4", "P01_101", short_side=64)
+    count = compute_flow(video, tmp_path / "flow.mp4", "P01_101", FlowSettings(short_side=64))
     rgb_times, flow_times = read_times(video), read(tmp_path / "flow.mp4")[0]
     assert count == len(rgb_times) - 1 == len(flow_times)
     assert flow_times == rgb_times[:-1]

@@ -1,14 +1,15 @@
-"""The file that holds the flow of one video.
+"""The file that holds the flow of one video, and the settings that it was computed with.
 
-H.264, yuv420p, full range; luma holds u in the left half and v in the right half, chroma is 128. A grey level is
+H.264, yuv420p, full range; luma holds u in the left half and v in the right half, chroma is 128. A gray level is
 round((clip(flow, -bound, bound) / bound + 1) * 127.5). Each flow picture has the timestamp of the RGB frame that it
-starts from, and every eighth is a keyframe. The container's comment is a JSON note of how the flow was made.
+starts from, and every eighth is a keyframe. The container's comment is a JSON note of how the flow was computed.
 
 Shape legend: H height, W width of the flow picture, 2 (u, v).
 """
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,39 +18,72 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange
 
+from epicsub.errors import DataError
 from epicsub.io import written_whole
 
 FORMAT = 1
+METHODS = ("dis", "tvl1")
 KEYFRAME_EVERY = 8  # flow pictures
-QUALITY = 8  # crf: the codec's error stays about that of quantisation
+CRF = 8  # the codec's error stays about that of quantisation
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSettings:
+    """How flow is computed."""
+
+    short_side: int = 256
+    """Pixels of the short side at which flow is computed and stored; smaller videos are not enlarged."""
+    bound: float = 8.0
+    """Pixels per frame, at the stored size, at which flow is clipped."""
+    method: str = "dis"
+    """dis (dense inverse search, Kroeger et al. 2016) or tvl1 (Zach et al. 2007; OpenCV contrib)."""
+
+    def __post_init__(self) -> None:
+        problems = [
+            text
+            for wrong, text in (
+                (self.short_side < 16, f"short_side={self.short_side}: 16 pixels or more"),
+                (not 0 < self.bound < float("inf"), f"bound={self.bound}: pixels, above 0"),
+                (self.method not in METHODS, f"method={self.method}: there are {', '.join(METHODS)}"),
+            )
+            if wrong
+        ]
+        if problems:
+            raise DataError("flow cannot be computed with these settings:\n" + "\n".join(problems))
 
 
 def quantise(flow_HW2: np.ndarray, bound: float) -> np.ndarray:
-    """Pixels to grey levels, (H, W, 2) uint8: -bound -> 0, 0 -> 128 (127.5 rounded to even), bound -> 255."""
+    """Pixels to gray levels, (H, W, 2) uint8: -bound -> 0, 0 -> 128 (127.5 rounded to even), bound -> 255."""
     return np.round((np.clip(flow_HW2, -bound, bound) / bound + 1) * 127.5).astype(np.uint8)
 
 
-def flow_note(source: Path, stride: int, short_side: int, bound: float, method: str) -> dict[str, Any]:
-    """What the file says of itself; two notes are equal when the flow would be."""
+def flow_note(source: Path, stride: int, settings: FlowSettings) -> dict[str, Any]:
+    """Note of a flow file; two notes are equal when the flow would be.
+
+    Args:
+        source: video file.
+        stride: RGB frames from one flow picture to the next.
+        settings: how flow is computed.
+    """
     return {
         "epicsub_flow": FORMAT,
-        "bound": float(bound),
+        "bound": float(settings.bound),
         "stride": stride,
-        "method": method,
-        "short_side": short_side,
+        "method": settings.method,
+        "short_side": settings.short_side,
         "source": {"name": source.name, "bytes": source.stat().st_size},
     }
 
 
 def read_flow_note(path: Path) -> dict[str, Any] | None:
-    """How a flow file was made (see `flow_note`), or None where there is no whole flow file."""
+    """How a flow file was computed: its format, settings, stride and source; None if there is no complete file."""
     try:
         with av.open(str(path)) as container:
             note = json.loads(container.metadata.get("comment", ""))
-            whole = bool(container.streams.video) and container.streams.video[0].frames > 0
+            complete = bool(container.streams.video) and container.streams.video[0].frames > 0
     except (av.error.FFmpegError, OSError, ValueError):
         return None
-    return note if whole and isinstance(note, dict) and note.get("epicsub_flow") == FORMAT else None
+    return note if complete and isinstance(note, dict) and note.get("epicsub_flow") == FORMAT else None
 
 
 def write_flow(
@@ -59,12 +93,17 @@ def write_flow(
     pictures: Iterable[tuple[int, np.ndarray]],
     note: dict[str, Any],
 ) -> int:
-    """Write flow pictures whole or not at all; returns how many.
+    """Write flow pictures whole or not at all.
 
     Args:
-        size: width and (even) height of one flow picture.
+        path: flow file.
+        size: width and (even) height of one flow picture in pixels.
         time_base: seconds of one tick of the timestamps.
-        pictures: timestamp in ticks, (H, W, 2) uint8.
+        pictures: timestamp in ticks and (H, W, 2) uint8 of each.
+        note: see `flow_note`.
+
+    Returns:
+        Number of pictures.
     """
     width, height = size
     count = 0
@@ -72,7 +111,7 @@ def write_flow(
     container_options = {"video_track_timescale": str(time_base.denominator)}
     with written_whole(path) as temporary, av.open(str(temporary), "w", options=container_options) as container:
         container.metadata["comment"] = json.dumps(note)
-        options = {"preset": "ultrafast", "crf": str(QUALITY), "bf": "0", "g": str(KEYFRAME_EVERY), "threads": "1"}
+        options = {"preset": "ultrafast", "crf": str(CRF), "bf": "0", "g": str(KEYFRAME_EVERY), "threads": "1"}
         stream = container.add_stream("libx264", rate=30, options=options)
         stream.width, stream.height, stream.pix_fmt = 2 * width, height, "yuv420p"
         stream.thread_count = 1
