@@ -1,22 +1,23 @@
 """`model` of a recipe: the network, one section per kind. Tags as in schema.py."""
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from epicsub.modality import ModalityName
+from epicsub.models.table import MODELS
 from epicsub.recipe.base import Count, Positive, Section, ShareBelowOne, Text
 from epicsub.recipe.yaml_tree import Problem, format_value
 
+if TYPE_CHECKING:
+    VideoName = str
+else:  # the video networks of libraries
+    VideoName = Literal[tuple(row.name for row in MODELS.values() if row.variants)]
+
 
 class ModelSection(Section):
-    """What every model has."""
-
-    reads_features: ClassVar[bool] = False
-    """True for models on `data.features`; the others read videos."""
-    least_frames: ClassVar[int] = 1
-    """Frames that a clip must have."""
+    """What every model has. epicsub/models/table.py has a row of facts about each."""
 
     name: str
     """Model."""
@@ -24,8 +25,6 @@ class ModelSection(Section):
 
 class FeatureModelSection(ModelSection):
     """What every model on features has."""
-
-    reads_features = True
 
     dims: dict[ModalityName, Count]
     """Length of a feature vector of each modality: 1024 of I3D and of the organisers' UDA features."""
@@ -44,8 +43,6 @@ class FrameModelSection(ModelSection):
 
 class I3DModel(ModelSection):
     """One Inception I3D per modality (arXiv 1705.07750), verb and noun heads, sum of the streams' logits [P]."""
-
-    least_frames = 9  # below, three stride-2 layers leave a time of 1 for a pool of 2
 
     name: Literal["i3d"]
     width: Positive = 1.0
@@ -100,30 +97,16 @@ class FrameMultiscaleModel(FrameModelSection):
     """Probability of dropping a pooled feature."""
 
 
-VideoName = Literal["slowfast", "x3d", "i3d_r50", "r2plus1d", "mvit_v2", "video_swin", "timesformer", "videomae"]
-VARIANTS: dict[VideoName, tuple[str, ...]] = {
-    "slowfast": ("r50", "r101", "tiny"),
-    "x3d": ("xs", "s", "m", "l", "tiny"),
-    "i3d_r50": ("r50", "tiny"),
-    "r2plus1d": ("18", "tiny"),
-    "mvit_v2": ("s", "tiny"),
-    "video_swin": ("t", "s", "b", "tiny"),
-    "timesformer": ("base", "large", "tiny"),
-    "videomae": ("small", "base", "large", "tiny"),
-}
-"""Sizes of each video network."""
-
-
 class VideoModel(ModelSection):
     """A video network of pytorchvideo, torchvision or transformers. One stream per modality, their logits summed."""
 
     name: VideoName
-    variant: Literal["r50", "r101", "xs", "s", "m", "l", "18", "t", "b", "small", "base", "large", "tiny"]
+    variant: Text
     """Size of the network, as its authors call it; tiny is ours, with random weights."""
     dropout: ShareBelowOne = 0.5
     """Probability of dropping a pooled feature."""
     drop_path: ShareBelowOne = 0.0
-    """Probability of leaving out the last block of a clip, less for the earlier ones (mvit_v2, video_swin)."""
+    """Stochastic depth, if the network has it: probability of leaving out the last block, less for earlier ones."""
     weights: dict[ModalityName, Text | None]
     """Initial weights of each modality: a published name, a file, or null for random ones."""
 
@@ -180,7 +163,11 @@ def check_model(model: Model) -> Iterator[Problem]:
     Yields:
         What does not fit.
     """
-    if isinstance(model, VideoModel) and model.variant not in VARIANTS[model.name]:
-        choices = ", ".join(VARIANTS[model.name])
+    row = MODELS[model.name]
+    if isinstance(model, VideoModel) and model.variant not in row.variants:
+        choices = ", ".join(row.variants)
         text = f"is {format_value(model.variant)}, must be one of {choices} for model.name {model.name}"
         yield Problem("model.variant", text)
+    if isinstance(model, VideoModel) and model.drop_path and not row.drop_path:
+        text = f"is {format_value(model.drop_path)}, but {model.name} has no stochastic depth: leave it out"
+        yield Problem("model.drop_path", text)

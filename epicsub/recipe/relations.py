@@ -5,6 +5,7 @@ Each section checks itself (data.py, classes.py, ...); the checks between sectio
 
 from collections.abc import Iterator
 
+from epicsub.models.table import MODELS
 from epicsub.recipe.adaptation import AdaBNAdaptation, ContrastiveAdaptation, MMSADAAdaptation, TA3NAdaptation
 from epicsub.recipe.classes import check_classes
 from epicsub.recipe.data import check_data, check_modalities
@@ -24,7 +25,6 @@ from epicsub.recipe.yaml_tree import Problem, format_value
 
 LEAST_ROLLED = 3
 """Clips of a domain: one that keeps its pair, and two that swap."""
-_READ_FEATURES = "feature_heads or temporal_relations"
 
 
 def check_relations(recipe: Recipe) -> Iterator[Problem]:
@@ -57,10 +57,11 @@ def check_relations(recipe: Recipe) -> Iterator[Problem]:
 def _check_model_input(recipe: Recipe) -> Iterator[Problem]:
     """Check that the model reads what `data` gives: its modalities, as videos or as features."""
     model, data = recipe.model, recipe.data
-    if data.features is not None and not model.reads_features:
-        text = f"is {model.name}, which reads videos: data.features needs {_READ_FEATURES}"
-        yield Problem("model.name", text)
-    if data.features is None and model.reads_features:
+    row = MODELS[model.name]
+    if data.features is not None and row.reads == "videos":
+        others = " or ".join(name for name, other in MODELS.items() if other.reads == "features")
+        yield Problem("model.name", f"is {model.name}, which reads videos: data.features needs {others}")
+    if data.features is None and row.reads == "features":
         text = f"missing, model.name {model.name} reads features: name their folder or file"
         yield Problem("data.features", text)
     if data.features is not None and recipe.evaluation.views != "1x1":
@@ -71,9 +72,12 @@ def _check_model_input(recipe: Recipe) -> Iterator[Problem]:
     if isinstance(model, I3DModel | VideoModel):
         advice = "write a name, a file, or null for random weights"
         yield from check_modalities("model.weights", model.weights, data, advice)
-    if data.features is None and data.frames is not None and data.frames < model.least_frames:
-        text = f"must be at least {model.least_frames}: i3d halves time three times and pools what is left"
-        yield Problem("data.frames", f"is {data.frames}, {text}")
+    if data.features is None and data.frames is not None and data.size is not None:
+        clip = (data.frames, row.min_frames, row.frames_multiple), (data.size, 1, row.size_multiple)
+        for key, (value, least, multiple) in zip(("data.frames", "data.size"), clip, strict=True):
+            if value < least or value % multiple:
+                limit = f"at least {least}" if value < least else f"a multiple of {multiple}"
+                yield Problem(key, f"is {value}, must be {limit}: {row.name} {row.clip_reason}")
 
 
 def _check_bottleneck(recipe: Recipe) -> Iterator[Problem]:

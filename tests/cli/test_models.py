@@ -10,13 +10,17 @@ from tests.cli.conftest import Call
 
 
 def test_a_network_that_cannot_take_the_clips_is_refused_before_anything_starts(command: Call, kitchens: Path) -> None:
-    for name, wrong, said in (
-        ("slowfast", "data.frames=6", "recipes/tiny/slowfast.yaml:29  model: slowfast shares its frames"),
-        ("mvit_v2", "data.size=56", "mvit takes an even number of frames and a multiple of 32 pixels, not 8 and 56"),
-        ("videomae", "data.frames=9", "videomae reads tubes of two frames: an even number, not 9"),
+    for name, wrong, problem in (
+        (
+            "slowfast",
+            "data.frames=6",
+            "data.frames: is 6, must be at least 8: slowfast shares them between two pathways",
+        ),
+        ("mvit_v2", "data.size=56", "data.size: is 56, must be a multiple of 32: mvit_v2 embeds patches"),
+        ("videomae", "data.frames=9", "data.frames: is 9, must be a multiple of 2: videomae cuts clips into tubes"),
     ):
         refused = command("train", f"recipes/tiny/{name}.yaml", wrong, "--data", kitchens, "--out", "outputs/never")
-        assert (refused.status, said in refused.err) == (2, True), refused.err
+        assert (refused.status, problem in refused.err) == (2, True), refused.err
 
 
 def test_a_checkpoint_of_the_first_model_is_taken_over_and_scored(command: Call, kitchens: Path, work: Path) -> None:

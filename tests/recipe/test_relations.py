@@ -203,6 +203,36 @@ def test_a_video_network_has_the_variants_that_there_are(small: Small, said: Sai
         "small.yaml:20  model.variant: is 'r50', must be one of xs, s, m, l, tiny for model.name x3d",
         "(1 problem, nothing was started)",
     ]
+    assert said(small({old: "  name: x3d\n  variant: m\n  drop_path: 0.1\n  weights:\n"})) == [
+        "small.yaml:21  model.drop_path: is 0.1, but x3d has no stochastic depth: leave it out",
+        ONE,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "text"),
+    [
+        (
+            "slowfast r50",
+            "data.frames=4",
+            "data.frames: is 4, must be at least 8: slowfast shares them between two pathways",
+        ),
+        (
+            "slowfast r50",
+            "data.frames=18",
+            "data.frames: is 18, must be a multiple of 4: slowfast shares them between two pathways",
+        ),
+        (
+            "timesformer base",
+            "data.size=50",
+            "data.size: is 50, must be a multiple of 16: timesformer cuts pictures into patches of 16 pixels",
+        ),
+    ],
+)
+def test_clips_fit_the_network(small: Small, said: Said, name: str, override: str, text: str):
+    model, variant = name.split()
+    recipe = small({"  name: i3d\n  weights:\n": f"  name: {model}\n  variant: {variant}\n  weights:\n"})
+    assert said(recipe, override) == [f"command line  {text}", ONE]
 
 
 def test_key_of_another_method(small: Small, said: Said):
