@@ -11,7 +11,7 @@ from torch.multiprocessing import start_processes
 from epicsub.data.samplers import batches_of_share
 from epicsub.errors import PredictionsError
 from epicsub.inference.predict import concatenate, gather_predictions, predict
-from epicsub.models import TwoHeadOutput
+from epicsub.models.heads import TwoHeadOutput
 from epicsub.predictions import Predictions
 
 COUNT, SIZE = 11, 3
