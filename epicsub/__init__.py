@@ -1,3 +1,29 @@
-"""epicsub: from kitchen videos to a valid EPIC-KITCHENS-100 action recognition submission."""
+"""epicsub: from kitchen videos to a valid EPIC-KITCHENS-100 action recognition submission.
+
+The names below are imported when they are first used, so that `import epicsub` needs neither torch nor pandas.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from epicsub.data.sources import read_frames
+    from epicsub.recipe.load import load_recipe
 
 __version__ = "0.2.0"
+__all__ = ["__version__", "load_recipe", "read_frames"]
+
+_MODULES = {
+    "load_recipe": "epicsub.recipe.load",
+    "read_frames": "epicsub.data.sources",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
