@@ -1,17 +1,15 @@
 """Predictions and labels in, the organisers' scores out. numpy and pandas only."""
 
-from epicsub.validation.background import Background, read_background
-from epicsub.validation.compare import Difference
-from epicsub.validation.detail import Detail, compare, detail
+from epicsub.validation.compare import Difference, compare
+from epicsub.validation.detail import Detail, detail
 from epicsub.validation.lists import make_lists
-from epicsub.validation.page import write_page
-from epicsub.validation.page_data import Model, page_data
+from epicsub.validation.page import Model, page_data, write_page
 from epicsub.validation.protocol import Protocol, SegmentList, load_parts, load_protocol
 from epicsub.validation.record import recorded_scores, write_record, write_table
 from epicsub.validation.report import Evaluation, Reference, evaluate, read_reference, write_json
 from epicsub.validation.scores import official_scores
 from epicsub.validation.show import comparison, show, table
-from epicsub.validation.tables import read_labels, read_segment_ids
+from epicsub.validation.tables import Background, read_background, read_labels, read_segment_ids
 
 __all__ = [
     "Background",

@@ -1,13 +1,14 @@
 """Two models on the same segments: is the difference a gain or noise?"""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest
 
-from epicsub.validation.bootstrap import Interval, VideoBootstrap, interval
-from epicsub.validation.classwise import class_mean
-from epicsub.validation.scores import Hits
+from epicsub.predictions import Predictions
+from epicsub.validation.bootstrap import Interval, bootstrap_videos, interval
+from epicsub.validation.figures import CLASS_MEANS, class_mean, task_classes
+from epicsub.validation.report import Reference
 
 
 @dataclass(frozen=True)
@@ -45,37 +46,31 @@ class Difference:
         return "loss" if self.interval.high < 0 else "noise"
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p of McNemar's test: heads and tails of a fair coin over the segments that one alone has right.
-
-    McNemar, "Note on the sampling error of the difference between correlated proportions" (1947); the binomial is
-    summed in whole numbers, so no p is rounded to zero before it is.
-    """
-    count = only_first + only_second
-    if only_first == only_second:
-        return 1.0
-    term = total = 1  # comb(count, 0), and the sum so far
-    for taken in range(1, min(only_first, only_second) + 1):
-        term = term * (count - taken + 1) // taken
-        total += term
-    return min(1.0, 2 * total / 2**count)
-
-
-def compare_hits(
-    first: Hits, second: Hits, classes: Mapping[str, np.ndarray], samples: VideoBootstrap
-) -> list[Difference]:
-    """Top-1 and top-5, class-mean accuracy and mean top-5 recall of every task.
+def compare(first: Predictions, second: Predictions, reference: Reference) -> tuple[int, list[Difference]]:
+    """Compare two models over the segments that both predicted.
 
     Args:
-        first: A's hits, over N segments.
-        second: B's, over the same segments in the same order.
-        classes: task -> class of each segment (N,).
-        samples: of the same segments; both models are scored on the same samples.
+        first: A.
+        second: B.
+        reference: labels to score against.
+
+    Returns:
+        How many segments both predicted, and B less A: top-1, top-5, class-mean accuracy and mean top-5 recall of every
+        task.
+
+    Raises:
+        ValidationError: predictions for segments outside the list.
     """
+    both = first.narration_ids[np.isin(first.narration_ids, second.narration_ids)]
+    if not len(both):
+        return 0, []
+    joined, hits = reference.hits(first.select(both))
+    _, others = reference.hits(second.select(both))
+    classes = task_classes(joined)
+    samples = bootstrap_videos(joined["video_id"].to_numpy())
     found = []
-    names = {1: "class_mean_{}_accuracy_at_1", 5: "mean_{}_recall_at_5"}
-    for (task, k), a_N in first.items():
-        b_N = second[task, k]
+    for (task, k), a_N in hits.items():
+        b_N = others[task, k]
         only_first, only_second = int((a_N & ~b_N).sum()), int((b_N & ~a_N).sum())
         drawn = samples.accuracy(b_N) - samples.accuracy(a_N)
         found.append(
@@ -83,20 +78,38 @@ def compare_hits(
                 f"all_{task}_accuracy_at_{k}",
                 float(100 * a_N.mean()),
                 float(100 * b_N.mean()),
-                *_judged(drawn, samples.videos),
+                *_interval_and_p(drawn, samples.videos),
                 only_first,
                 only_second,
                 mcnemar(only_first, only_second),
             )
         )
-        of_class = classes[task]
-        drawn = samples.class_mean(b_N, of_class) - samples.class_mean(a_N, of_class)
-        means = (class_mean(a_N, of_class), class_mean(b_N, of_class))
-        found.append(Difference(names[k].format(task), *means, *_judged(drawn, samples.videos)))
-    return found
+        class_N = classes[task]
+        drawn = samples.class_mean(b_N, class_N) - samples.class_mean(a_N, class_N)
+        means = (class_mean(a_N, class_N), class_mean(b_N, class_N))
+        found.append(Difference(CLASS_MEANS[k].format(task), *means, *_interval_and_p(drawn, samples.videos)))
+    return len(both), found
 
 
-def _judged(drawn_S: np.ndarray, videos: int) -> tuple[Interval | None, float | None]:
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact test whether two models differ on the same segments.
+
+    McNemar, "Note on the sampling error of the difference between correlated proportions" (1947): heads and tails of a
+    fair coin over the segments that one model alone has right.
+
+    Args:
+        only_first: segments that the first model alone has right.
+        only_second: segments that the second model alone has right.
+
+    Returns:
+        Two-sided p.
+    """
+    if only_first == only_second:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second).pvalue)
+
+
+def _interval_and_p(drawn_S: np.ndarray, videos: int) -> tuple[Interval | None, float | None]:
     if videos < 2:
         return None, None
     kept = drawn_S[~np.isnan(drawn_S)]

@@ -9,22 +9,22 @@ import pandas as pd
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.predictions import Predictions
-from epicsub.validation.background import Background
 from epicsub.validation.bootstrap import Interval, VideoBootstrap, bootstrap_videos, interval
-from epicsub.validation.calibration import Reliability, confidences, reliability
-from epicsub.validation.classwise import class_scores, class_table, confusion, task_classes
-from epicsub.validation.compare import Difference, compare_hits
-from epicsub.validation.groups import (
-    Grouping,
+from epicsub.validation.figures import (
+    CLASS_MEANS,
+    Reliability,
     breakdown,
-    by_frame_rate,
-    by_frequency,
-    by_kitchen,
-    by_length,
-    by_seen_action,
+    class_scores,
+    class_table,
+    confidences,
+    confusion,
+    groupings,
+    reliability,
+    task_classes,
 )
 from epicsub.validation.report import Reference
 from epicsub.validation.scores import Hits, ranked_verbs
+from epicsub.validation.tables import Background
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,12 @@ class Detail:
     """what is left out, and why"""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain numbers; a confusion is a list of [true, predicted, segments] without the zeros."""
+        """The figures as plain numbers.
+
+        Returns:
+            The content of `detail` in the JSON report; a confusion is a list of [true, predicted, segments] without the
+            zeros.
+        """
         return {
             "scores": self.scores,
             "intervals": {name: [found.low, found.high] for name, found in self.intervals.items()},
@@ -63,12 +68,12 @@ class Detail:
                 ]
                 for task, curve in self.reliability.items()
             },
-            "confusion": {task: cells(matrix) for task, matrix in self.confusion.items()},
+            "confusion": {task: _cells(matrix) for task, matrix in self.confusion.items()},
             "notes": list(self.notes),
         }
 
 
-def cells(matrix: np.ndarray) -> list[list[int]]:
+def _cells(matrix: np.ndarray) -> list[list[int]]:
     """[row, column, count] of every cell that is not zero."""
     rows, columns = np.nonzero(matrix)
     return np.stack([rows, columns, matrix[rows, columns]], axis=1).tolist()
@@ -77,7 +82,16 @@ def cells(matrix: np.ndarray) -> list[list[int]]:
 def detail(
     predictions: Predictions, reference: Reference, background: Background, remarks: Sequence[str] = ()
 ) -> Detail:
-    """Everything about one set of predictions; `remarks` come first among the notes.
+    """Measure everything about one set of predictions.
+
+    Args:
+        predictions: for all or a part of the list.
+        reference: labels to score against.
+        background: training frequencies, frame rates and class names, as far as they are there.
+        remarks: come first among the notes.
+
+    Returns:
+        The figures beyond the organisers'.
 
     Raises:
         ValidationError: predictions for segments outside the list.
@@ -88,7 +102,7 @@ def detail(
     chosen = chosen_classes(predictions, reference)
     confidence = confidences(verb_NV, predictions.noun_logprobs)
     curves = {task: reliability(confidence[task], hits[task, 1]) for task in reference.tasks}
-    groupings, notes = _groupings(joined, reference, background)
+    parts, notes = groupings(joined, background, reference.tasks, reference.tail_verbs, reference.tail_nouns)
     samples = bootstrap_videos(joined["video_id"].to_numpy())
     sizes = {"verb": NUM_VERBS, "noun": NUM_NOUNS}
     return Detail(
@@ -96,7 +110,7 @@ def detail(
         | {f"{task}_calibration_error": curve.error for task, curve in curves.items()},
         intervals=_intervals(hits, classes, reference.subsets(joined), samples),
         videos=samples.videos,
-        groups={grouping.name: breakdown(hits, grouping) for grouping in groupings},
+        groups={grouping.name: breakdown(hits, grouping) for grouping in parts},
         reliability=curves,
         confusion={
             task: confusion(classes[task], chosen[task], sizes[task]) for task in reference.tasks if task in sizes
@@ -110,7 +124,15 @@ def detail(
 
 
 def chosen_classes(predictions: Predictions, reference: Reference) -> dict[str, np.ndarray]:
-    """The highest verb and noun of each segment (N,), the last of equals as the organisers have it."""
+    """The highest verb and noun of each segment, the last of equals as the organisers have it.
+
+    Args:
+        predictions: N segments.
+        reference: says which verbs are ranked.
+
+    Returns:
+        verb, noun -> (N,) class ids.
+    """
     verbs = np.arange(NUM_VERBS) if reference.verbs is None else np.array(sorted(reference.verbs))
     return {
         "verb": verbs[_last_argmax(predictions.verb_logprobs[:, verbs])],
@@ -118,39 +140,8 @@ def chosen_classes(predictions: Predictions, reference: Reference) -> dict[str, 
     }
 
 
-def compare(first: Predictions, second: Predictions, reference: Reference) -> tuple[int, list[Difference]]:
-    """Second less first over the segments that both predicted, and how many these are.
-
-    Raises:
-        ValidationError: predictions for segments outside the list.
-    """
-    both = first.narration_ids[np.isin(first.narration_ids, second.narration_ids)]
-    if not len(both):
-        return 0, []
-    joined, hits = reference.hits(first.select(both))
-    _, others = reference.hits(second.select(both))
-    samples = bootstrap_videos(joined["video_id"].to_numpy())
-    return len(both), compare_hits(hits, others, task_classes(joined), samples)
-
-
 def _last_argmax(scores_NC: np.ndarray) -> np.ndarray:
     return np.asarray(scores_NC.shape[1] - 1 - scores_NC[:, ::-1].argmax(axis=1))
-
-
-def _groupings(
-    joined: pd.DataFrame, reference: Reference, background: Background
-) -> tuple[list[Grouping], tuple[str, ...]]:
-    groupings, notes = [by_kitchen(joined)], []
-    if background.fps is not None:
-        groupings.append(by_frame_rate(joined, background.fps))
-    if "seconds" in joined:
-        groupings.append(by_length(joined))
-    else:
-        notes.append("no scores by length: the list has no start_timestamp and stop_timestamp")
-    if background.training is not None and "action" in reference.tasks:
-        groupings.append(by_frequency(joined, background.training, reference.tail_verbs, reference.tail_nouns))
-        groupings.append(by_seen_action(joined, background.training))
-    return groupings, tuple(notes)
 
 
 def _intervals(
@@ -164,6 +155,5 @@ def _intervals(
         if k == 1:
             drawn[f"tail_{task}_accuracy_at_1"] = samples.accuracy(hit_N, rows[f"tail_{task}"])
             drawn[f"unseen_{task}_accuracy_at_1"] = samples.accuracy(hit_N, rows["unseen"])
-        name = f"class_mean_{task}_accuracy_at_1" if k == 1 else f"mean_{task}_recall_at_5"
-        drawn[name] = samples.class_mean(hit_N, classes[task])
+        drawn[CLASS_MEANS[k].format(task)] = samples.class_mean(hit_N, classes[task])
     return {name: found for name, samples_S in drawn.items() if (found := interval(samples_S))}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from epicsub.validation.bootstrap import VideoBootstrap, bootstrap_videos, interval
-from epicsub.validation.classwise import class_mean
+from epicsub.validation.figures import class_mean
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from epicsub.validation import (
     show,
     write_json,
 )
-from epicsub.validation.detail import cells, chosen_classes
+from epicsub.validation.detail import _cells, chosen_classes
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_the_json_keeps_its_shape_and_has_the_detail_beside(reference, backgroun
 
 
 def test_cells_leave_the_zeros_out():
-    assert cells(np.array([[0, 2], [0, 0], [3, 0]])) == [[0, 1, 2], [2, 0, 3]]
+    assert _cells(np.array([[0, 2], [0, 0], [3, 0]])) == [[0, 1, 2], [2, 0, 3]]
 
 
 def test_what_is_not_there_is_said(repository, tmp_path, make_labels, make_predictions):

@@ -6,8 +6,8 @@ from epicsub.data.annotations import read_segments
 from epicsub.errors import ValidationError
 from epicsub.predictions import Predictions
 from epicsub.validation import load_parts, load_protocol, make_lists, read_reference
-from epicsub.validation.background import read_background
 from epicsub.validation.detail import detail
+from epicsub.validation.tables import read_background
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from epicsub.predictions import Predictions
-from epicsub.validation.mistakes import confident_mistakes
-from epicsub.validation.page_data import CURVE_POINTS, curves
+from epicsub.validation.page import CURVE_POINTS, confident_mistakes, curves
 
 NASTY = "</script><b>cut</b>"  # the name of verb 3 here
 

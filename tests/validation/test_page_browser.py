@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from epicsub.validation import Background, Model, page_data, write_page
-from epicsub.validation.page_data import CURVE_POINTS
+from epicsub.validation.page import CURVE_POINTS
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install -e '.[dev]'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
