@@ -19,10 +19,11 @@ FACTORS = (0.1, 10.0)
 
 
 def dense_times(start: float, stop: float, frames: int, stride: float, position: float) -> np.ndarray:
-    """A window of `frames` * `stride` seconds, in whose equal parts each frame lies in the middle.
+    """Place a window of `frames` * `stride` seconds in a segment; each frame is the middle of an equal part of it.
 
     Args:
-        start, stop: the segment in seconds, start < stop.
+        start: of the segment in seconds.
+        stop: of the segment in seconds, after `start`.
         frames: frames in a clip.
         stride: seconds between frames.
         position: where in the segment the window lies, 0 at its start to 1 at its end.
@@ -30,47 +31,54 @@ def dense_times(start: float, stop: float, frames: int, stride: float, position:
     Returns:
         (frames,) float64 seconds, rising, inside the segment. A segment shorter than the window gives `frames` times
         spread evenly over it: the clip then repeats frames, evenly.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
     _check(start, stop, frames, position)
     if not stride > 0:
         raise ValueError(f"stride {stride}: seconds above 0")
     window = min(frames * stride, stop - start)
     first = start + position * (stop - start - window)
-    return np.clip(first + (np.arange(frames) + 0.5) * (window / frames), start, stop)
+    times: np.ndarray = np.clip(first + (np.arange(frames) + 0.5) * (window / frames), start, stop)
+    return times
 
 
 def uniform_times(start: float, stop: float, frames: int, offsets: np.ndarray | float) -> np.ndarray:
-    """One time from each of `frames` equal parts of the segment.
+    """Take one time from each of `frames` equal parts of a segment.
 
     Args:
-        start, stop: the segment in seconds, start < stop.
+        start: of the segment in seconds.
+        stop: of the segment in seconds, after `start`.
         frames: frames in a clip.
         offsets: where in its part each frame lies, 0 to 1: (frames,), or one number for all.
 
     Returns:
         (frames,) float64 seconds, rising, inside the segment.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
     _check(start, stop, frames, offsets)
-    return np.clip(start + (np.arange(frames) + offsets) * ((stop - start) / frames), start, stop)
-
-
-def view_positions(count: int) -> np.ndarray:
-    """Positions of `count` clips of one segment for evaluation: (count,), evenly inside (0, 1).
-
-    As MM-SADA's test centres, `linspace(start, end, count + 2)[1:-1]`: one view is the middle.
-    """
-    return np.linspace(0, 1, count + 2)[1:-1]
+    times: np.ndarray = np.clip(start + (np.arange(frames) + offsets) * ((stop - start) / frames), start, stop)
+    return times
 
 
 def clip_times(
-    start: float,
-    stop: float,
-    frames: int,
-    sampling: str,
-    stride: float | None,
-    place: np.ndarray | float,
+    start: float, stop: float, frames: int, sampling: str, stride: float | None, place: np.ndarray | float
 ) -> np.ndarray:
-    """`dense_times` or `uniform_times` by name. `place` is the window's position, or the offsets.
+    """Take the times of a clip by the name of the sampling.
+
+    Args:
+        start: of the segment in seconds.
+        stop: of the segment in seconds, after `start`.
+        frames: frames in a clip.
+        sampling: "dense" for `dense_times`, "uniform" for `uniform_times`.
+        stride: seconds between frames, dense only.
+        place: position of the window (dense), or the offsets (uniform).
+
+    Returns:
+        (frames,) float64 seconds.
 
     Raises:
         ValueError: an unknown `sampling`, or a stride missing or given where it has no effect.
@@ -83,13 +91,14 @@ def clip_times(
 
 
 def with_context(start: float, stop: float, seconds: float, context: float, end: float) -> tuple[float, float]:
-    """A segment shorter than a clip, with the video around it that the clip has room for.
+    """Widen a segment shorter than a clip by the video around it.
 
     Args:
-        start, stop: the segment in seconds.
+        start: of the segment in seconds.
+        stop: of the segment in seconds.
         seconds: what a clip covers; longer segments stay as they are.
         context: most seconds to add on each side.
-        end: of the video.
+        end: of the video in seconds.
 
     Returns:
         Start and stop: as much on both sides, but where the video begins or ends more on the other one.
@@ -101,15 +110,32 @@ def with_context(start: float, stop: float, seconds: float, context: float, end:
     return start - min(lack - after, most_before), stop + after
 
 
+def view_positions(count: int) -> np.ndarray:
+    """Spread clips of one segment for evaluation.
+
+    As MM-SADA's test centres, `linspace(start, end, count + 2)[1:-1]`: one view is the middle.
+
+    Args:
+        count: number of clips.
+
+    Returns:
+        (count,) positions, evenly inside (0, 1).
+    """
+    return np.linspace(0, 1, count + 2)[1:-1]
+
+
 @dataclass(frozen=True, slots=True)
 class Views:
-    """`clips` in time, `crops` along the longer side (1 or 3), each also mirrored where `flip`, all of it at each of
-    the `strides`: factors of the recipe's seconds between two frames. Above 1 a clip covers more time."""
+    """Views of a segment that evaluation averages: clips x crops, mirrored or not, at factors of the stride."""
 
     clips: int = 1
+    """Clips in time."""
     crops: int = 1
+    """Crops along the longer side, 1 or 3."""
     flip: bool = False
+    """Add the mirror image of each crop."""
     strides: tuple[float, ...] = (1.0,)
+    """Factors of the recipe's seconds between two frames; above 1 a clip covers more time."""
 
     def __post_init__(self) -> None:
         fits = all(FACTORS[0] <= factor <= FACTORS[1] for factor in self.strides)
@@ -131,13 +157,23 @@ class Views:
         return self.crops * (2 if self.flip else 1)
 
     def places(self) -> list[tuple[float, float]]:
-        """(stride factor, position) of every clip; a position is 0 at the segment's start and 1 at its end."""
+        """List the clips of a segment.
+
+        Returns:
+            Stride factor and position of each clip; a position is 0 at the segment's start and 1 at its end.
+        """
         positions = view_positions(self.clips).tolist()
         return [(factor, position) for factor in self.strides for position in positions]
 
 
 def parse_views(text: str) -> Views:
-    """`Views` from a text like 5x3+flip or 5x3+flip@0.8,1,1.25.
+    """Read a specification of views.
+
+    Args:
+        text: like 5x3+flip or 5x3+flip@0.8,1,1.25.
+
+    Returns:
+        The views.
 
     Raises:
         DataError: the text is not of that form.

@@ -20,14 +20,14 @@ from torch.nn import functional as F
 from epicsub.modality import MODALITIES
 
 CROPS = ("scale_jitter", "random_resized")
-# Corners, centre, edge middles and the four points between, in quarters of the room: the 13 places of TSN's
+# Corners, centre, edge middles and the four points between, in quarters of the free space: the 13 offsets of TSN's
 # GroupMultiScaleCrop (Wang et al., arXiv 1608.00859, section 3.2, with its code's `more_fix_crop`).
 QUARTERS = ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2), (2, 0), (2, 4), (4, 2), (0, 2), (1, 1), (1, 3), (3, 1), (3, 3))
 ASPECTS = (3 / 4, 4 / 3)
 
 
 class Box(NamedTuple):
-    """A part of a picture, in fractions of its height and width."""
+    """Part of a picture, in fractions of its height and width."""
 
     top: float
     left: float
@@ -53,10 +53,14 @@ class TrainTransform:
             short_side: pixels of the short side that evaluation crops `size` from; training's crops are shares of
                 the picture, cut straight from the stored one, so it only bounds `size` here.
             size: pixels of the square crop.
-            crop: "scale_jitter", TSN's 13 places with sides of `scales` x the short side (height and width may differ
-                by one step of the scales); or "random_resized", a box of `area` (lowest and highest share of the
-                picture) with sides between 3:4 and 4:3.
+            crop: "scale_jitter", TSN's 13 offsets (height and width may differ by one step of the scales); or
+                "random_resized", sides between 3:4 and 4:3.
+            scales: sides as shares of the short side, scale_jitter only.
+            area: lowest and highest share of the picture, random_resized only.
             flip: probability of mirroring.
+
+        Raises:
+            ValueError: a setting is missing or out of range.
         """
         if crop not in CROPS or not 1 <= size <= short_side:
             raise ValueError(f"crop {crop!r} of size {size} from {short_side}: one of {CROPS}, size up to short_side")
@@ -73,9 +77,14 @@ class TrainTransform:
         self.flip = flip
 
     def __call__(self, clips: Mapping[str, torch.Tensor], generator: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Clips {modality: uint8 (T, H, W, C)} -> {modality: uint8 (C, T, size, size)}.
+        """Crop, resize and mirror a clip; the picture's shape is taken from the first modality.
 
-        The picture's shape is taken from the first modality. All randomness comes from `generator`.
+        Args:
+            clips: uint8 (T, H, W, C) per modality.
+            generator: source of all randomness.
+
+        Returns:
+            uint8 (C, T, size, size) per modality.
         """
         height, width = next(iter(clips.values())).shape[1:3]
         box = self._box(height, width, generator)
@@ -85,7 +94,7 @@ class TrainTransform:
             clip_TSSC = resize(cut(clip_THWC, box), self.size, self.size)
             if mirrored:
                 clip_TSSC = mirror(clip_TSSC, modality)
-            out[modality] = channels_first(clip_TSSC)
+            out[modality] = clip_TSSC.permute(3, 0, 1, 2)
         return out
 
     def _box(self, height: int, width: int, generator: np.random.Generator) -> Box:
@@ -95,7 +104,17 @@ class TrainTransform:
 
 
 def scale_jitter_box(height: int, width: int, scales: Sequence[float], generator: np.random.Generator) -> Box:
-    """A box with sides of `scales` (falling) x the short side, neighbours in the list at most, at one of 13 places."""
+    """Draw a box of TSN's scale jittering.
+
+    Args:
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+        scales: sides as shares of the short side, falling; height and width are neighbours in the list at most.
+        generator: source of randomness.
+
+    Returns:
+        A box at one of the 13 offsets.
+    """
     pairs = [(i, j) for i in range(len(scales)) for j in range(len(scales)) if abs(i - j) <= 1]
     i, j = pairs[generator.integers(len(pairs))]
     down, right = QUARTERS[generator.integers(len(QUARTERS))]
@@ -105,7 +124,17 @@ def scale_jitter_box(height: int, width: int, scales: Sequence[float], generator
 
 
 def random_resized_box(height: int, width: int, area: tuple[float, float], generator: np.random.Generator) -> Box:
-    """A box of a share of the picture drawn from `area`, sides 3:4 to 4:3; the middle square if ten draws miss."""
+    """Draw a box as torchvision's RandomResizedCrop does.
+
+    Args:
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+        area: lowest and highest share of the picture.
+        generator: source of randomness.
+
+    Returns:
+        A box with sides 3:4 to 4:3; the middle square if ten draws do not fit.
+    """
     for _ in range(10):
         pixels = generator.uniform(*area) * height * width
         aspect = math.exp(generator.uniform(math.log(ASPECTS[0]), math.log(ASPECTS[1])))
@@ -118,7 +147,15 @@ def random_resized_box(height: int, width: int, area: tuple[float, float], gener
 
 
 def cut(clip_THWC: torch.Tensor, box: Box) -> torch.Tensor:
-    """The box's whole pixels, at least one: a view (T, h, w, C)."""
+    """Cut a box out of a clip.
+
+    Args:
+        clip_THWC: (T, H, W, C).
+        box: rounded to whole pixels, at least one.
+
+    Returns:
+        A view (T, h, w, C).
+    """
     height, width = clip_THWC.shape[1:3]
     box_height, box_width = max(1, round(box.height * height)), max(1, round(box.width * width))
     top, left = min(round(box.top * height), height - box_height), min(round(box.left * width), width - box_width)
@@ -126,10 +163,18 @@ def cut(clip_THWC: torch.Tensor, box: Box) -> torch.Tensor:
 
 
 def resize(clip_THWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Bilinear with antialiasing, on uint8: (T, height, width, C). The clip itself where it has that size.
+    """Resize a clip on uint8, bilinear with antialiasing.
 
     torch's uint8 kernel on channels-last memory is 3 to 9 times as fast as on planes; OpenCV's area filter is slower
     still, and its plain bilinear one aliases.
+
+    Args:
+        clip_THWC: uint8 (T, H, W, C).
+        height: in pixels.
+        width: in pixels.
+
+    Returns:
+        uint8 (T, height, width, C); the clip itself if it has that size.
     """
     if tuple(clip_THWC.shape[1:3]) == (height, width):
         return clip_THWC
@@ -138,21 +183,43 @@ def resize(clip_THWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def resize_short_side(clip_THWC: torch.Tensor, short_side: int) -> torch.Tensor:
-    """The shorter side to `short_side` pixels, the other in proportion, rounded."""
+    """Resize a clip in proportion.
+
+    Args:
+        clip_THWC: uint8 (T, H, W, C).
+        short_side: pixels of the shorter side.
+
+    Returns:
+        uint8 (T, h, w, C), the longer side rounded.
+    """
     height, width = clip_THWC.shape[1:3]
     scale = short_side / min(height, width)
     return resize(clip_THWC, round(height * scale), round(width * scale))
 
 
 def center_crop(clip_THWC: torch.Tensor, size: int) -> torch.Tensor:
-    """The middle square: a view (T, size, size, C)."""
-    height, width = clip_THWC.shape[1:3]
-    top, left = (height - size) // 2, (width - size) // 2
-    return clip_THWC[:, top : top + size, left : left + size]
+    """Cut out the middle square.
+
+    Args:
+        clip_THWC: (T, H, W, C), no side shorter than `size`.
+        size: pixels of the side.
+
+    Returns:
+        A view (T, size, size, C).
+    """
+    return three_crops(clip_THWC, size)[1]
 
 
 def three_crops(clip_THWC: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Squares at the start, middle and end of the longer side, half way up the other: views (T, size, size, C)."""
+    """Cut out squares at the start, middle and end of the longer side, in the middle of the other.
+
+    Args:
+        clip_THWC: (T, H, W, C), no side shorter than `size`.
+        size: pixels of the side.
+
+    Returns:
+        Three views (T, size, size, C).
+    """
     height, width = clip_THWC.shape[1:3]
     crops = []
     for third in (0, 1, 2):
@@ -165,7 +232,19 @@ def three_crops(clip_THWC: torch.Tensor, size: int) -> list[torch.Tensor]:
 def view_crops(
     clip_THWC: torch.Tensor, modality: str, short_side: int, size: int, crops: int, flip: bool
 ) -> torch.Tensor:
-    """All spatial views of a clip: uint8 (V, C, T, size, size), crop by crop, each followed by its mirror image."""
+    """Cut the spatial views of evaluation out of a clip.
+
+    Args:
+        clip_THWC: uint8 (T, H, W, C).
+        modality: name, for its mirror image.
+        short_side: pixels to which the shorter side is resized first.
+        size: pixels of the crops' side.
+        crops: 1 (middle) or 3.
+        flip: add the mirror image of each crop.
+
+    Returns:
+        uint8 (V, C, T, size, size), crop by crop, each followed by its mirror image.
+    """
     resized = resize_short_side(clip_THWC, short_side)
     views = []
     for crop in three_crops(resized, size) if crops == 3 else [center_crop(resized, size)]:
@@ -176,13 +255,16 @@ def view_crops(
 
 
 def mirror(clip_THWC: torch.Tensor, modality: str) -> torch.Tensor:
-    """Left and right exchanged. Motion to the right changes its sign: 255 - u, exact as 127.5 stands for none."""
+    """Exchange left and right; levels that count motion to the right change their sign.
+
+    Args:
+        clip_THWC: uint8 (T, H, W, C).
+        modality: name, for the channels to negate: x -> 255 - x, exact because 127.5 stands for 0.
+
+    Returns:
+        A copy (T, H, W, C).
+    """
     mirrored = clip_THWC.flip(2)
     for channel in MODALITIES[modality].mirror_negates:
         mirrored[..., channel] = 255 - mirrored[..., channel]
     return mirrored
-
-
-def channels_first(clip_THWC: torch.Tensor) -> torch.Tensor:
-    """(T, H, W, C) -> (C, T, H, W), without moving the pixels."""
-    return clip_THWC.permute(3, 0, 1, 2)
