@@ -2,7 +2,7 @@
 
 Their numbers count 60 frames a second for the 2018 videos (PXX_YY) and 50 for the 2020 ones (PXX_1YY), whatever the
 video's own rate. Flow was computed at every second frame of the former and every frame of the latter; of an RGB frame
-n counted from 0, the flow picture is n // stride. Whether files count from 0 or from 1 is read off the folder.
+n counted from 0, the flow picture is n // stride. The folder shows if files count from 0 or from 1.
 
 Shape legend: T times, H height, W width, C 3 (red, green, blue) or 2 (u, v).
 """
@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from epicsub.data.decode.base import HALF_MILLISECOND
-from epicsub.errors import DataError
+from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile
 from epicsub.modality import video_modality
 
 FRAME_FILE = re.compile(r"frame_(\d+)\.jpe?g", re.IGNORECASE)
@@ -25,20 +24,40 @@ _Location = Path | tuple[int, int]  # a file, or offset and size in the tar
 
 
 def index_rate(video_id: str) -> int:
-    """Frames a second of the organisers' frame numbers: 50 for PXX_1YY, else 60."""
+    """Give the rate at which the organisers number the frames of a video.
+
+    Args:
+        video_id: like P01_01 or P01_101.
+
+    Returns:
+        Frames per second: 50 for PXX_1YY, else 60.
+    """
     return 50 if re.fullmatch(r"P\d+_1\d\d", video_id) else 60
 
 
 def index_stride(video_id: str, modality: str) -> int:
-    """RGB frames from one of the organisers' extracted frames to the next; of flow, 1 for PXX_1YY, else 2."""
+    """Give the step between the organisers' extracted frames.
+
+    Args:
+        video_id: like P01_01 or P01_101.
+        modality: name.
+
+    Returns:
+        RGB frames from one to the next; of flow, 1 for PXX_1YY, else 2.
+    """
     return 1 if index_rate(video_id) == 50 else video_modality(modality).frame_stride_2018
 
 
-class ExtractedFrames:
-    """One video's extracted frames, with the interface of `FrameReader`; (T, H, W, 2) for flow."""
+class ExtractedFrames(VideoFile):
+    """One video's extracted frames, with the interface of `FrameReader`."""
 
     def __init__(self, path: Path, video_id: str, modality: str) -> None:
-        """List the frames in `path`, a folder or tar.
+        """List the frames.
+
+        Args:
+            path: folder or tar file.
+            video_id: which decides the frame rate.
+            modality: name.
 
         Raises:
             DataError: it cannot be read, holds no frames, or numbers them from neither 0 nor 1.
@@ -63,7 +82,7 @@ class ExtractedFrames:
         self.height, self.width = self._image(0).shape[:2]
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """uint8 (T, H, W, C); see `FrameReader`."""
+        """See `FrameReader.frames_at`."""
         indices = np.floor((np.asarray(times, np.float64) + HALF_MILLISECOND) * self.fps).astype(np.int64)
         if len(indices) and indices.max() > self._count:  # up to two frame durations past the last one's time
             raise self._error(
@@ -80,19 +99,24 @@ class ExtractedFrames:
         return torch.from_numpy(out)
 
     def holes(self) -> list[int]:
-        """Numbers, as files have them, that are missing between the first and the last frame of any channel."""
+        """List the missing frames.
+
+        Returns:
+            Numbers, as files have them, that any channel lacks between the first and the last frame.
+        """
         every = set(range(self._base, self._base + self._count))
         return sorted(set().union(*(every - found.keys() for found in self._places.values())))
 
     def close(self) -> None:
-        """Let go of the tar."""
+        """Close the tar file."""
         if self._tar is not None:
             self._tar.close()
 
     def _image(self, index: int) -> np.ndarray:
         """(H, W, C) of one frame, counted from 0."""
         if self._row.is_color:
-            return cv2.cvtColor(self._decode("", index, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+            image_HW3: np.ndarray = cv2.cvtColor(self._decode("", index, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+            return image_HW3
         return np.stack([self._decode(channel, index, cv2.IMREAD_GRAYSCALE) for channel in self._channels], axis=-1)
 
     def _decode(self, channel: str, index: int, mode: int) -> np.ndarray:
@@ -102,7 +126,7 @@ class ExtractedFrames:
         if place is None:
             raise self._error(f"lacks {name}, one of {self._count} from its first to its last: unpack it again")
         try:
-            image = cv2.imdecode(np.frombuffer(self._bytes(place), np.uint8), mode)
+            image: np.ndarray | None = cv2.imdecode(np.frombuffer(self._bytes(place), np.uint8), mode)
         except (OSError, cv2.error):  # cv2: no bytes at all
             image = None
         if image is None:
@@ -118,7 +142,7 @@ class ExtractedFrames:
         return self._tar.read(size)
 
     def _list(self) -> Iterator[tuple[str, int, _Location]]:
-        """Channel, number and place of every frame; what else lies there is passed over."""
+        """Channel, number and place of every frame; other files are ignored."""
         for name, place in self._members() if self._tar is not None else self._files():
             match = FRAME_FILE.fullmatch(name.name)
             channel = "" if self._row.is_color else name.parent.name
@@ -140,6 +164,3 @@ class ExtractedFrames:
                         yield PurePosixPath(member.name), (member.offset_data, member.size)
         except (tarfile.TarError, OSError) as error:
             raise self._error(f"is not a whole tar file ({error}): fetch it again") from None
-
-    def _error(self, text: str) -> DataError:
-        return DataError(f"{self.path}: {text}")

@@ -24,9 +24,14 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
 
 
 class DataRoot:
-    """A data root; nothing is read before it is asked for, and tables are read once."""
+    """A data root. Nothing is read before it is asked for, and tables are read once."""
 
     def __init__(self, path: Path | str) -> None:
+        """Name the folder; it is not read.
+
+        Args:
+            path: folder with annotations/, videos/ and the like.
+        """
         self.path = Path(path)
         self._tables: dict[str, tuple[tuple[int, int], Any]] = {}  # file's date and size, content
 
@@ -37,7 +42,13 @@ class DataRoot:
         return f"DataRoot({str(self.path)!r})"
 
     def annotations(self, name: str) -> Path:
-        """Path of a table under annotations/, e.g. `EPIC_100_train.csv`.
+        """Find a table under annotations/.
+
+        Args:
+            name: of the file, e.g. `EPIC_100_train.csv`.
+
+        Returns:
+            Path of the file.
 
         Raises:
             DataError: it is not there; the message lists what is.
@@ -55,13 +66,13 @@ class DataRoot:
         raise DataError(f"{file}: no such file; there are: {', '.join(there) if there else 'no CSV files'}")
 
     def segments(self, name: str) -> list[Segment]:
-        """Segments of a list under annotations/, in the file's order; read again only when the file has changed.
+        """Read a list of segments under annotations/, unless it has been read and has not changed since.
 
         Args:
             name: of the list, e.g. `EPIC_100_train.csv`.
 
         Returns:
-            A new list.
+            A new list, in the file's order.
 
         Raises:
             DataError: it is not there, or wrong; see `read_segments`.
@@ -69,7 +80,10 @@ class DataRoot:
         return list(self._table(name, read_segments))
 
     def video_info(self) -> dict[str, VideoInfo]:
-        """Rows of EPIC_100_video_info.csv by video id; read again only when the file has changed.
+        """Read EPIC_100_video_info.csv, unless it has been read and has not changed since.
+
+        Returns:
+            Rows by video id.
 
         Raises:
             DataError: it is not there, or wrong; see `read_video_info`.
@@ -77,16 +91,28 @@ class DataRoot:
         return self._table(VIDEO_INFO, read_video_info)
 
     def has_video_info(self) -> bool:
-        """Whether EPIC_100_video_info.csv is there."""
+        """Look for EPIC_100_video_info.csv.
+
+        Returns:
+            True if it is there.
+        """
         return (self.path / "annotations" / VIDEO_INFO).is_file()
 
     def video_ids(self) -> list[str]:
-        """Ids of all RGB video files, sorted."""
+        """List the RGB video files.
+
+        Returns:
+            Their video ids, sorted.
+        """
         files = (file for file in (self.path / RGB.video_folder).rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
         return sorted({file.stem for file in files})
 
     def modalities(self) -> list[VideoModality]:
-        """Names of the recorded modalities, and of the computed ones (flow) with any file, computed or extracted."""
+        """List the modalities that can be read.
+
+        Returns:
+            Names of those that are recorded, and of those that are computed (flow) if there is a folder of them.
+        """
         return [
             name
             for name in get_args(VideoModality)
@@ -95,11 +121,18 @@ class DataRoot:
         ]
 
     def video(self, video_id: str, modality: str = RGB.name) -> Path | None:
-        """The file that holds a modality of a video, or None."""
+        """Find the file that holds a modality of a video.
+
+        Args:
+            video_id: like P01_01.
+            modality: name.
+
+        Returns:
+            Path of the video file, or None.
+        """
         row = video_modality(modality)
         if row.command:
-            file = self.computed(video_id, modality)
-            return file if file.is_file() else None
+            return path if (path := self.computed(video_id, modality)).is_file() else None
         kitchen = self.path / row.video_folder / _participant(video_id)
         for folder in (kitchen, kitchen / row.video_folder, kitchen.parent):
             if file := _with_suffix(folder, video_id, VIDEO_SUFFIXES):
@@ -107,11 +140,27 @@ class DataRoot:
         return None
 
     def computed(self, video_id: str, modality: str) -> Path:
-        """Path that a computed modality (flow) of a video is written to."""
+        """Name the file that a computed modality of a video is written to.
+
+        Args:
+            video_id: like P01_01.
+            modality: name, e.g. flow.
+
+        Returns:
+            Path of the file, which need not exist.
+        """
         return self.path / video_modality(modality).video_folder / _participant(video_id) / f"{video_id}.mp4"
 
     def frames(self, video_id: str, modality: str) -> Path | None:
-        """The organisers' extracted frames: a folder or a tar file, or None."""
+        """Find the organisers' extracted frames of a video.
+
+        Args:
+            video_id: like P01_01.
+            modality: name.
+
+        Returns:
+            Path of a folder or a tar file, or None.
+        """
         folder_name = video_modality(modality).frame_folder
         kitchen = self.path / folder_name / _participant(video_id)
         for folder in (kitchen, kitchen / folder_name):
@@ -122,21 +171,52 @@ class DataRoot:
         return None
 
     def prepared(self, video_id: str, modality: str) -> Path:
-        """Where the prepared store's index for a video is, or would be."""
+        """Name the index of an entry of the prepared store.
+
+        Args:
+            video_id: like P01_01.
+            modality: name.
+
+        Returns:
+            Path of the index, which need not exist.
+        """
         return self.path / "prepared" / modality / _participant(video_id) / f"{video_id}.index"
 
     def found(self, video_id: str, modality: str) -> Path | None:
-        """What a modality of a video is read from, or None: a video file before extracted frames."""
+        """Find what a modality of a video is read from: a video file before extracted frames.
+
+        Args:
+            video_id: like P01_01.
+            modality: name.
+
+        Returns:
+            Path of a video file, folder or tar file, or None.
+        """
         return self.video(video_id, modality) or self.frames(video_id, modality)
 
     def places(self, video_id: str, modality: str) -> tuple[Path, Path]:
-        """Usual paths of the video file and of the extracted frames that `found` looks for."""
+        """Name the usual places that `found` looks in.
+
+        Args:
+            video_id: like P01_01.
+            modality: name.
+
+        Returns:
+            Paths of the video file and of the folder of extracted frames.
+        """
         row, kitchen = video_modality(modality), _participant(video_id)
         video = self.path / row.video_folder / kitchen / f"{video_id}{'.mp4' if row.command else '.MP4'}"
         return video, self.path / row.frame_folder / kitchen / video_id
 
     def require(self, video_id: str, modality: str) -> Path:
-        """What a modality of a video is read from.
+        """Find what a modality of a video is read from, or fail.
+
+        Args:
+            video_id: like P01_01.
+            modality: name.
+
+        Returns:
+            Path of a video file, folder or tar file.
 
         Raises:
             DataError: there is neither a video file nor extracted frames.
@@ -147,7 +227,15 @@ class DataRoot:
         return path
 
     def missing(self, segments: Iterable[Segment], modalities: Sequence[str]) -> list[str]:
-        """One line for each video of `segments` that lacks a modality, with how many segments that costs."""
+        """List the videos that lack a modality.
+
+        Args:
+            segments: of the videos.
+            modalities: names.
+
+        Returns:
+            One line for each video and modality, with the number of segments lost.
+        """
         counts = Counter(segment.video_id for segment in segments)
         return [
             f"{video_id}: no {modality} for {counted(count, 'segment', 'segments')} "

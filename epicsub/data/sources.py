@@ -62,7 +62,7 @@ def read_frames(
 class ClipSource:
     """Reads frames of segments, keeping up to `cache_size` files open.
 
-    Safe to hand to worker processes however they are started: open files are not taken along.
+    Safe to hand to worker processes however they are started: open files are left behind.
     """
 
     def __init__(
@@ -74,9 +74,10 @@ class ClipSource:
         prepared: Collection[str] = (),
         indexes: Indexes | None = None,
     ) -> None:
-        """Read from `root`.
+        """Choose what to read and how; no file is opened.
 
         Args:
+            root: data root.
             modalities: names of rows of `MODALITIES` with pixels.
             decoder: see `open_reader`.
             cache_size: most files open at once, in each process.
@@ -85,6 +86,7 @@ class ClipSource:
 
         Raises:
             DataError: the decoder does not load here.
+            ValueError: a modality has no frames, or there is none.
         """
         if not modalities or cache_size < 1:
             raise ValueError(f"modalities {modalities}, cache_size {cache_size}: at least one")
@@ -99,19 +101,26 @@ class ClipSource:
         self._process = os.getpid()
 
     def read(self, segment: Segment, times: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        """Frames of `segment` at `times` (T,) seconds, of each modality uint8 (T, H, W, C).
+        """Read frames of a segment.
 
-        `times` may also give each modality its own. A segment that runs past its video is cut there: times after the
-        end give the last frame, and its narration id is added to `cut`.
+        A segment that runs past its video is cut there: times after the end give the last frame, and its narration id
+        is added to `cut`.
+
+        Args:
+            segment: which video, and where it ends.
+            times: (T,) seconds, or such times per modality.
+
+        Returns:
+            uint8 (T, H, W, C) per modality.
 
         Raises:
             DataError: a file is missing, damaged, or over a second too short; says narration id, path and reason.
         """
         clips = {}
         for modality in self.modalities:
-            wanted = times[modality] if isinstance(times, Mapping) else times
+            own_times = times[modality] if isinstance(times, Mapping) else times
             try:
-                clips[modality] = self._read(segment, modality, np.asarray(wanted, np.float64))
+                clips[modality] = self._read(segment, modality, np.asarray(own_times, np.float64))
             except DataError as error:
                 self._drop(segment.video_id, modality)
                 raise DataError(f"{segment.narration_id}: {error}") from None
@@ -186,11 +195,11 @@ class _SideBySide:
             raise DataError(f"{path}: is {reader.width} pixels wide, which {channels} channels side by side cannot be")
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """uint8 (T, H, W, C); see `FrameReader`."""
+        """See `FrameReader.frames_at`."""
         return torch.stack(self._reader.frames_at(times).chunk(self._channels, dim=-1), dim=-1)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._reader.close()
 
 

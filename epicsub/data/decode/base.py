@@ -10,11 +10,13 @@ Shape legend: T times, H height, W width, C channels.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 from epicsub.errors import DataError
 
@@ -64,13 +66,43 @@ class VideoFile:
 
 
 def first_line(error: Exception) -> str:
-    """First line of an error's message that is not empty, or the name of its type."""
+    """Shorten an error raised by a library.
+
+    Args:
+        error: the error.
+
+    Returns:
+        First line of its message that is not empty, or the name of its type.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
+def copy_pixels(frame: VideoFrame, reformatter: VideoReformatter, out: np.ndarray) -> None:
+    """Write the pixels of a frame.
+
+    Args:
+        frame: of the size of `out`.
+        reformatter: to be used again for the next frame.
+        out: uint8 (H, W, 3) for colours, (H, W) for the luma plane as stored.
+    """
+    if out.ndim == 3:
+        frame = reformatter.reformat(frame, format="rgb24", threads=1)
+    pixels: Any = frame.planes[0]  # a buffer, which its type does not say
+    rows = np.frombuffer(pixels, np.uint8).reshape(-1, frame.planes[0].line_size)  # lines are padded to line_size
+    height, width = out.shape[0], out[0].size
+    out.reshape(height, width)[:] = rows[:height, :width]
+
+
 def length_size(context: VideoCodecContext) -> int | None:
-    """Bytes of the length before each unit of the stream's packets, 0 for start codes, None if it is not H.264."""
+    """Tell how the units of H.264 packets are separated.
+
+    Args:
+        context: of the stream.
+
+    Returns:
+        Bytes of the length before each unit, 0 for start codes, None if the stream is not H.264.
+    """
     if context.name != "h264":
         return None
     extra = context.extradata or b""
@@ -83,6 +115,9 @@ def has_reference_slice(picture: memoryview | bytes, size: int) -> bool:
     Args:
         picture: a packet.
         size: see `length_size`.
+
+    Returns:
+        False if no other picture is predicted from it.
     """
     view = memoryview(picture)
     for position in _units(view, size):

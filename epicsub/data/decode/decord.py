@@ -14,7 +14,10 @@ class DecordReader(VideoFile):
     """One open video file; see `FrameReader`."""
 
     def __init__(self, path: Path) -> None:
-        """Open `path`.
+        """Open a video file.
+
+        Args:
+            path: the file.
 
         Raises:
             DataError: FFmpeg cannot open it, or it holds no video.
@@ -37,7 +40,7 @@ class DecordReader(VideoFile):
         self.duration = float(spans[-1, 1] - spans[0, 0])
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """uint8 (T, H, W, 3) at `times` (T,) seconds."""
+        """See `FrameReader.frames_at`; C is 3."""
         times = np.asarray(times, dtype=np.float64)
         last = self._shown[-1]
         late = times[times + HALF_MILLISECOND >= last + 2 / self.fps]
@@ -53,5 +56,5 @@ class DecordReader(VideoFile):
             raise self._error(f"decoding fails ({first_line(error)}): damaged, fetch it again") from None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         del self._reader

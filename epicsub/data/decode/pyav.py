@@ -1,10 +1,10 @@
-"""Reading a video through PyAV, which brings its own FFmpeg: one thread, one seek where it pays, wanted frames only.
+"""Reading a video through PyAV, which brings its own FFmpeg: one thread, one seek where it pays.
 
-Ticks are the stream's unit of time (`time_base` seconds each). A wanted time becomes a limit in ticks, and its frame
+Ticks are the stream's unit of time (`time_base` seconds each). A time becomes a limit in ticks, and its frame
 is the last one with a timestamp up to the limit; to know that it is the last, the decoder stays one frame ahead.
 
 Most H.264 files hold pictures from which no other is predicted (half of them with x264's defaults). Those that are not
-wanted are not decoded, which changes nothing in the others. Where such a picture turns out to have been the one on
+asked for are not decoded, which changes nothing in the others. Where such a picture turns out to have been the one on
 show (frames at uneven intervals), the place is decoded again without leaving any out.
 """
 
@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -23,19 +22,25 @@ from av.packet import Packet
 from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
-from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile, has_reference_slice, length_size
+from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile, copy_pixels, has_reference_slice, length_size
+from epicsub.errors import DataError
 
 LUMA_FORMATS = ("yuv420p", "yuvj420p", "gray", "nv12", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 # A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 frames skipped.
-FRAMES_A_SEEK_COSTS = 8
+SEEK_COST_FRAMES = 8
 
 
 class PyavReader(VideoFile):
     """One open video file. Not shared between threads or processes."""
 
     def __init__(self, path: Path, gray: bool = False) -> None:
-        """Open `path`; with `gray`, frames are the stored luma plane.
+        """Open a video file.
+
+        Args:
+            path: the file.
+            gray: frames are the stored luma plane.
 
         Raises:
             DataError: FFmpeg cannot open it, or it holds no video.
@@ -64,12 +69,12 @@ class PyavReader(VideoFile):
         self.width, self.height = stream.width, stream.height
         self._tick = stream.time_base
         self._start = stream.start_time or 0
-        self._ticks_a_frame = max(1, round(1 / (rate * self._tick)))
+        self._ticks_per_frame = max(1, round(1 / (rate * self._tick)))
         self._reformatter = VideoReformatter()
-        self._packets: Iterator[Packet] | None = None
+        self._packets: Iterator[Packet[VideoStream]] | None = None
         self._decoded: deque[VideoFrame] = deque()
         self._limits: list[int] = []  # ticks of the frames asked for, rising: where nothing may be left out
-        self._left_out: list[int] = []  # timestamps of pictures not decoded since the last seek
+        self._skipped: list[int] = []  # timestamps of pictures not decoded since the last seek
         self._length_size = length_size(stream.codec_context)
         self._current: VideoFrame | None = None  # the frame at the position, and the one after it
         self._upcoming: VideoFrame | None = None
@@ -77,7 +82,7 @@ class PyavReader(VideoFile):
         self.duration = self._stated_duration()
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """uint8 (T, H, W, 3), or (T, H, W) with `gray`; see `FrameReader`."""
+        """See `FrameReader.frames_at`: C is 3, or none with `gray`."""
         times = np.asarray(times, dtype=np.float64)
         if times.ndim != 1 or not np.isfinite(times).all() or (times < 0).any():
             raise ValueError(f"times: finite seconds from 0 in one dimension, got {times}")
@@ -96,9 +101,15 @@ class PyavReader(VideoFile):
         return torch.from_numpy(out)
 
     def frames_between(self, start: float, stop: float) -> Iterator[tuple[int, int, VideoFrame]]:
-        """Every frame from the one on show at `start` seconds to the one at `stop`, as decoded.
+        """Decode every frame from the one on show at one time to the one on show at another.
 
-        Yields its timestamp, the following frame's (or, after the last, up to when it may be shown), and the frame.
+        Args:
+            start: seconds.
+            stop: seconds, from `start`.
+
+        Yields:
+            The frame's timestamp in ticks, the following frame's (after the last, up to when it may be shown), and
+            the frame as decoded.
 
         Raises:
             DataError: as `frames_at`.
@@ -111,7 +122,7 @@ class PyavReader(VideoFile):
             self._upcoming = self._next()
         frame = self._frame_at(stop)
         pts = self._ticks(frame)
-        yield pts, pts + 2 * self._ticks_a_frame if self._upcoming is None else self._ticks(self._upcoming), frame
+        yield pts, pts + 2 * self._ticks_per_frame if self._upcoming is None else self._ticks(self._upcoming), frame
 
     @property
     def tick(self) -> Fraction:
@@ -124,7 +135,7 @@ class PyavReader(VideoFile):
         return self._start
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._current = self._upcoming = None
         self._stop_packets()
         self._decoded.clear()
@@ -137,15 +148,15 @@ class PyavReader(VideoFile):
         limit = self._limit(time)
         if self._current is None or limit < self._ticks(self._current) or self._seek_pays(limit):
             self._seek(limit)
-        self._go_on(limit)
+        self._advance(limit)
         assert self._current is not None
-        if any(self._ticks(self._current) < pts <= limit for pts in self._left_out):
+        if any(self._ticks(self._current) < pts <= limit for pts in self._skipped):
             self._limits = []
             self._seek(limit)
-            self._go_on(limit)
-        self._left_out = [pts for pts in self._left_out if pts > limit]
+            self._advance(limit)
+        self._skipped = [pts for pts in self._skipped if pts > limit]
         end = self._ticks(self._current)
-        if self._upcoming is None and limit >= end + 2 * self._ticks_a_frame:
+        if self._upcoming is None and limit >= end + 2 * self._ticks_per_frame:
             raise self._error(
                 f"the last frame that decodes is at {self._seconds(end):.3f} s, a frame at {time:.3f} s was asked for "
                 f"and the header says the video lasts {self.duration:.3f} s: cut off or damaged, fetch it again"
@@ -156,7 +167,7 @@ class PyavReader(VideoFile):
             raise self._error(f"the frame at {self._seconds(end):.3f} s is damaged; fetch the file again")
         return self._current
 
-    def _go_on(self, limit: int) -> None:
+    def _advance(self, limit: int) -> None:
         while self._upcoming is not None and self._ticks(self._upcoming) <= limit:
             self._current, self._upcoming = self._upcoming, self._next()
 
@@ -165,14 +176,14 @@ class PyavReader(VideoFile):
         if self._upcoming is None:
             return False
         position = self._ticks(self._upcoming)
-        if limit - position <= FRAMES_A_SEEK_COSTS * self._ticks_a_frame:
+        if limit - position <= SEEK_COST_FRAMES * self._ticks_per_frame:
             return False
         entries = self._stream.index_entries
         found = entries.search_timestamp(limit - self._delay)
         if found < 0:
-            return limit - position > self.fps * self._ticks_a_frame  # no index: jump over more than a second
+            return limit - position > self.fps * self._ticks_per_frame  # no index: jump over more than a second
         skipped = entries[found].timestamp + self._delay - position
-        return skipped > FRAMES_A_SEEK_COSTS * self._ticks_a_frame
+        return skipped > SEEK_COST_FRAMES * self._ticks_per_frame
 
     def _seek(self, limit: int) -> None:
         """Stand at a frame at or before `limit`, as near to it as the keyframes allow.
@@ -180,7 +191,7 @@ class PyavReader(VideoFile):
         Containers find keyframes by decoding time, which may come before the time of showing: where the first frame
         is already past `limit`, look from further back.
         """
-        target, step = limit - self._delay, self._ticks_a_frame
+        target, step = limit - self._delay, self._ticks_per_frame
         while True:
             target = max(target, self._start - self._delay)
             try:
@@ -190,11 +201,11 @@ class PyavReader(VideoFile):
             self._stop_packets()
             self._packets = self._container.demux(self._stream)
             self._decoded.clear()
-            self._left_out = []
+            self._skipped = []
             self._current, self._upcoming = self._next(), self._next()
             if self._current is None:
-                self._end_of_nothing(limit)
-            elif self._ticks(self._current) <= limit or target <= self._start - self._delay:
+                raise self._no_frame_error(limit)
+            if self._ticks(self._current) <= limit or target <= self._start - self._delay:
                 return
             target, step = target - step, step * 4
 
@@ -204,8 +215,8 @@ class PyavReader(VideoFile):
             self._packets.close()  # type: ignore[attr-defined]  # it is a generator
             self._packets = None
 
-    def _end_of_nothing(self, limit: int) -> None:
-        raise self._error(
+    def _no_frame_error(self, limit: int) -> DataError:
+        return self._error(
             f"no frame decodes from {self._seconds(limit):.3f} s on, the header says the video lasts "
             f"{self.duration:.3f} s: cut off or damaged, fetch it again"
         )
@@ -216,7 +227,7 @@ class PyavReader(VideoFile):
                 packet = next(self._packets, None) if self._packets else None
                 if packet is None:
                     return None
-                if not self._leave_out(packet):
+                if not self._skips(packet):
                     self._decoded.extend(packet.decode())
             return self._decoded.popleft()
         except av.error.FFmpegError as error:
@@ -224,16 +235,16 @@ class PyavReader(VideoFile):
             self._current = None  # the next call starts with a seek
             raise self._error(f"decoding fails{where} ({_reason(error)}): damaged, fetch it again") from None
 
-    def _leave_out(self, packet: Packet) -> bool:
-        """Whether nobody misses the packet's picture: not wanted, and no other is predicted from it."""
+    def _skips(self, packet: "Packet[VideoStream]") -> bool:
+        """Whether nobody misses the packet's picture: not asked for, and no other is predicted from it."""
         if not self._limits or packet.pts is None or self._length_size is None:
             return False
         place = bisect.bisect_left(self._limits, packet.pts)
-        if place < len(self._limits) and packet.pts > self._limits[place] - 2 * self._ticks_a_frame:
+        if place < len(self._limits) and packet.pts > self._limits[place] - 2 * self._ticks_per_frame:
             return False
         if has_reference_slice(memoryview(packet), self._length_size):
             return False
-        self._left_out.append(packet.pts)
+        self._skipped.append(packet.pts)
         return True
 
     def _write(self, frame: VideoFrame, out: np.ndarray) -> None:
@@ -273,16 +284,6 @@ class PyavReader(VideoFile):
         ends = [packet.pts + (packet.duration or 0) for packet in self._container.demux(self._stream) if packet.pts]
         end = self._seconds(max(ends)) if ends else 0.0
         return end if 0 <= whole - end <= 1.0 else whole
-
-
-def copy_pixels(frame: VideoFrame, reformatter: VideoReformatter, out: np.ndarray) -> None:
-    """Put the frame's colours into `out`, uint8 (H, W, 3), or its luma plane as stored into (H, W)."""
-    if out.ndim == 3:
-        frame = reformatter.reformat(frame, format="rgb24", threads=1)
-    pixels: Any = frame.planes[0]  # a buffer, which its type does not say
-    rows = np.frombuffer(pixels, np.uint8).reshape(-1, frame.planes[0].line_size)  # lines are padded to line_size
-    height, width = out.shape[0], out[0].size
-    out.reshape(height, width)[:] = rows[:height, :width]
 
 
 def _reason(error: Exception) -> str:

@@ -22,6 +22,9 @@ def open_reader(path: Path, decoder: str = "auto", gray: bool = False) -> FrameR
         gray: give the luma plane as stored, (T, H, W), without range conversion. Always through PyAV: the others
             have no way to the stored plane.
 
+    Returns:
+        An open reader.
+
     Raises:
         DataError: the decoder does not load here; the file is missing, empty, or no video.
     """
@@ -34,7 +37,13 @@ def open_reader(path: Path, decoder: str = "auto", gray: bool = False) -> FrameR
 
 
 def choose_decoder(name: str) -> str:
-    """The decoder that `name` stands for: itself, or for "auto" the fastest.
+    """Resolve the name of a decoder.
+
+    Args:
+        name: one of `DECODERS`, or "auto" for the fastest.
+
+    Returns:
+        One of `DECODERS`.
 
     Raises:
         DataError: there is no such decoder, or it does not load here; the message says why and what else there is.
@@ -51,7 +60,14 @@ def choose_decoder(name: str) -> str:
 
 @cache
 def why_not(decoder: str) -> str | None:
-    """None where `decoder` loads on this machine, else the reason in one line."""
+    """Try to load a decoder.
+
+    Args:
+        decoder: one of `DECODERS`.
+
+    Returns:
+        None if it loads on this machine, else the reason in one line.
+    """
     module = {"torchcodec": "torchcodec.decoders", "pyav": "av", "decord": "decord"}[decoder]
     try:
         loaded = importlib.import_module(module)

@@ -18,7 +18,10 @@ class TorchcodecReader(VideoFile):
     """One open video file; see `FrameReader`."""
 
     def __init__(self, path: Path) -> None:
-        """Open `path`.
+        """Open a video file.
+
+        Args:
+            path: the file.
 
         Raises:
             DataError: FFmpeg cannot open it, or it holds no video.
@@ -42,7 +45,7 @@ class TorchcodecReader(VideoFile):
         self.duration = whole if whole - seconds > 1.0 else seconds  # cut off: the header's figure, so that it shows
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """uint8 (T, H, W, 3) at `times` (T,) seconds."""
+        """See `FrameReader.frames_at`; C is 3."""
         times = np.asarray(times, dtype=np.float64)
         if not self._exact:
             frames = self._approximate(times)
@@ -52,11 +55,11 @@ class TorchcodecReader(VideoFile):
         return self._exactly(times)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         del self._decoder
 
     def _approximate(self, times: np.ndarray) -> torch.Tensor | None:
-        """The frames by the mean frame rate; None where one of them is not the frame on show."""
+        """The frames by the mean frame rate; None if one of them is not the frame on show."""
         count = max(1, round(self.duration * self.fps))
         wanted = np.floor((times + HALF_MILLISECOND) * self.fps).astype(np.int64)
         if (wanted >= count).any():
@@ -81,9 +84,10 @@ class TorchcodecReader(VideoFile):
             )
         seconds = np.clip(times + HALF_MILLISECOND + start, start, np.nextafter(end, start) - 1e-6)
         try:
-            return self._decoder.get_frames_played_at(seconds=seconds.tolist()).data
+            frames: torch.Tensor = self._decoder.get_frames_played_at(seconds=seconds.tolist()).data
         except (RuntimeError, ValueError, IndexError) as error:
             raise self._error(f"decoding fails ({first_line(error)}): damaged, fetch it again") from None
+        return frames
 
     def _open(self, mode: str) -> Any:
         from torchcodec.decoders import VideoDecoder  # an optional library

@@ -100,10 +100,8 @@ def flow_for_videos(
         if there == asked:
             continue
         if there is not None and not overwrite:
-            differing = (key for key in asked if there.get(key) != asked[key])
-            conflicts.append(
-                f"{target}: " + ", ".join(f"{k} {there.get(k)} there, {asked[k]} asked" for k in differing)
-            )
+            differing = [f"{k} {there.get(k)} there, {asked[k]} asked" for k in asked if there.get(k) != asked[k]]
+            conflicts.append(f"{target}: {', '.join(differing)}")
         jobs.append(_Job(source, target, video_id, settings))
     if conflicts:
         raise DataError("\n".join(["there is flow of other settings; delete it or ask for overwriting:", *conflicts]))
@@ -162,6 +160,9 @@ def flow_stride(video_id: str) -> int:
     Args:
         video_id: like P01_01 (2018) or P01_101 (2020).
 
+    Returns:
+        2 or 1.
+
     Raises:
         DataError: the id is like neither.
     """
@@ -171,7 +172,16 @@ def flow_stride(video_id: str) -> int:
 
 
 def flow_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """Width and (even) height of the flow picture in pixels; never larger than the video."""
+    """Give the size of the flow pictures, never larger than the video.
+
+    Args:
+        width: of the video in pixels.
+        height: of the video in pixels.
+        short_side: of the flow picture in pixels.
+
+    Returns:
+        Width and (even) height in pixels.
+    """
     scale = min(1.0, short_side / min(width, height))
     return max(1, round(width * scale)), max(2, 2 * int(height * scale / 2 + 1e-6))
 

@@ -53,8 +53,17 @@ class FlowSettings:
 
 
 def quantise(flow_HW2: np.ndarray, bound: float) -> np.ndarray:
-    """Pixels to gray levels, (H, W, 2) uint8: -bound -> 0, 0 -> 128 (127.5 rounded to even), bound -> 255."""
-    return np.round((np.clip(flow_HW2, -bound, bound) / bound + 1) * 127.5).astype(np.uint8)
+    """Convert flow to gray levels: -bound -> 0, 0 -> 128 (127.5 rounded to even), bound -> 255.
+
+    Args:
+        flow_HW2: pixels.
+        bound: pixels at which it is clipped.
+
+    Returns:
+        uint8 (H, W, 2).
+    """
+    levels_HW2: np.ndarray = np.round((np.clip(flow_HW2, -bound, bound) / bound + 1) * 127.5)
+    return levels_HW2.astype(np.uint8)
 
 
 def flow_note(source: Path, stride: int, settings: FlowSettings) -> dict[str, Any]:
@@ -64,6 +73,9 @@ def flow_note(source: Path, stride: int, settings: FlowSettings) -> dict[str, An
         source: video file.
         stride: RGB frames from one flow picture to the next.
         settings: how flow is computed.
+
+    Returns:
+        Format, settings, stride and source, for JSON.
     """
     return {
         "epicsub_flow": FORMAT,
@@ -76,7 +88,14 @@ def flow_note(source: Path, stride: int, settings: FlowSettings) -> dict[str, An
 
 
 def read_flow_note(path: Path) -> dict[str, Any] | None:
-    """How a flow file was computed: its format, settings, stride and source; None if there is no complete file."""
+    """Read how a flow file was computed.
+
+    Args:
+        path: flow file.
+
+    Returns:
+        See `flow_note`; None if there is no complete flow file.
+    """
     try:
         with av.open(str(path)) as container:
             note = json.loads(container.metadata.get("comment", ""))

@@ -11,7 +11,7 @@ import torch
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from epicsub.data.decode.pyav import copy_pixels
+from epicsub.data.decode.base import copy_pixels
 from epicsub.data.prepared.file import KEY, REFERENCE, Index, Stretch, decoder, pictures_of, read_index
 from epicsub.errors import DataError
 from epicsub.text import counted
