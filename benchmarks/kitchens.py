@@ -21,7 +21,7 @@ from pairs import paired
 
 from epicsub.data.parallel import cores
 from epicsub.io import write_text
-from epicsub.predictions import Predictions, load_predictions
+from epicsub.predictions import Predictions, read_predictions
 
 ARMS = {
     "source only": "source_only",
@@ -65,7 +65,7 @@ def main() -> None:
     scores: dict[str, dict[str, list[float]]] = {}
     for (arm, _), run in runs.items():
         for name, labels in lists.items():
-            for task, value in accuracies(load_predictions(run / f"{source_of(name)}.npz"), labels).items():
+            for task, value in accuracies(read_predictions(run / f"{source_of(name)}.npz"), labels).items():
                 scores.setdefault(arm, {}).setdefault(f"{name} {task}", []).append(value)
     report(scores, chance(lists, arguments.kitchens / "annotations" / "EPIC_100_train.csv"), arguments.json)
 

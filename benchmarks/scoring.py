@@ -29,7 +29,7 @@ import pandas as pd
 from machine import benchmark_parser, write_figures
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
-from epicsub.predictions import Predictions, load_predictions, save_predictions
+from epicsub.predictions import Predictions, read_predictions, save_predictions
 from epicsub.submission import Levels, average
 from epicsub.submission.json_zip import write_json_zip
 from epicsub.validation import official_scores
@@ -159,7 +159,7 @@ def sorted_pairs(
 
 def scoring_memory(folder: Path) -> float:
     """Megabytes (1e6) that scoring took at most over what this process held with the inputs read. Linux only."""
-    predictions, labels = load_predictions(folder / "predictions.npz"), pd.read_csv(folder / "labels.csv")
+    predictions, labels = read_predictions(folder / "predictions.npz"), pd.read_csv(folder / "labels.csv")
     before = status_of_process("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     official_scores(predictions, labels, TAIL_VERBS, TAIL_NOUNS, UNSEEN)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from machine import benchmark_parser, write_figures
 
-from epicsub.predictions import Predictions, load_predictions
+from epicsub.predictions import Predictions, read_predictions
 from epicsub.submission import average
 from epicsub.validation import load_protocol
 from epicsub.validation.report import evaluate
@@ -67,7 +67,7 @@ def predictions_of(run: Path, on: str, kitchens: Path) -> Predictions:
     if not path.exists() or path.stat().st_mtime < (run / "last.pth").stat().st_mtime:
         words = ("--split", "validation", "--protocol", PROTOCOLS[on], "--data", kitchens, "-o", path)
         epicsub("predict", run, *words)
-    return load_predictions(path)
+    return read_predictions(path)
 
 
 def mean_of(members: dict[str, dict[str, Predictions]]) -> dict[str, Predictions]:

@@ -9,14 +9,14 @@ that writing needs, and the most that it held in the end.
 import sys
 from pathlib import Path
 
-from epicsub.predictions import load_predictions
+from epicsub.predictions import read_predictions
 from epicsub.submission import Levels, write_submission
 from epicsub.submission.json_zip import write_json_zip
 
 
 def main(folder: Path, what: str) -> None:
     """Write test.json in its zip, or all four files."""
-    predictions = load_predictions(folder / "predictions.npz")
+    predictions = read_predictions(folder / "predictions.npz")
     if what == "all":
         import torch  # noqa: F401  the writer imports it: that is not what is measured
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from epicsub.data.sources import read_frames
+    from epicsub.predictions import read_predictions
     from epicsub.recipe.load import load_recipe
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "load_recipe", "read_frames"]
+__all__ = ["__version__", "load_recipe", "read_frames", "read_predictions"]
 
 _MODULES = {
     "load_recipe": "epicsub.recipe.load",
+    "read_predictions": "epicsub.predictions",
     "read_frames": "epicsub.data.sources",
 }
 

@@ -123,7 +123,7 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
         raise PredictionsError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def load_predictions(path: Path) -> Predictions:
+def read_predictions(path: Path) -> Predictions:
     """Read `.npz` (epicsub's own), `.pt` or `.pkl` (the organisers' list of dicts, or dict of arrays).
 
     Nothing in the file is run: a `.pt` is read with `weights_only=True`, a `.pkl` by an unpickler that admits numpy,

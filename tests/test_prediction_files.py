@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epicsub.errors import PredictionsError
-from epicsub.predictions import Predictions, load_predictions, save_predictions
+from epicsub.predictions import Predictions, read_predictions, save_predictions
 from tests.test_predictions import IDS, assert_equal, good
 
 
@@ -37,7 +37,7 @@ def as_dict(predictions: Predictions) -> dict:
 def test_files_keep_everything(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
     save_predictions(good(), path)
-    assert_equal(load_predictions(path), good(), atol=0 if suffix == ".npz" else 2e-6)
+    assert_equal(read_predictions(path), good(), atol=0 if suffix == ".npz" else 2e-6)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -80,14 +80,14 @@ def test_same_predictions_same_bytes(tmp_path):
 def test_pickles_of_containers(tmp_path, shape, protocol):
     path = tmp_path / "x.pkl"
     path.write_bytes(pickle.dumps(shape(good()), protocol))
-    assert_equal(load_predictions(path), good(), atol=2e-6)
+    assert_equal(read_predictions(path), good(), atol=2e-6)
 
 
 def test_pickles_as_numpy_1_wrote_them(tmp_path):
     old = pickle.dumps(as_list(good()), 2).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     assert b"numpy.core.multiarray" in old
     (tmp_path / "x.pkl").write_bytes(old)
-    assert_equal(load_predictions(tmp_path / "x.pkl"), good(), atol=2e-6)
+    assert_equal(read_predictions(tmp_path / "x.pkl"), good(), atol=2e-6)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -95,15 +95,15 @@ def test_pickles_as_numpy_1_wrote_them(tmp_path):
 def test_torch_files_with_numpy_or_tensors_inside(tmp_path, shape, zipped):
     path = tmp_path / "x.pt"
     torch.save(shape(good()), path, _use_new_zipfile_serialization=zipped)
-    assert_equal(load_predictions(path), good(), atol=2e-6)
+    assert_equal(read_predictions(path), good(), atol=2e-6)
 
 
 def test_bfloat16_and_double_tensors(tmp_path):
     rows = as_list(good(), lambda row: torch.from_numpy(row).bfloat16())
     torch.save(rows, tmp_path / "x.pt")
-    assert_equal(load_predictions(tmp_path / "x.pt"), good(), atol=0.1)
+    assert_equal(read_predictions(tmp_path / "x.pt"), good(), atol=0.1)
     torch.save(as_list(good(), lambda row: torch.from_numpy(row).double()), tmp_path / "y.pt")
-    assert_equal(load_predictions(tmp_path / "y.pt"), good(), atol=2e-6)
+    assert_equal(read_predictions(tmp_path / "y.pt"), good(), atol=2e-6)
 
 
 # What must not get in
@@ -130,7 +130,7 @@ def test_a_malicious_file_is_not_run(tmp_path, suffix):
     else:
         torch.save(content, path)
     with pytest.raises(PredictionsError, match=r"it names posix.mkdir, which is no numpy, pandas or torch container"):
-        load_predictions(path)
+        read_predictions(path)
     assert not trap.exists()
     pickle.loads(pickle.dumps(Payload(trap)))
     assert trap.exists()  # the payload would have worked
@@ -148,7 +148,7 @@ def test_a_malicious_storage_inside_a_pickle_is_not_run(tmp_path):
     path = tmp_path / "x.pkl"
     path.write_bytes(pickle.dumps(Outer()))
     with pytest.raises(PredictionsError, match=r"it names posix.mkdir"):
-        load_predictions(path)
+        read_predictions(path)
     assert not trap.exists()
 
 
@@ -157,14 +157,14 @@ def test_builtins_are_refused_by_name(tmp_path, name):
     path = tmp_path / "x.pkl"
     path.write_bytes(f"cbuiltins\n{name}\n(S'1'\ntR.".encode())
     with pytest.raises(PredictionsError, match=rf"x\.pkl: not a file of predictions: it names builtins\.{name}"):
-        load_predictions(path)
+        read_predictions(path)
 
 
 def test_dotted_names_do_not_reach_further(tmp_path):
     path = tmp_path / "x.pkl"
     path.write_bytes(b"\x80\x04\x8c\x05numpy\x8c\x0ddtype.__new__\x93.")
     with pytest.raises(PredictionsError, match=r"it names numpy\.dtype\.__new__"):
-        load_predictions(path)
+        read_predictions(path)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_dotted_names_do_not_reach_further(tmp_path):
 def test_files_that_are_something_else(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PredictionsError, match=message) as caught:
-        load_predictions(tmp_path / name)
+        read_predictions(tmp_path / name)
     assert str(caught.value).startswith(str(tmp_path / name))
     assert "\n" not in str(caught.value)
 
@@ -195,12 +195,12 @@ def test_files_that_are_something_else(tmp_path, name, content, message):
 def test_a_checkpoint_is_not_predictions(tmp_path):
     torch.save({"model": {"w": torch.zeros(2)}, "step": 3}, tmp_path / "x.pt")
     with pytest.raises(PredictionsError, match="a dict that holds 'model', 'step'; expected"):
-        load_predictions(tmp_path / "x.pt")
+        read_predictions(tmp_path / "x.pt")
 
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(PredictionsError, match="no such file"):
-        load_predictions(tmp_path / "x.pt")
+        read_predictions(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".pt", ".pkl"])
@@ -215,7 +215,7 @@ def test_truncated_files(tmp_path_factory, suffix, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(PredictionsError):
-        load_predictions(path)
+        read_predictions(path)
 
 
 @pytest.mark.parametrize(
@@ -232,14 +232,14 @@ def test_truncated_files(tmp_path_factory, suffix, share):
 def test_lists_with_wrong_rows(tmp_path, change, message):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(change(as_list(good()))))
     with pytest.raises(PredictionsError, match=message):
-        load_predictions(tmp_path / "x.pkl")
+        read_predictions(tmp_path / "x.pkl")
 
 
 def test_every_line_of_a_problem_names_the_file(tmp_path):
     rows = [{**r, "verb_output": r["verb_output"][:9], "noun_output": r["noun_output"][:8]} for r in as_list(good())]
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(rows))
     with pytest.raises(PredictionsError) as caught:
-        load_predictions(tmp_path / "x.pkl")
+        read_predictions(tmp_path / "x.pkl")
     assert str(caught.value).splitlines() == [
         f"{tmp_path / 'x.pkl'}: 9 verb classes, 97 expected",
         f"{tmp_path / 'x.pkl'}: 8 noun classes, 300 expected",

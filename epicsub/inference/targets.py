@@ -21,7 +21,7 @@ from epicsub.inference.predict import concatenate, predict
 from epicsub.inference.stopping import Place, predict_until_decided
 from epicsub.io import sha256
 from epicsub.models.heads import PAIRS_NAME
-from epicsub.predictions import Predictions, load_predictions
+from epicsub.predictions import Predictions, read_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
 from epicsub.text import join_problems
 from epicsub.training.build import ViewLoader, model_of, reading_notes, store_of, view_loader
@@ -246,7 +246,7 @@ def predictions_of(
     """
     if target.kind == "checkpoint":
         return predict_checkpoint(target, segments, root, views, device, stop).predictions
-    parts = [load_predictions(path) for path in (target.path, *target.also)]
+    parts = [read_predictions(path) for path in (target.path, *target.also)]
     try:
         return concatenate(parts)
     except PredictionsError as error:

@@ -14,7 +14,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.batch import LabelledClipBatch, Labels
 from epicsub.errors import EpicsubError, TrainingError
 from epicsub.models.heads import PAIRS_NAME
-from epicsub.predictions import Predictions, load_predictions
+from epicsub.predictions import Predictions, read_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
 from epicsub.training.build import model_of
 from epicsub.training.checkpoint import load_checkpoint
@@ -89,7 +89,7 @@ def load_teacher(recipe: Recipe, source: Sequence[Segment]) -> Teacher | None:
     path = Path(recipe.train.distillation.teacher)
     if path.suffix.lower() != ".pth":
         try:
-            return cached_teacher(path, load_predictions(path), source)
+            return cached_teacher(path, read_predictions(path), source)
         except EpicsubError as error:
             raise TrainingError(f"train.distillation.teacher: {error}") from error
     checkpoint = load_checkpoint(path)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from epicsub.cli.bench_domains import cell
-from epicsub.predictions import load_predictions
+from epicsub.predictions import read_predictions
 from epicsub.studies.domains import plan, summary
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
@@ -133,7 +133,7 @@ def check_verbs_alone(work: Path) -> None:
     assert "noun_accuracy" not in line
     one, other = (torch.load(run.with_name(f"seed_{seed}") / "last.pth", weights_only=True)["model"] for seed in (1, 2))
     assert not any(torch.equal(one[name], other[name]) for name in one if "head.weight" in name)
-    nouns = load_predictions(next(run.rglob("*.npz"))).noun_logprobs
+    nouns = read_predictions(next(run.rglob("*.npz"))).noun_logprobs
     assert np.allclose(np.exp(nouns), 1 / 300)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from epicsub.predictions import load_predictions
+from epicsub.predictions import read_predictions
 from tests.cli.conftest import Call
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
@@ -27,7 +27,7 @@ def test_predictions_of_a_checkpoint_of_0_1_0_are_the_same(command: Call, kitche
     words = ("--split", "validation", "--protocol", "small.yaml", "-o", "earlier.npz", "--data", kitchens)
     done = command("predict", "earlier.pth", *words)
     assert done.status == 0, done.err
-    predicted, expected = load_predictions(work / "earlier.npz"), load_predictions(CHECKPOINTS / f"{NAME}.npz")
+    predicted, expected = read_predictions(work / "earlier.npz"), read_predictions(CHECKPOINTS / f"{NAME}.npz")
     assert list(predicted.narration_ids) == list(expected.narration_ids)
     # the kernels of another processor round otherwise
     np.testing.assert_allclose(predicted.verb_logprobs, expected.verb_logprobs, atol=1e-4)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from epicsub.predictions import Predictions, load_predictions, save_predictions
+from epicsub.predictions import Predictions, read_predictions, save_predictions
 from epicsub.submission.ensemble import Blend, Head
 from epicsub.submission.pairs import read_ratio, rerank
 
@@ -61,9 +61,9 @@ def test_weights_are_searched_on_validation_and_applied_to_test(command, kitchen
         ).status
         == 0
     )
-    written = load_predictions(work / "submissions" / "searched" / "submission.pt")
+    written = read_predictions(work / "submissions" / "searched" / "submission.pt")
     ids = written.narration_ids
-    parts = [load_predictions(work / name).select(ids) for name in ("knows_test.npz", "guesses.npz", "run.npz")]
+    parts = [read_predictions(work / name).select(ids) for name in ("knows_test.npz", "guesses.npz", "run.npz")]
     expected = Blend("mean", *heads).apply(parts)
     ratio = read_ratio(kitchens / "annotations" / "EPIC_100_train.csv")
     expected = rerank(expected, ratio, told["cooccurrence"]["strength"])
@@ -77,8 +77,8 @@ def test_rules_and_weights_by_hand(command, kitchens, members, work, rule):
     done = submit(command, kitchens, members, *words)
     assert done.status == 0, done.err
     assert "knows_test: weight 0.750 in verbs, 0.000 in nouns" in done.out
-    written = load_predictions(work / "submissions" / rule / "submission.pt")
-    parts = [load_predictions(work / name).select(written.narration_ids) for name in ("knows_test.npz", "guesses.npz")]
+    written = read_predictions(work / "submissions" / rule / "submission.pt")
+    parts = [read_predictions(work / name).select(written.narration_ids) for name in ("knows_test.npz", "guesses.npz")]
     expected = Blend(rule, Head((0.75, 0.25), (1.0, 1.0)), Head((0.0, 1.0), (1.0, 1.0))).apply(parts)
     expected = rerank(expected, read_ratio(kitchens / "annotations" / "EPIC_100_train.csv"), 0.5)
     np.testing.assert_allclose(written.noun_logprobs, expected.noun_logprobs, atol=1e-4)

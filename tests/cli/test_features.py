@@ -52,11 +52,11 @@ def test_features_are_what_the_heads_of_the_model_read(
     command, features, kitchens: Path, run: Path, work: Path
 ) -> None:
     """Heads of the run on the stored features give the run's own predictions."""
-    from epicsub.predictions import Predictions, load_predictions
+    from epicsub.predictions import Predictions, read_predictions
 
     done = command("predict", run, "--split", "test", "--protocol", "small.yaml", "--data", kitchens, "-o", "own.npz")
     assert done.status == 0, done.err
-    own = load_predictions(work / "own.npz")
+    own = read_predictions(work / "own.npz")
     weights = torch.load(run / "last.pth", weights_only=True)["model"]
     from epicsub.data.features.store import open_features
 

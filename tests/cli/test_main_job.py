@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from epicsub.predictions import load_predictions
+from epicsub.predictions import read_predictions
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 
@@ -31,7 +31,7 @@ def test_submit_averages_members_and_check_agrees(command, kitchens, run, work) 
     assert done.status == 0, done.err
     folder = work / "submissions" / "a"
     rows = torch.load(folder / "submission.pt", weights_only=True)
-    members = [load_predictions(work / name) for name in ("1.npz", "2.npz", "1.npz")]  # the run's own views are 1x1
+    members = [read_predictions(work / name) for name in ("1.npz", "2.npz", "1.npz")]  # the run's own views are 1x1
     ids = [row["narration_id"] for row in rows]
     mean = np.mean([np.exp(member.select(ids).noun_logprobs.astype(np.float64)) for member in members], axis=0)
     written = np.exp(np.stack([row["noun_output"].numpy() for row in rows]).astype(np.float64))
@@ -101,7 +101,7 @@ def test_the_real_clip_goes_the_whole_way(command, kitchens, run, shared_data, t
     words = ["--split", "test", "--protocol", "small.yaml", "--data", tmp_path, "-o", out]
     done = command("predict", run, *words)
     assert done.status == 0, done.err
-    predictions = load_predictions(out)
+    predictions = read_predictions(out)
     assert len(predictions) == 8
     assert len({row.tobytes() for row in predictions.verb_logprobs}) == 8, "every segment its own prediction"
 

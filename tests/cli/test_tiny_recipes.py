@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from epicsub.predictions import load_predictions
+from epicsub.predictions import read_predictions
 from epicsub.recipe import Recipe, load_recipe
 from tests.cli.conftest import Call
 
@@ -56,4 +56,4 @@ def test_ten_steps_scores_and_predictions(command: Call, kitchens: Path, feature
     path = work / out / "test.npz"
     made = command("predict", out, "--split", "test", "-o", path, "--protocol", "small.yaml", *data)
     assert made.status == 0, made.err
-    assert len(load_predictions(path)) == 20
+    assert len(read_predictions(path)) == 20

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from epicsub.predictions import load_predictions
+from epicsub.predictions import read_predictions
 
 pytestmark = pytest.mark.xdist_group("cli")
 
@@ -31,7 +31,7 @@ def test_predictions_are_reused_until_something_changes(command, kitchens, own, 
     assert "taken from" not in predict(command, kitchens, "first.npz")
     told = predict(command, kitchens, "second.npz")
     assert "own (1x1): 20 predictions taken from outputs/own/predictions/" in told
-    first, second = (load_predictions(work / name) for name in ("first.npz", "second.npz"))
+    first, second = (read_predictions(work / name) for name in ("first.npz", "second.npz"))
     np.testing.assert_array_equal(first.noun_logprobs, second.noun_logprobs)
     assert "taken from" not in predict(command, kitchens, "views.npz", "--tta", "1x1@0.8")
     [kept] = [path for path in (own / "predictions").iterdir() if path.name in told]
@@ -41,7 +41,7 @@ def test_predictions_are_reused_until_something_changes(command, kitchens, own, 
     video = next((kitchens / "videos").rglob("P0[5-9]_1*.*"))
     os.utime(video)
     assert "taken from" not in predict(command, kitchens, "fourth.npz")
-    np.testing.assert_array_equal(load_predictions(work / "fourth.npz").verb_logprobs, first.verb_logprobs)
+    np.testing.assert_array_equal(read_predictions(work / "fourth.npz").verb_logprobs, first.verb_logprobs)
 
 
 def test_the_same_scores_from_kept_predictions(command, kitchens, own, work):
@@ -57,7 +57,7 @@ def test_stopping_keeps_the_best_classes(command, kitchens, own, work):
     predict(command, kitchens, "all.npz", "--tta", "3x1+flip")
     told = predict(command, kitchens, "some.npz", "--tta", "3x1+flip", "--stop", "1")
     assert "clip 1 of 3, 20 segments" in told
-    every, some = (load_predictions(work / name) for name in ("all.npz", "some.npz"))
+    every, some = (read_predictions(work / name) for name in ("all.npz", "some.npz"))
     np.testing.assert_array_equal(every.narration_ids, some.narration_ids)
     for kind in ("verb_logprobs", "noun_logprobs"):
         np.testing.assert_array_equal(getattr(every, kind).argmax(1), getattr(some, kind).argmax(1))

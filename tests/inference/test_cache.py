@@ -14,7 +14,7 @@ from epicsub.data.root import DataRoot
 from epicsub.data.sampling import parse_views
 from epicsub.inference.cache import Made, cache_file, code_files, find_predictions, keep_predictions, key_of
 from epicsub.io import sha256
-from epicsub.predictions import Predictions, load_predictions
+from epicsub.predictions import Predictions, read_predictions
 from epicsub.recipe import load_recipe
 
 SEGMENTS = [Segment(f"P01_01_{n}", "P01", "P01_01", 0.0 + n, 1.0 + n, 1, 2, None, None) for n in range(3)]
@@ -57,7 +57,7 @@ def test_kept_and_found(tmp_path, asked, made, caplog):
     found = find_predictions(path, asked())
     assert (found.seconds, found.views) == (1.5, 6.0)
     np.testing.assert_array_equal(found.predictions.verb_logprobs, made.predictions.verb_logprobs)
-    assert load_predictions(path).narration_ids.tolist() == found.predictions.narration_ids.tolist()
+    assert read_predictions(path).narration_ids.tolist() == found.predictions.narration_ids.tolist()
     assert not caplog.records
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from epicsub.errors import SubmissionError
-from epicsub.predictions import PROBABILITY_FLOOR, Predictions, load_predictions
+from epicsub.predictions import PROBABILITY_FLOOR, Predictions, read_predictions
 from epicsub.submission import Levels, check_submission, write_submission
 from epicsub.submission import write as writing
 
@@ -64,7 +64,7 @@ def test_the_other_challenge_has_its_own_key(tmp_path, ids, make_predictions, st
 def test_exactly_the_list_in_its_order(tmp_path, ids, make_predictions, story):
     order = [ids[4], ids[0], ids[2]]
     written = write_submission(tmp_path / "x", make_predictions(), order, 3, LEVELS, story)
-    assert load_predictions(written.pt).narration_ids.tolist() == order
+    assert read_predictions(written.pt).narration_ids.tolist() == order
     assert list(read_json(written.json_zip)["results"]) == order
 
 
@@ -148,7 +148,7 @@ def test_writing_again_replaces_all_four_and_nothing_else(written, ids, make_pre
     (written.pt.parent / "notes.txt").write_text("mine")
     again = write_submission(written.pt.parent, make_predictions(seed=5), ids, 6, LEVELS, story)
     assert [check_submission(path, ids, 6).problems for path in again[:3]] == [[], [], []]
-    np.testing.assert_array_equal(load_predictions(again.pt).verb_logprobs, make_predictions(seed=5).verb_logprobs)
+    np.testing.assert_array_equal(read_predictions(again.pt).verb_logprobs, make_predictions(seed=5).verb_logprobs)
     assert (written.pt.parent / "notes.txt").read_text() == "mine"
 
 
@@ -159,6 +159,6 @@ def test_ids_that_need_escaping(tmp_path, make_predictions, story):
 
 
 def test_what_is_written_reads_back_as_predictions(written, make_predictions):
-    read = load_predictions(written.pt)
+    read = read_predictions(written.pt)
     assert isinstance(read, Predictions)
     np.testing.assert_allclose(read.noun_logprobs, make_predictions().noun_logprobs, atol=2e-6)
