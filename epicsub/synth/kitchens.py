@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from epicsub.synth.settings import SOURCE_PARTICIPANTS
+from epicsub.synth.plan import SOURCE_PARTICIPANTS
 
 WORLD_SIDE = 2.6  # the worktop is drawn this many picture heights wide and high, so that no camera sees its end
 Colour = tuple[int, int, int]
@@ -55,7 +55,15 @@ PLAIN = Kitchen(worktop=(180, 160, 135), second=(150, 127, 105), texture="speckl
 
 
 def kitchen_of(participant: str, shift: float) -> Kitchen:
-    """The kitchen of a participant; those of the target stand `shift` times as far from PLAIN as drawn above."""
+    """The kitchen of a participant, moved away from PLAIN where it is a target's.
+
+    Args:
+        participant: `P01` to `P07`.
+        shift: how far target kitchens are from PLAIN: 0 alike, 1 as in KITCHENS; source kitchens ignore it.
+
+    Returns:
+        The kitchen.
+    """
     drawn = KITCHENS[participant]
     if participant in SOURCE_PARTICIPANTS:
         return drawn
@@ -74,7 +82,17 @@ def kitchen_of(participant: str, shift: float) -> Kitchen:
 
 
 def paint_worktop(kitchen: Kitchen, pixels: int, clutter: int, random: np.random.Generator) -> np.ndarray:
-    """(pixels, pixels, 3) uint8: the worktop from above, with clutter around but not in the middle."""
+    """The worktop from above, with clutter around but not in the middle.
+
+    Args:
+        kitchen: its colours and texture.
+        pixels: side of the square.
+        clutter: how many other things lie on it.
+        random: draws the texture and the clutter.
+
+    Returns:
+        RGB picture, (pixels, pixels, 3) uint8.
+    """
     picture = np.empty((pixels, pixels, 3), np.float32)
     picture[:] = kitchen.worktop
     strength = _texture(kitchen.texture, pixels, random)[..., None]
@@ -86,30 +104,42 @@ def paint_worktop(kitchen: Kitchen, pixels: int, clutter: int, random: np.random
 
 
 def light_map(kitchen: Kitchen, width: int, height: int) -> np.ndarray:
-    """(height, width, 3) uint8: gain of each pixel, 128 is one."""
+    """Gain of each pixel.
+
+    Args:
+        kitchen: its light, tint and gradient.
+        width: pixels.
+        height: pixels.
+
+    Returns:
+        (height, width, 3) uint8; 128 is a gain of one.
+    """
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
     fall = 1 - kitchen.gradient[0] * x - kitchen.gradient[1] * y
     gain = kitchen.light * np.array(kitchen.tint, np.float32) * fall
-    return np.clip(np.round(gain * 128), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.round(gain * 128), 0, 255).astype(np.uint8))
 
 
 def _texture(kind: str, pixels: int, random: np.random.Generator) -> np.ndarray:
     """(pixels, pixels) float32 from 0 (worktop) to 1 (second colour)."""
     y, x = np.mgrid[0:pixels, 0:pixels].astype(np.float32) / pixels * WORLD_SIDE
     grain = random.random((pixels, pixels), dtype=np.float32)
-    if kind == "wood":
-        return 0.5 + 0.5 * np.sin(40 * y + 3 * np.sin(4 * x) + 2 * cv2.GaussianBlur(grain, (0, 0), 3))
-    if kind == "speckle":
-        blurred = cv2.GaussianBlur(grain, (0, 0), 1.0)
-        return np.clip((blurred - 0.5) * 6, 0, 1)
-    if kind == "tiles":
-        return ((x % 0.34 < 0.03) | (y % 0.34 < 0.03)).astype(np.float32)
-    if kind == "stripes":
-        return 0.5 + 0.5 * np.sign(np.sin(26 * (x + 0.5 * y)))
-    if kind == "marble":
-        return np.clip(np.abs(np.sin(7 * (x + y) + 60 * (cv2.GaussianBlur(grain, (0, 0), 6) - 0.5))) ** 6, 0, 1)
-    return cv2.GaussianBlur(grain, (0, 0), 4)
+    match kind:
+        case "wood":
+            texture = 0.5 + 0.5 * np.sin(40 * y + 3 * np.sin(4 * x) + 2 * cv2.GaussianBlur(grain, (0, 0), 3))
+        case "speckle":
+            texture = np.clip((cv2.GaussianBlur(grain, (0, 0), 1.0) - 0.5) * 6, 0, 1)
+        case "tiles":
+            texture = ((x % 0.34 < 0.03) | (y % 0.34 < 0.03)).astype(np.float32)
+        case "stripes":
+            texture = 0.5 + 0.5 * np.sign(np.sin(26 * (x + 0.5 * y)))
+        case "marble":
+            waves = 7 * (x + y) + 60 * (cv2.GaussianBlur(grain, (0, 0), 6) - 0.5)
+            texture = np.clip(np.abs(np.sin(waves)) ** 6, 0, 1)
+        case _:
+            texture = cv2.GaussianBlur(grain, (0, 0), 4)
+    return np.asarray(texture)
 
 
 def _paint_clutter(picture: np.ndarray, random: np.random.Generator) -> None:

@@ -39,18 +39,18 @@ class Canvas:
 
     def disc(self, centre: Point, radii: Point, colour: Colour, angle: float = 0.0) -> None:
         """A filled ellipse."""
-        for plane, value in ((self.colour, colour), (self.mask, 255)):
+        for plane, value in self._planes(colour):
             cv2.ellipse(plane, _px(centre), _px(radii), angle, 0, 360, value, -1)
 
     def ring(self, centre: Point, radius: float, colour: Colour, thick: float) -> None:
         """A circle's line."""
-        for plane, value in ((self.colour, colour), (self.mask, 255)):
+        for plane, value in self._planes(colour):
             cv2.circle(plane, _px(centre), round(radius * CANVAS), value, max(1, round(thick * CANVAS)))
 
     def shape(self, points: list[Point], colour: Colour) -> None:
         """A filled polygon."""
         corners = np.array([_px(p) for p in points], np.int32)
-        for plane, value in ((self.colour, colour), (self.mask, 255)):
+        for plane, value in self._planes(colour):
             cv2.fillPoly(plane, [corners], value)
 
     def box(self, low: Point, high: Point, colour: Colour) -> None:
@@ -65,19 +65,23 @@ class Canvas:
         self.mask = before
         self.colour[before == 0] = old[before == 0]
 
+    def _planes(self, colour: Colour) -> tuple[tuple[np.ndarray, Colour], tuple[np.ndarray, int]]:
+        """What is painted with what: the picture with the colour, the mask with 255."""
+        return (self.colour, colour), (self.mask, 255)
+
 
 def _px(point: Point) -> tuple[int, int]:
     return round(point[0] * CANVAS), round(point[1] * CANVAS)
 
 
-def plate(c: Canvas) -> None:
+def _plate(c: Canvas) -> None:
     """White, round, with blue rings."""
     c.disc((0.5, 0.5), (0.47, 0.47), (240, 240, 236))
     for radius in (0.43, 0.28):
         c.ring((0.5, 0.5), radius, (50, 70, 190), 0.06)
 
 
-def sponge(c: Canvas) -> None:
+def _sponge(c: Canvas) -> None:
     """A yellow block with holes, its lower half green."""
     c.box((0.08, 0.2), (0.92, 0.8), (250, 220, 50))
     c.box((0.08, 0.58), (0.92, 0.8), (30, 150, 70))
@@ -85,7 +89,7 @@ def sponge(c: Canvas) -> None:
         c.disc((x, y), (0.05, 0.05), (150, 110, 10))
 
 
-def pan(c: Canvas) -> None:
+def _pan(c: Canvas) -> None:
     """Black and round with a pale inside and a long handle."""
     c.box((0.02, 0.04), (0.3, 0.16), (40, 40, 44))
     c.shape([(0.02, 0.02), (0.16, 0.02), (0.46, 0.4), (0.34, 0.5)], (40, 40, 44))
@@ -94,7 +98,7 @@ def pan(c: Canvas) -> None:
     c.disc((0.58, 0.58), (0.14, 0.14), (90, 90, 100))
 
 
-def cup(c: Canvas) -> None:
+def _cup(c: Canvas) -> None:
     """Red with white bands and a handle."""
     c.ring((0.76, 0.5), 0.16, (200, 30, 40), 0.08)
     c.shape([(0.12, 0.12), (0.76, 0.12), (0.68, 0.9), (0.2, 0.9)], (215, 30, 40))
@@ -102,7 +106,7 @@ def cup(c: Canvas) -> None:
     c.inside(lambda: c.box((0, 0.6), (0.72, 0.74), (250, 240, 240)))
 
 
-def carrot(c: Canvas) -> None:
+def _carrot(c: Canvas) -> None:
     """An orange cone with dark notches and green leaves."""
     c.shape([(0.28, 0.3), (0.72, 0.3), (0.5, 0.98)], (250, 120, 20))
     for y in (0.42, 0.56, 0.7):
@@ -111,14 +115,14 @@ def carrot(c: Canvas) -> None:
         c.shape([(x - 0.1, 0.02), (x + 0.1, 0.02), (0.5, 0.36)], (40, 170, 40))
 
 
-def bottle(c: Canvas) -> None:
+def _bottle(c: Canvas) -> None:
     """Dark green with a neck and a white label."""
     c.box((0.4, 0.0), (0.6, 0.3), (10, 90, 50))
     c.shape([(0.4, 0.22), (0.6, 0.22), (0.76, 0.4), (0.76, 0.99), (0.24, 0.99), (0.24, 0.4)], (10, 110, 60))
     c.box((0.24, 0.55), (0.76, 0.8), (240, 236, 200))
 
 
-def bowl(c: Canvas) -> None:
+def _bowl(c: Canvas) -> None:
     """A turquoise half disc with white dots."""
     c.disc((0.5, 0.3), (0.48, 0.6), (20, 170, 180))
     top = _px((0, 0.3))[1]
@@ -128,7 +132,7 @@ def bowl(c: Canvas) -> None:
         c.disc((x, y), (0.06, 0.06), (250, 250, 250))
 
 
-def onion(c: Canvas) -> None:
+def _onion(c: Canvas) -> None:
     """Purple, pointed, with pale lines from top to bottom."""
     c.shape([(0.5, 0.0), (0.7, 0.3), (0.3, 0.3)], (140, 30, 120))
     c.disc((0.5, 0.58), (0.4, 0.38), (150, 40, 140))
@@ -137,7 +141,7 @@ def onion(c: Canvas) -> None:
             c.inside(lambda x=x, s=side: c.disc((0.5 + s * x, 0.58), (0.03, 0.34), (235, 180, 230)))  # type: ignore[misc]
 
 
-def chopping_board(c: Canvas) -> None:
+def _chopping_board(c: Canvas) -> None:
     """A wide brown board with dark grain and a hole."""
     c.box((0.0, 0.14), (1.0, 0.86), (140, 84, 40))
     for y in (0.26, 0.46, 0.66):
@@ -145,7 +149,7 @@ def chopping_board(c: Canvas) -> None:
     c.disc((0.86, 0.5), (0.07, 0.07), (20, 16, 10))
 
 
-def package(c: Canvas) -> None:
+def _package(c: Canvas) -> None:
     """A magenta and cyan chequered square."""
     for i in range(4):
         for j in range(4):
@@ -154,11 +158,12 @@ def package(c: Canvas) -> None:
 
 
 NOUN_PAINTERS: dict[int, Callable[[Canvas], None]] = {
-    2: plate, 5: pan, 7: bowl, 9: sponge, 13: cup, 15: bottle, 16: onion, 18: chopping_board, 26: package, 41: carrot,
+    2: _plate, 5: _pan, 7: _bowl, 9: _sponge, 13: _cup, 15: _bottle, 16: _onion, 18: _chopping_board,
+    26: _package, 41: _carrot,
 }  # fmt: skip
 
 
-def paint_hand(c: Canvas, skin: Colour, sleeve: Colour) -> None:
+def _paint_hand(c: Canvas, skin: Colour, sleeve: Colour) -> None:
     """Four fingers and a thumb at the top, an arm in its sleeve that runs out at the bottom."""
     dark = tuple(int(0.72 * x) for x in skin)
     c.shape([(0.36, 0.5), (0.64, 0.5), (0.72, 1.0), (0.3, 1.0)], sleeve)
@@ -169,38 +174,47 @@ def paint_hand(c: Canvas, skin: Colour, sleeve: Colour) -> None:
     c.disc((0.3, 0.32), (0.05, 0.14), skin, -35)
 
 
-def paint_knife(c: Canvas) -> None:
+def _paint_knife(c: Canvas) -> None:
     """A pale blade and a dark grip."""
     c.shape([(0.06, 0.36), (0.66, 0.36), (0.66, 0.6), (0.16, 0.6)], (214, 220, 230))
     c.box((0.66, 0.38), (0.98, 0.54), (30, 24, 22))
 
 
-def paint_spoon(c: Canvas) -> None:
+def _paint_spoon(c: Canvas) -> None:
     """A wooden spoon, its bowl at the top."""
     c.box((0.46, 0.3), (0.54, 1.0), (130, 80, 30))
     c.disc((0.5, 0.2), (0.14, 0.19), (150, 96, 40))
 
 
-def paint_stream(c: Canvas) -> None:
+def _paint_stream(c: Canvas) -> None:
     """Water in pale and blue bands, to be moved downwards by whole bands."""
     for i in range(8):
         c.box((0.36, i / 8), (0.64, (i + 1) / 8), (235, 245, 255) if i % 2 else (70, 130, 235))
 
 
-def paint_foam(c: Canvas) -> None:
+def _paint_foam(c: Canvas) -> None:
     """White bubbles."""
     for x, y, r in ((0.2, 0.5, 0.14), (0.42, 0.36, 0.13), (0.6, 0.6, 0.15), (0.82, 0.44, 0.12), (0.4, 0.7, 0.1)):
         c.disc((x, y), (r, r), (250, 252, 255))
         c.ring((x, y), r, (170, 190, 215), 0.02)
 
 
-def paint_gap(c: Canvas) -> None:
+def _paint_gap(c: Canvas) -> None:
     """The dark inside of an opened thing."""
     c.box((0.0, 0.16), (1.0, 0.84), (24, 20, 20))
 
 
 def make_sprites(kitchen: Kitchen, nouns: list[int], picture_height: int) -> dict[str, Sprite]:
-    """All that is drawn in this kitchen: "noun-2", its halves "noun-2-left" and "noun-2-right", "hand", the tools."""
+    """Paint all that is drawn in a kitchen.
+
+    Args:
+        kitchen: its colours.
+        nouns: official ids of the objects.
+        picture_height: pixels.
+
+    Returns:
+        Sprites by name: "noun-2", its halves "noun-2-left" and "noun-2-right", "hand", and the tools.
+    """
     sprites: dict[str, Sprite] = {}
     for noun in nouns:
         canvas = Canvas()
@@ -213,14 +227,14 @@ def make_sprites(kitchen: Kitchen, nouns: list[int], picture_height: int) -> dic
             half.mask[:, hidden] = 0
             sprites[f"noun-{noun}-{side}"] = _sprite(half, OBJECT_SIDE, (0.5, 0.5), picture_height)
     hand = Canvas()
-    paint_hand(hand, kitchen.skin, kitchen.sleeve)
+    _paint_hand(hand, kitchen.skin, kitchen.sleeve)
     sprites["hand"] = _sprite(hand, 0.85, (0.5, 0.22), picture_height)
     for name, paint, wide, anchor in (
-        ("knife", paint_knife, 0.5, (0.82, 0.46)),
-        ("spoon", paint_spoon, 0.5, (0.5, 0.2)),
-        ("stream", paint_stream, 0.4, (0.5, 0.0)),
-        ("foam", paint_foam, 0.4, (0.5, 0.5)),
-        ("gap", paint_gap, 0.4, (0.5, 0.5)),
+        ("knife", _paint_knife, 0.5, (0.82, 0.46)),
+        ("spoon", _paint_spoon, 0.5, (0.5, 0.2)),
+        ("stream", _paint_stream, 0.4, (0.5, 0.0)),
+        ("foam", _paint_foam, 0.4, (0.5, 0.5)),
+        ("gap", _paint_gap, 0.4, (0.5, 0.5)),
     ):
         canvas = Canvas()
         paint(canvas)
@@ -246,4 +260,4 @@ def _of_another_make(colour: np.ndarray, kitchen: Kitchen) -> np.ndarray:
     hsv = cv2.cvtColor(colour, cv2.COLOR_RGB2HSV).astype(np.float32)
     hsv[..., 0] = (hsv[..., 0] + kitchen.hue / 2) % 180  # OpenCV counts the circle in steps of two degrees
     hsv[..., 1] = np.clip(hsv[..., 1] * kitchen.vivid, 0, 255)
-    return cv2.cvtColor(np.round(hsv).astype(np.uint8), cv2.COLOR_HSV2RGB)
+    return np.asarray(cv2.cvtColor(np.round(hsv).astype(np.uint8), cv2.COLOR_HSV2RGB))

@@ -16,10 +16,9 @@ import pytest
 from epicsub.errors import DataError
 from epicsub.io import sha256
 from epicsub.synth import SynthSettings, make_kitchens
-from epicsub.synth.plan import plan_videos
+from epicsub.synth.plan import NOUNS, OUTSIDE_VERBS, VERBS, plan_videos
 from epicsub.synth.render import draw_frames
-from epicsub.synth.settings import NOUNS, OUTSIDE_VERBS, VERBS
-from epicsub.synth.tables import clock_time, frame_of
+from epicsub.synth.write import clock_time, frame_of
 
 TINY = {"train": 26, "heldout": 10, "validation": 12, "test": 14, "segments_per_video": 4, "width": 48, "height": 36,
         "longest": 1.2}  # fmt: skip

@@ -1,10 +1,10 @@
-"""What the made-up kitchens draw: motions, and kitchens apart from each other."""
+"""What the synthetic kitchens draw: motions, and kitchens apart from each other."""
 
 import numpy as np
 import pytest
 
 from epicsub.synth.kitchens import KITCHENS, PLAIN, kitchen_of
-from epicsub.synth.motions import MOTIONS
+from epicsub.synth.render import MOTIONS
 
 
 def test_motions_repeat_without_a_jump_in_who_is_drawn() -> None:
