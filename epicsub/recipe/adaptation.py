@@ -1,5 +1,6 @@
 """`adaptation` of a recipe: one section per method. Tags as in schema.py."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -14,7 +15,15 @@ from epicsub.recipe.base import (
     Share,
     ShareBelowOne,
 )
-from epicsub.recipe.mmir import MinDeltaAdaptation, MMIRAdaptation, OracleAdaptation, RandomRemovalAdaptation
+from epicsub.recipe.mmir import (
+    MinDeltaAdaptation,
+    MMIRAdaptation,
+    OracleAdaptation,
+    RandomRemovalAdaptation,
+    RefinementSection,
+    check_refinement,
+)
+from epicsub.recipe.yaml_tree import Problem
 
 
 class SourceOnly(AdaptationSection):
@@ -173,3 +182,16 @@ Adaptation = Annotated[
     | MMIRPlusAdaptation,
     Field(discriminator="method"),
 ]
+
+
+def check_adaptation(adaptation: Adaptation) -> Iterator[Problem]:
+    """Check that the settings of `adaptation` fit each other.
+
+    Args:
+        adaptation: The section.
+
+    Yields:
+        What does not fit.
+    """
+    if isinstance(adaptation, RefinementSection):
+        yield from check_refinement(adaptation)

@@ -6,11 +6,17 @@ Each section checks itself (data.py, classes.py, ...); the checks between sectio
 from collections.abc import Iterator
 
 from epicsub.models.table import MODELS
-from epicsub.recipe.adaptation import AdaBNAdaptation, ContrastiveAdaptation, MMSADAAdaptation, TA3NAdaptation
+from epicsub.recipe.adaptation import (
+    AdaBNAdaptation,
+    ContrastiveAdaptation,
+    MMSADAAdaptation,
+    TA3NAdaptation,
+    check_adaptation,
+)
 from epicsub.recipe.classes import check_classes
 from epicsub.recipe.data import check_data, check_modalities
 from epicsub.recipe.losses import HeadLoss
-from epicsub.recipe.mmir import MMIRAdaptation, RefinementSection, check_refinement
+from epicsub.recipe.mmir import MMIRAdaptation
 from epicsub.recipe.model import (
     FeatureHeadsModel,
     FeatureModelSection,
@@ -45,8 +51,7 @@ def check_relations(recipe: Recipe) -> Iterator[Problem]:
     yield from _check_target(recipe)
     yield from _check_modality_count(recipe)
     yield from _check_method_and_model(recipe)
-    if isinstance(recipe.adaptation, RefinementSection):
-        yield from check_refinement(recipe.adaptation)
+    yield from check_adaptation(recipe.adaptation)
     yield from _check_agents(recipe)
     yield from check_train(recipe.train)
     yield from _check_training_options(recipe)

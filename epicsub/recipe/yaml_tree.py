@@ -6,7 +6,7 @@ flat, and every value stands where it is used.
 """
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 from pydantic import BaseModel
@@ -41,7 +41,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
+            event = cast(Any, self).peek_event()  # untyped in PyYAML
             raise yaml.MarkedYAMLError(
                 problem=f"alias *{event.anchor} is not read, write the value out", problem_mark=event.start_mark
             )

@@ -12,8 +12,17 @@ from epicsub.recipe.keys import dotted_key, known_keys
 from epicsub.recipe.relations import check_relations
 from epicsub.recipe.yaml_tree import Problem
 
-SMALL = Path(__file__).with_name("small.yaml").read_text()
+SMALL_PATH = Path(__file__).with_name("small.yaml")
+SMALL = SMALL_PATH.read_text()
+ONE = "(1 problem, nothing was started)"
+Refusal = Callable[..., list[str]]
+Small = Callable[[dict[str, str]], str]
 KEYS = {dotted_key(key) for key in known_keys()}
+
+
+def line_of(text: str, part: str) -> int:
+    """Line of the first occurrence of a part of the text."""
+    return text[: text.index(part)].count("\n") + 1
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -45,7 +54,7 @@ def small() -> Callable[..., str]:
 
 
 @pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Lines of the refusal of a recipe, written to small.yaml."""
     monkeypatch.chdir(tmp_path)
 

@@ -11,7 +11,7 @@ TINY = Path(__file__).parents[2] / "recipes" / "tiny"
 
 
 @pytest.mark.parametrize(
-    ("recipe", "settings", "said"),
+    ("recipe", "settings", "problem"),
     [
         ("mmir_i3d", ["classes.verbs=[3]"], "classes.verbs: is [3]: name at least two verbs, or write null for all"),
         ("mmir_i3d", ["classes.verbs=[3, 4, 3]"], "classes.verbs.2: is 3, which is listed twice"),
@@ -48,10 +48,10 @@ TINY = Path(__file__).parents[2] / "recipes" / "tiny"
         ),
     ],
 )
-def test_refused(recipe: str, settings: list[str], said: str) -> None:
+def test_refused(recipe: str, settings: list[str], problem: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(TINY / f"{recipe}.yaml", settings)
-    assert str(caught.value).splitlines()[0] == f"command line  {said}"
+    assert str(caught.value).splitlines()[0] == f"command line  {problem}"
     assert "1 problem" in str(caught.value)
 
 

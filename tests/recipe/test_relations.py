@@ -1,17 +1,12 @@
 """Settings that do not fit each other are refused by name, and those that need a broken one are left alone."""
 # ruff: noqa: E501  # messages stand whole, as they are printed
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from epicsub.recipe import load_recipe
-
-ONE = "(1 problem, nothing was started)"
-Said = Callable[..., list[str]]
-Small = Callable[[dict[str, str]], str]
-SMALL = Path(__file__).with_name("small.yaml").read_text()
+from tests.recipe.conftest import ONE, SMALL, Refusal, Small, line_of
 
 LSTM = {
     "modalities: [rgb, flow]": "modalities: [rgb]",
@@ -28,12 +23,7 @@ SOURCE_ONLY = {
 """Changes of the small recipe that take the adaptation out."""
 
 
-def line_of(text: str, part: str) -> int:
-    """Line of the first occurrence of a part of the text."""
-    return text[: text.index(part)].count("\n") + 1
-
-
-# each row: what is changed in the small recipe, the start of the line that is named, what is said
+# each row: what is changed in the small recipe, the start of the line that is named, the problems
 RELATIONS = [
     (
         "  stride: 0.0333\n",
@@ -154,42 +144,44 @@ RELATIONS = [
 
 
 @pytest.mark.parametrize("changes", [{}, LSTM, SOURCE_ONLY])
-def test_small_recipes_are_right(small: Small, changes: dict[str, str], tmp_path: Path):
+def test_small_recipes_are_valid(small: Small, changes: dict[str, str], tmp_path: Path):
     path = tmp_path / "small.yaml"
     path.write_text(small(changes))
     assert load_recipe(path).recipe.name == "small"
 
 
 @pytest.mark.parametrize(("old", "new", "named", "texts"), [(*row[:3], row[3:]) for row in RELATIONS])
-def test_settings_that_do_not_fit(small: Small, said: Said, old: str, new: str, named: str, texts: tuple[str, ...]):
+def test_settings_that_do_not_fit(
+    small: Small, refusal: Refusal, old: str, new: str, named: str, texts: tuple[str, ...]
+):
     recipe = small({old: new})
     line = line_of(recipe, named)
     count = f"({len(texts)} problem{'s' * (len(texts) > 1)}, nothing was started)"
-    assert said(recipe) == [*(f"small.yaml:{line}  {text}" for text in texts), count]
+    assert refusal(recipe) == [*(f"small.yaml:{line}  {text}" for text in texts), count]
 
 
-def test_source_only_reads_no_target(small: Small, said: Said):
+def test_source_only_reads_no_target(small: Small, refusal: Refusal):
     recipe = small({key: value for key, value in SOURCE_ONLY.items() if "method" in key})
     target = "data.target: is [validation.csv], but adaptation.method source_only reads no target list: leave it out"
     batch = "train.stages.1.target_batch: is 20, but adaptation.method source_only sees no target clip: write 0"
-    assert said(recipe) == [
+    assert refusal(recipe) == [
         f"small.yaml:7  {target}",
         f"small.yaml:{line_of(recipe, 'target_batch')}  {batch}",
         "(2 problems, nothing was started)",
     ]
 
 
-def test_one_modality_needs_one_stream(small: Small, said: Said):
-    assert said(small({"[rgb, flow]": "[rgb]"}), "data.augment.color_jitter=0.2") == [
+def test_one_modality_needs_one_stream(small: Small, refusal: Refusal):
+    assert refusal(small({"[rgb, flow]": "[rgb]"}), "data.augment.color_jitter=0.2") == [
         "small.yaml:22  model.weights.flow: is null, but data.modalities has no flow: leave it out",
         "small.yaml:26  adaptation.agents.1: is 'flow_target', but data.modalities is [rgb]",
         "(2 problems, nothing was started)",
     ]
-    assert said(small(LSTM), "data.modalities=[flow]", "data.augment.color_jitter=0.2") == [
+    assert refusal(small(LSTM), "data.modalities=[flow]", "data.augment.color_jitter=0.2") == [
         "command line  data.augment.color_jitter: is 0.2, but data.modalities has no rgb: write 0",
         "(1 problem, nothing was started)",
     ]
-    assert said(
+    assert refusal(
         small(LSTM), "data.modalities=[flow]", "data.augment.rand_augment={magnitude: 12}", "data.augment.erase=0.2"
     ) == [
         "command line  data.augment.rand_augment: changes rgb alone, but data.modalities has no rgb: leave it out",
@@ -197,13 +189,13 @@ def test_one_modality_needs_one_stream(small: Small, said: Said):
     ]
 
 
-def test_a_video_network_has_the_variants_that_there_are(small: Small, said: Said):
+def test_a_video_network_has_the_variants_that_there_are(small: Small, refusal: Refusal):
     old = "  name: i3d\n  weights:\n"
-    assert said(small({old: "  name: x3d\n  variant: r50\n  weights:\n"})) == [
+    assert refusal(small({old: "  name: x3d\n  variant: r50\n  weights:\n"})) == [
         "small.yaml:20  model.variant: is 'r50', must be one of xs, s, m, l, tiny for model.name x3d",
         "(1 problem, nothing was started)",
     ]
-    assert said(small({old: "  name: x3d\n  variant: m\n  drop_path: 0.1\n  weights:\n"})) == [
+    assert refusal(small({old: "  name: x3d\n  variant: m\n  drop_path: 0.1\n  weights:\n"})) == [
         "small.yaml:21  model.drop_path: is 0.1, but x3d has no stochastic depth: leave it out",
         ONE,
     ]
@@ -229,13 +221,13 @@ def test_a_video_network_has_the_variants_that_there_are(small: Small, said: Sai
         ),
     ],
 )
-def test_clips_fit_the_network(small: Small, said: Said, name: str, override: str, text: str):
+def test_clips_fit_the_network(small: Small, refusal: Refusal, name: str, override: str, text: str):
     model, variant = name.split()
     recipe = small({"  name: i3d\n  weights:\n": f"  name: {model}\n  variant: {variant}\n  weights:\n"})
-    assert said(recipe, override) == [f"command line  {text}", ONE]
+    assert refusal(recipe, override) == [f"command line  {text}", ONE]
 
 
-def test_key_of_another_method(small: Small, said: Said):
+def test_key_of_another_method(small: Small, refusal: Refusal):
     recipe = small(
         {
             **SOURCE_ONLY,
@@ -244,7 +236,7 @@ def test_key_of_another_method(small: Small, said: Said):
     )
     text = "adaptation.lam_max: unknown key for method source_only, it belongs to "
     text += "mcd and adversarial and mm_sada and mmir and random_removal and min_delta and oracle and mmir_plus"
-    assert said(recipe) == [f"small.yaml:{line_of(recipe, 'lam_max')}  {text}", ONE]
+    assert refusal(recipe) == [f"small.yaml:{line_of(recipe, 'lam_max')}  {text}", ONE]
 
 
 def test_a_flat_recipe_becomes_its_control_on_the_command_line(small: Small, tmp_path: Path):
@@ -255,9 +247,9 @@ def test_a_flat_recipe_becomes_its_control_on_the_command_line(small: Small, tmp
     assert load_recipe(path, overrides).recipe == load_recipe(control).recipe
 
 
-def test_misspelt_key_of_the_file_does_not_break_what_depends_on_it(small: Small, said: Said):
+def test_misspelt_key_of_the_file_does_not_break_what_depends_on_it(small: Small, refusal: Refusal):
     """Without its stride, a dense recipe would be wrong: but the stride is there, misspelt, and that is one problem."""
-    assert said(small({"stride": "strde"})) == [
+    assert refusal(small({"stride": "strde"})) == [
         "small.yaml:11  data.strde: unknown key, did you mean data.stride?",
         ONE,
     ]

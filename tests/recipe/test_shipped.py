@@ -231,7 +231,7 @@ def test_list_shows_a_recipe_that_cannot_be_loaded(tmp_path: Path):
     assert entry == (broken, "broken", f"cannot be run as it stands: epicsub show {broken} says why")
 
 
-def test_recipe_room_imports_no_torch():
+def test_the_package_imports_no_torch():
     code = "import sys, epicsub.recipe; print(sorted({'torch', 'numpy', 'pandas', 'rich'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

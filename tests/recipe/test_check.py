@@ -1,24 +1,11 @@
 """Problems of a recipe are reported all at once, each with its line."""
 # ruff: noqa: E501  # messages stand whole, as they are printed
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
-ONE = "(1 problem, nothing was started)"
-Said = Callable[..., list[str]]
-Small = Callable[[dict[str, str]], str]
-SMALL_PATH = Path(__file__).with_name("small.yaml")
-SMALL = SMALL_PATH.read_text()
+from tests.recipe.conftest import ONE, Refusal, Small, line_of
 
-
-def line_of(text: str, part: str) -> int:
-    """Line of the first occurrence of a part of the text."""
-    return text[: text.index(part)].count("\n") + 1
-
-
-# each row: what is changed in the small recipe, the line that is named, what is said
+# each row: what is changed in the small recipe, the line that is named, the problem
 MODELS = (
     "i3d, frame_mean, frame_lstm, frame_transformer, frame_multiscale, slowfast, x3d, i3d_r50, r2plus1d, mvit_v2, "
     "video_swin, timesformer, videomae, feature_heads, temporal_relations"
@@ -87,13 +74,13 @@ VALUES = [
 
 
 @pytest.mark.parametrize(("old", "new", "text"), VALUES)
-def test_wrong_value(small: Small, said: Said, old: str, new: str, text: str):
+def test_wrong_value(small: Small, refusal: Refusal, old: str, new: str, text: str):
     recipe = small({old: new})
     line = line_of(recipe, "views" if "views" in new else new)
-    assert said(recipe) == [f"small.yaml:{line}  {text}", ONE]
+    assert refusal(recipe) == [f"small.yaml:{line}  {text}", ONE]
 
 
-def test_all_field_problems_at_once_in_the_order_of_the_file_and_no_relation(small: Small, said: Said):
+def test_all_field_problems_at_once_in_the_order_of_the_file_and_no_relation(small: Small, refusal: Refusal):
     recipe = small(
         {
             "frames: 16": "frames: 3",
@@ -105,7 +92,7 @@ def test_all_field_problems_at_once_in_the_order_of_the_file_and_no_relation(sma
             "  log_every: 10": "  log_every: ten\n  log_every: 3",
         },
     )
-    assert said(recipe, "train.stage.0.steps=3", "seed=x") == [
+    assert refusal(recipe, "train.stage.0.steps=3", "seed=x") == [
         "small.yaml:13  data.size: is 0, must be at least 1",
         "small.yaml:17  data.augment.flip: is 2, must be at most 1",
         "small.yaml:20  model.widthh: unknown key, did you mean model.width?",
@@ -118,9 +105,9 @@ def test_all_field_problems_at_once_in_the_order_of_the_file_and_no_relation(sma
     ]
 
 
-def test_all_relations_at_once_where_every_field_is_valid(small: Small, said: Said):
+def test_all_relations_at_once_where_every_field_is_valid(small: Small, refusal: Refusal):
     recipe = small({"frames: 16": "frames: 3", "size: 48": "size: 60", "candidates: 5": "removals: 5"})
-    assert said(recipe, "train.select=all_verb_accuracy_at_1") == [
+    assert refusal(recipe, "train.select=all_verb_accuracy_at_1") == [
         "small.yaml:9  data.frames: is 3, must be at least 9: i3d halves time three times and pools what is left",
         "small.yaml:13  data.size: is 60, must be at most data.short_side (54)",
         "small.yaml:25  adaptation.removals: is 5, must be below adaptation.candidates (5)",
@@ -159,25 +146,25 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize(("old", "new", "text"), UNKNOWN)
-def test_unknown_key(small: Small, said: Said, old: str, new: str, text: str):
+def test_unknown_key(small: Small, refusal: Refusal, old: str, new: str, text: str):
     recipe = small({old: new})
     line = line_of(recipe, new) + new.count("\n")
-    assert said(recipe) == [f"small.yaml:{line}  {text}", ONE]
+    assert refusal(recipe) == [f"small.yaml:{line}  {text}", ONE]
 
 
-def test_keys_beside_an_unknown_kind_are_looked_at(small: Small, said: Said):
+def test_keys_beside_an_unknown_kind_are_looked_at(small: Small, refusal: Refusal):
     recipe = small({"method: mmir": "method: mimr", "candidates: 5": "candidtes: 5"})
-    assert said(recipe) == [
+    assert refusal(recipe) == [
         f"small.yaml:24  adaptation.method: is 'mimr', must be one of {METHODS}; did you mean mmir?",
         "small.yaml:25  adaptation.candidtes: unknown key, did you mean adaptation.candidates?",
         "(2 problems, nothing was started)",
     ]
 
 
-def test_missing_parts_name_the_line_of_their_parent(small: Small, said: Said):
+def test_missing_parts_name_the_line_of_their_parent(small: Small, refusal: Refusal):
     recipe = small({"seed: 1\n": "", "    name: sgd\n": "", "  select: last\n": "", "  name: i3d\n": ""})
     train = line_of(recipe, "train:")
-    assert said(recipe) == [
+    assert refusal(recipe) == [
         "small.yaml:1  seed: missing, it must be given: Seed of weights, order, crops and agents",
         "small.yaml:17  model.name: missing, it must be given: Model",
         f"small.yaml:{train}  train.select: missing, it must be given: Which checkpoint becomes best.pth: last, or the one "
@@ -205,7 +192,7 @@ SECTIONS = [
 
 
 @pytest.mark.parametrize(("old", "new", "text"), SECTIONS)
-def test_value_where_a_section_belongs(small: Small, said: Said, old: str, new: str, text: str):
+def test_value_where_a_section_belongs(small: Small, refusal: Refusal, old: str, new: str, text: str):
     recipe = small({old: new})
     line = line_of(recipe, new or "  weights")
-    assert said(recipe) == [f"small.yaml:{line}  {text}", ONE]
+    assert refusal(recipe) == [f"small.yaml:{line}  {text}", ONE]

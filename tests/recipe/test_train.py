@@ -1,19 +1,17 @@
 """Training methods that do not fit each other are refused by name; sections that are left out have their defaults."""
 # ruff: noqa: E501  # messages stand whole, as they are printed
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from epicsub.recipe import load_recipe
+from tests.recipe.conftest import SMALL, Refusal
 
-Said = Callable[..., list[str]]
-SMALL = Path(__file__).with_name("small.yaml").read_text()
 CONTROL = ["adaptation={method: source_only}", "data.target=[]", "train.stages.1.target_batch=0"]
 SCORE = ["train.select=all_action_accuracy_at_1", "train.evaluate_every=10"]
 
-# each row: overrides, then what is said of them
+# each row: overrides, the problem
 REFUSED = [
     (
         ["train.losses.verb.gamma=1"],
@@ -117,8 +115,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("overrides", "text"), REFUSED, ids=[row[1].split(":")[0] for row in REFUSED])
-def test_methods_that_do_not_fit(said: Said, overrides: list[str], text: str):
-    assert said(SMALL, *overrides) == [f"command line  {text}", "(1 problem, nothing was started)"]
+def test_methods_that_do_not_fit(refusal: Refusal, overrides: list[str], text: str):
+    assert refusal(SMALL, *overrides) == [f"command line  {text}", "(1 problem, nothing was started)"]
 
 
 def test_methods_are_off_by_default_and_combine(tmp_path: Path):

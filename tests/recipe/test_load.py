@@ -1,4 +1,4 @@
-"""Whatever stands in a recipe, wrong keys, wrong values or no file at all, is refused by name or loads."""
+"""Recipes are found, changed by `KEY=VALUE`, and loaded or refused, whatever they hold."""
 # ruff: noqa: E501  # messages stand whole, as they are printed
 
 from pathlib import Path
@@ -13,10 +13,8 @@ from epicsub.errors import RecipeError
 from epicsub.io import shipped
 from epicsub.recipe import list_recipes, load_recipe, recipe_from_dict
 from epicsub.recipe.keys import part_of
+from tests.recipe.conftest import ONE, SMALL, SMALL_PATH, Refusal
 
-ONE = "(1 problem, nothing was started)"
-SMALL_PATH = Path(__file__).with_name("small.yaml")
-SMALL = SMALL_PATH.read_text()
 KEY_LINES = [
     (number, line.strip().removeprefix("- ").partition(":")[0])
     for number, line in enumerate(SMALL.splitlines(), 1)
@@ -41,9 +39,9 @@ def test_any_misspelt_key_is_one_problem_on_its_line(tmp_path_factory, where: tu
     problem, closing = str(refused.value).splitlines()
     place, _, text = problem.partition("  ")
     assert place == f"{path}:{number}"
-    said_key, _, told = text.partition(": ")
-    assert said_key.rpartition(".")[2] == wrong
-    assert told == f"unknown key, did you mean {said_key.removesuffix(wrong)}{key}?"
+    unknown, _, message = text.partition(": ")
+    assert unknown.rpartition(".")[2] == wrong
+    assert message == f"unknown key, did you mean {unknown.removesuffix(wrong)}{key}?"
     assert closing == ONE
 
 
@@ -60,7 +58,7 @@ PLACES = [
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), VALUE), min_size=1, max_size=3))
-def test_whatever_stands_in_a_recipe_it_loads_or_is_refused(wrong: list[tuple[str, Any]]):
+def test_any_values_load_or_are_refused(wrong: list[tuple[str, Any]]):
     values = yaml.load(SMALL, yaml.SafeLoader) | {"train": load_recipe(SMALL_PATH).recipe.model_dump()["train"]}
     for place, value in wrong:
         here = values
@@ -75,10 +73,10 @@ def test_whatever_stands_in_a_recipe_it_loads_or_is_refused(wrong: list[tuple[st
     try:
         recipe = recipe_from_dict(values, "a checkpoint")
     except RecipeError as refused:
-        *told, closing = str(refused).splitlines()
-        assert told
-        assert all(line.startswith("a checkpoint  ") for line in told)
-        assert closing.startswith(f"({len(told)} problem")
+        *problems, closing = str(refused).splitlines()
+        assert problems
+        assert all(line.startswith("a checkpoint  ") for line in problems)
+        assert closing.startswith(f"({len(problems)} problem")
     else:
         assert recipe_from_dict(recipe.model_dump(), "again") == recipe
 
@@ -93,7 +91,7 @@ def test_missing_file_names_its_neighbours(tmp_path: Path, monkeypatch: pytest.M
     Path("recipes").mkdir()
     for name in ("mmir_i3d", "other"):
         Path(f"recipes/{name}.yaml").write_text(SMALL)
-    for wanted, text in (
+    for path, text in (
         (
             "recipes/mmir_i3d.yml",
             "recipes/mmir_i3d.yml: no such recipe. recipes has mmir_i3d.yaml, other.yaml; did you mean recipes/mmir_i3d.yaml?",
@@ -102,7 +100,7 @@ def test_missing_file_names_its_neighbours(tmp_path: Path, monkeypatch: pytest.M
         ("nowhere/x.yaml", "nowhere/x.yaml: no such recipe. `epicsub recipes` lists all"),
     ):
         with pytest.raises(RecipeError) as refused:
-            load_recipe(Path(wanted))
+            load_recipe(Path(path))
         assert str(refused.value) == text
     Path("binary.yaml").write_bytes(b"name: \xff")
     with pytest.raises(RecipeError, match=r"^binary.yaml: not a text file in UTF-8 \(byte 6\), so not a recipe$"):
@@ -153,3 +151,69 @@ def test_retired_keys_are_read_at_their_old_default_alone(monkeypatch: pytest.Mo
     text = "is 'averaged', retired in 0.2.0: only its default 'current' is read, leave it out"
     assert str(refused.value) == f"runs/last.pth  adaptation.rewards.old: {text}\n{ONE}"
     assert values["old"] == 1  # what is checked is not changed
+
+
+def test_overrides_set_any_key(tmp_path: Path):
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    overrides = [
+        "train.stages.0.steps=10",
+        "train.stages.1.learning_rate=5e-4",
+        "data.augment.scales=[1, .5]",
+        "data.workers=0",
+        "adaptation={method: adversarial, lam_max: 1e-1}",
+        "evaluation.protocol=a=b.yaml",
+        "description=on",
+        " name = other",
+    ]
+    loaded = load_recipe(path, overrides)
+    recipe = loaded.recipe
+    assert (recipe.train.stages[0].steps, recipe.train.stages[1].learning_rate) == (10, 5e-4)
+    assert recipe.data.augment.scales == (1.0, 0.5)
+    assert recipe.data.workers == 0
+    assert recipe.adaptation.model_dump() == {
+        "method": "adversarial", "lam_max": 0.1, "discriminator_hidden": 128, "loss_weight": 1.0,
+        "correspondence_weight": 0.0,
+    }  # fmt: skip
+    assert recipe.evaluation.protocol == "a=b.yaml"
+    assert (recipe.description, recipe.name) == ("on", "other")
+    for key in ("adaptation.method", "adaptation.candidates", "data.workers", "data.augment.scales.0", "name"):
+        assert loaded.where(key) == "command line"
+    assert loaded.where("data.frames") == f"{path}:9"
+    assert path.read_text() == SMALL
+
+
+WRONG_OVERRIDES = [
+    ("foo", "foo: not KEY=VALUE, e.g. train.stages.0.steps=10"),
+    ("=3", "=3: not KEY=VALUE, e.g. train.stages.0.steps=10"),
+    ("train..steps=3", "train..steps=3: not KEY=VALUE, e.g. train.stages.0.steps=10"),
+    ("seed=", "seed: has no value, write KEY=null for none"),
+    ("seed=[1", "seed: '[1' is not YAML: expected ',' or ']', but got '<stream end>' (column 3)"),
+    (
+        "data.augment={flip: 1, flip: 2}",
+        "data.augment: '{flip: 1, flip: 2}' is not YAML: written twice, first on line 1",
+    ),
+    ("seed.x=3", "seed.x: seed is 1, not a section: it has no key x"),
+    ("train.stages.5.steps=1", "train.stages.5.steps: train.stages is a list of 2, numbered from 0: it has no item 5"),
+    (
+        "train.stages.all.steps=1",
+        "train.stages.all.steps: train.stages is a list of 2, numbered from 0: it has no item all",
+    ),
+    ("data.frmes=4", "data.frmes: unknown key, did you mean data.frames?"),
+    ("train.stages.0.step=4", "train.stages.0.step: unknown key, did you mean train.stages.0.steps?"),
+    ("data.frames=1e1", "data.frames: is 10.0, must be a whole number"),
+    ("train.clip_grad=none", "train.clip_grad: is 'none', must be a number"),
+    (
+        "train.stages.1.source_batch=48",
+        "train.stages.1.source_batch: is 48, must be a multiple of adaptation.candidates (5): the nearest are 45 and 50",
+    ),
+]
+
+
+@pytest.mark.parametrize(("override", "text"), WRONG_OVERRIDES)
+def test_wrong_override(refusal: Refusal, override: str, text: str):
+    assert refusal(SMALL, override) == [f"command line  {text}", ONE]
+
+
+def test_override_given_twice(refusal: Refusal):
+    assert refusal(SMALL, "seed=1", "seed=2") == ["command line  seed: given twice", ONE]

@@ -1,13 +1,12 @@
 """Recipes on features: what they must and must not say."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from epicsub.recipe import load_recipe
+from tests.recipe.conftest import Refusal, Small
 
-Said = Callable[..., list[str]]
 ON_FEATURES = """\
 name: small
 description: A right recipe on features
@@ -72,8 +71,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("overrides", "text"), REFUSED)
-def test_refused(said: Said, overrides: list[str], text: str | None) -> None:
-    lines = said(ON_FEATURES, *overrides)
+def test_refused(refusal: Refusal, overrides: list[str], text: str | None) -> None:
+    lines = refusal(ON_FEATURES, *overrides)
     if text is None:  # a recipe on videos lacks much
         missing = {f"data.{key}" for key in ("frames", "sampling", "short_side", "size", "augment")}
         keys = [line.partition("  ")[2].partition(":")[0] for line in lines[:-1]]
@@ -83,16 +82,16 @@ def test_refused(said: Said, overrides: list[str], text: str | None) -> None:
         assert text in lines[0]
 
 
-def test_missing_settings_of_videos_are_named_with_their_purpose(said: Said, small: Callable[..., str]) -> None:
-    assert said(small({"  frames: 16\n": "", "  size: 48\n": ""})) == [
+def test_missing_settings_of_videos_are_named_with_their_purpose(refusal: Refusal, small: Small) -> None:
+    assert refusal(small({"  frames: 16\n": "", "  size: 48\n": ""})) == [
         "small.yaml:5  data.frames: missing, it must be given: Frames of a clip",
         "small.yaml:5  data.size: missing, it must be given: Pixels of the square that the model sees",
         "(2 problems, nothing was started)",
     ]
 
 
-def test_feature_heads_need_features(said: Said, small: Callable[..., str]) -> None:
+def test_feature_heads_need_features(refusal: Refusal, small: Small) -> None:
     model = "  name: feature_heads\n  dims: {rgb: 8, flow: 8}\n  bottleneck: 4\n"
     text = small({"  name: i3d\n  weights:\n    rgb: null\n    flow: null\n": model})
-    (line, _) = said(text)
+    (line, _) = refusal(text)
     assert line.endswith("data.features: missing, model.name feature_heads reads features: name their folder or file")

@@ -1,13 +1,12 @@
-"""Settings of the adaptation methods that must fit each other: what is said of those that do not."""
+"""Settings of the adaptation methods that do not fit each other are refused."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from epicsub.recipe import load_recipe
+from tests.recipe.conftest import Refusal, Small
 
-Said = Callable[..., list[str]]
 MMIR = "  method: mmir\n  candidates: 5\n  agents: [rgb_source, flow_target]\n"
 WHERE = "train.stages.1.target_batch"
 
@@ -100,8 +99,8 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("changes", "texts"), BROKEN)
-def test_settings_that_do_not_fit(small: Callable[..., str], said: Said, changes: dict[str, str], texts: list[str]):
-    *lines, _ = said(small(changes))
+def test_settings_that_do_not_fit(small: Small, refusal: Refusal, changes: dict[str, str], texts: list[str]):
+    *lines, _ = refusal(small(changes))
     assert [line.split("  ", 1)[1] for line in lines] == texts
 
 
@@ -118,7 +117,7 @@ RIGHT = [
 
 
 @pytest.mark.parametrize("changes", RIGHT)
-def test_settings_that_fit(small: Callable[..., str], changes: dict[str, str], tmp_path: Path):
+def test_settings_that_fit(small: Small, changes: dict[str, str], tmp_path: Path):
     path = tmp_path / "small.yaml"
     path.write_text(small(changes))
     load_recipe(path)
