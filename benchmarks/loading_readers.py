@@ -16,8 +16,8 @@ import torch
 from epicsub.data.annotations import Segment
 from epicsub.data.clips import ViewClips
 from epicsub.data.decode.pyav import PyavReader
-from epicsub.data.prepared.file import decoder, read_index
-from epicsub.data.prepared.video import PreparedVideo, needed_places
+from epicsub.data.prepared.index import read_index
+from epicsub.data.prepared.video import PreparedVideo, decoder, needed_places
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
 from epicsub.data.sources import ClipSource

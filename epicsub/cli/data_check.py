@@ -35,13 +35,8 @@ def check(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")] = None,
 ) -> None:
     """Report what is missing, damaged or does not fit. Exit status 2 where a segment cannot be read."""
-    from epicsub.data.annotations import read_segments, read_skip_list
-    from epicsub.data.check.annotations import check_data
-    from epicsub.data.prepared.plan import lists_of
-    from epicsub.io import write_text
-
     root = data_root(data)
-    listed = {name: read_segments(root.annotations(name)) for name in lists_of(root, lists or [])}
+    listed = {name: root.segments(name) for name in names_of_lists(root, lists or [])}
     modalities = [modality] if modality else root.modalities()
     skipped = read_skip_list(skip) if skip else set()
     found = check_data(root, listed, modalities, clip_seconds, deep, workers, skipped)

@@ -1,16 +1,23 @@
 """epicsub data prepare: the parts of the videos that segments need, small and fast to read."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from epicsub.cli.options import DataOption, SkipOption, data_root
-from epicsub.modality import FLOW, RGB, VideoModality
+from epicsub.data.annotations import read_skip_list
+from epicsub.data.prepared.plan import (
+    Measured,
+    Plan,
+    Settings,
+    listed_segments,
+    make_plans,
+    measured_rate,
+)
+from epicsub.data.prepared.write import check_space, prepare_all
+from epicsub.errors import DataError
+from epicsub.modality import FLOW, MODALITIES, RGB, VideoModality
 from epicsub.text import counted, sized
-
-if TYPE_CHECKING:
-    from epicsub.data.prepared.plan import Plan, Settings
-    from epicsub.data.root import DataRoot
 
 
 def prepare(
@@ -36,12 +43,8 @@ def prepare(
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what it will take, and do nothing.")] = False,
 ) -> None:
     """Cut and shrink the videos to what segments need; a killed run goes on when run again."""
-    from epicsub.data.annotations import read_skip_list
-    from epicsub.data.prepared.plan import check_space, listed_segments, make_plan, measured_rate
-    from epicsub.errors import DataError
-
     root = data_root(data)
-    chosen = settings_of([modality] if modality else root.modalities(), short_side, crf, flow_crf, margin)
+    chosen = _settings_of([modality] if modality else root.modalities(), short_side, crf, flow_crf, margin)
     skipped = read_skip_list(skip) if skip else set()
     listed = listed_segments(root, lists or [])
     segments = [segment for segment in listed if segment.narration_id not in skipped]
@@ -50,66 +53,68 @@ def prepare(
         typer.echo(f"{left} named in {skip} and left out")
     videos = counted(len({segment.video_id for segment in segments}), "video", "videos")
     typer.echo(f"listed: {counted(len(segments), 'segment', 'segments')} of {videos}")
-    plans = []
-    problems: list[str] = []
-    for name, settings in chosen.items():
-        try:
-            plans.append(make_plan(root, segments, name, settings, overwrite))
-        except DataError as error:
-            problems.append(str(error))
-    if problems:
-        raise DataError("\n".join(problems))
-    needed = 0.0
+    plans, needed = make_plans(root, segments, chosen, overwrite), 0.0
     for plan in plans:
-        typer.echo(plan.told())
+        typer.echo(_plan_line(plan))
         if plan.jobs:
             measured = measured_rate(plan.jobs)
-            typer.echo(plan.told_size(measured))
+            typer.echo(_size_line(plan, measured))
             needed += measured.rate * sum(job.seconds for job in plan.jobs)
         elif not plan.kept:
-            typer.echo(plan.told_typical())
+            typer.echo(_typical_size_line(plan))
     free = check_space(root.path / "prepared", 1.1 * needed)
-    typer.echo(f"{sized(free)} are free")
+    typer.echo(f"{sized(free)} free")
     if plan_only:
         return
-    if problems := carried_out(plans, root, workers):
-        raise DataError("\n".join(problems))
+    for done in prepare_all(plans, root, workers):
+        if done.made:
+            videos = counted(done.made, "video", "videos")
+            typer.echo(f"{done.modality}: {videos} prepared, {sized(done.size)}, {done.seconds:.0f} s")
+        else:
+            typer.echo(f"{done.modality}: nothing to do")
 
 
-def carried_out(plans: "list[Plan]", root: "DataRoot", workers: int | None) -> list[str]:
-    """Prepare one modality after the other; what was wrong. Bad videos of one do not keep the other from being done."""
-    from epicsub.data.prepared.write import BadVideosError
-    from epicsub.data.prepared.write import prepare as prepare_all
-    from epicsub.errors import DataError
-
-    problems = []
-    for plan in plans:
-        if not plan.jobs:
-            typer.echo(f"{plan.modality}: nothing to do")
-            continue
-        try:
-            done = prepare_all(plan, root, workers)
-        except DataError as error:
-            problems.append(str(error))
-            if isinstance(error, BadVideosError):
-                continue
-            break
-        videos = counted(done.made, "video", "videos")
-        typer.echo(f"{plan.modality}: {videos} prepared, {sized(done.size)}, {done.seconds:.0f} s")
-    return problems
+def _plan_line(plan: Plan) -> str:
+    return (
+        f"{plan.modality}: {plan.seconds / 3600:.2f} h in segments (overlaps counted once), "
+        f"{plan.stored_seconds / 3600:.2f} h with margins; {counted(plan.kept, 'video', 'videos')} prepared "
+        f"({sized(plan.kept_bytes)}), {len(plan.jobs)} to do, {len(plan.missing)} missing"
+    )
 
 
-def settings_of(
+def _size_line(plan: Plan, measured: Measured) -> str:
+    """The space it takes at the rate measured on this plan's videos."""
+    if not measured.rate:
+        return (
+            f"{plan.modality}: size unknown, none of {counted(len(measured.problems), 'piece', 'pieces')} tried can be "
+            f"read (the first: {measured.problems[0]})"
+        )
+    to_do, whole = (
+        sized(seconds * measured.rate) for seconds in (sum(j.seconds for j in plan.jobs), plan.stored_seconds)
+    )
+    return (
+        f"{plan.modality}: {measured.rate / 1e3:.0f} kB per second, measured on "
+        f"{counted(measured.pieces, 'piece', 'pieces')} of {counted(measured.videos, 'video', 'videos')}; "
+        f"to do: about {to_do}; all segments at that rate: {whole}"
+    )
+
+
+def _typical_size_line(plan: Plan) -> str:
+    rate = MODALITIES[plan.modality].bytes_per_second
+    return (
+        f"{plan.modality}: no video to measure on; at {rate / 1e3:.0f} kB per second, as a real kitchen clip at 60 "
+        f"frames per second takes (benchmarks/store_size.py), all segments: {sized(plan.stored_seconds * rate)}"
+    )
+
+
+def _settings_of(
     modalities: list[str], short_side: int | None, crf: int | None, flow_crf: int | None, margin: float
-) -> "dict[str, Settings]":
+) -> dict[str, Settings]:
     """How each modality is stored.
 
     Raises:
         DataError: an option is for a modality that is not prepared, or a value makes no sense.
     """
-    from epicsub.data.prepared.plan import Settings
-    from epicsub.errors import DataError
-
     options = {RGB.name: {"--short-side": short_side, "--crf": crf}, FLOW.name: {"--flow-crf": flow_crf}}
     problems = [
         f"{option} {value}: is for {modality}, and {modalities[0]} alone is prepared; leave it out"

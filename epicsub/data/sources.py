@@ -17,7 +17,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.decode.base import FrameReader
 from epicsub.data.decode.reader import choose_decoder, open_reader
 from epicsub.data.frames import ExtractedFrames
-from epicsub.data.prepared.choice import Indexes
+from epicsub.data.prepared.index import Indexes
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError

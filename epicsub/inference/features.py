@@ -8,7 +8,7 @@ from torch import nn
 
 from epicsub.data.annotations import Segment
 from epicsub.data.features.store import FeatureStore
-from epicsub.data.prepared.choice import StoreChoice
+from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
 from epicsub.errors import InferenceError

@@ -29,13 +29,12 @@ from epicsub.adaptation import (
     random_removal,
 )
 from epicsub.data.annotations import Segment, read_ids, read_skip_list
-from epicsub.data.check.lengths import lengths_note, short_with_context
+from epicsub.data.check.annotations import lengths_note, short_with_context
 from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
 from epicsub.data.domains import load_source, load_target
-from epicsub.data.features.batches import FeatureBatches, FeatureViews
 from epicsub.data.features.store import open_features
-from epicsub.data.features.table import FeatureTable
-from epicsub.data.prepared.choice import Indexes, StoreChoice, choose_store
+from epicsub.data.features.table import FeatureBatches, FeatureTable, FeatureViews
+from epicsub.data.prepared.index import Indexes, StoreChoice, choose_store
 from epicsub.data.root import DataRoot
 from epicsub.data.samplers import StepSampler, batches_of_share
 from epicsub.data.sampling import Views

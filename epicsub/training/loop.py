@@ -17,7 +17,7 @@ from torch import nn
 
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import Batch
-from epicsub.data.prepared.choice import StoreChoice
+from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.progress import track
 from epicsub.recipe import Recipe, Stage

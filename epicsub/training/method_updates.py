@@ -8,7 +8,7 @@ from torch import Tensor
 
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import Batch
-from epicsub.data.prepared.choice import StoreChoice
+from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
 from epicsub.progress import track

@@ -11,7 +11,7 @@ import torch
 from epicsub.data.annotations import Segment, read_ids
 from epicsub.data.decode.reader import choose_decoder
 from epicsub.data.features.store import made_by_digest
-from epicsub.data.prepared.choice import StoreChoice
+from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.io import sha256, written_whole

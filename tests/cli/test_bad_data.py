@@ -98,7 +98,7 @@ def test_a_video_that_is_nowhere(command, root: Path) -> None:
     assert "not in EPIC_100_video_info.csv: P09_09" in done.out
     planned = command("data", "prepare", "--data", root, "--plan")
     assert planned.status == 0
-    assert "2 to do, 1 not here" in planned.out
+    assert "2 to do, 1 missing" in planned.out
 
 
 def test_a_full_disk_leaves_nothing_broken_and_the_rest_is_done_later(command, root: Path, monkeypatch) -> None:

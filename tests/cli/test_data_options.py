@@ -57,7 +57,7 @@ def test_a_bad_video_does_not_keep_its_flow_from_being_prepared(command, root) -
     write_sparse(root / "flow/P01/P01_01.mp4", range(20), RATE / 2, flow=True)
     done = command("data", "prepare", "--data", root, "--workers", 1)
     assert done.status == 2
-    assert "rgb: what it will take cannot be measured" in done.out
+    assert "rgb: size unknown" in done.out
     assert "flow: 1 video prepared" in done.out
     assert "no prepared rgb for 1 of 1 video" in done.err
     assert (root / "prepared/flow/P01/P01_01.index").is_file()

@@ -11,7 +11,7 @@ def test_prepared_and_read(command, kitchens, run, tmp_path: Path) -> None:
     planned = command("data", "prepare", "--data", root, "--plan")
     assert planned.status == 0, planned.err
     assert "92 segments of" in planned.out
-    assert re.search(r"to do: about \d+\.\d MB; the store of all these segments, at that rate: \d+\.\d MB", planned.out)
+    assert re.search(r"to do: about \d+\.\d MB; all segments at that rate: \d+\.\d MB", planned.out)
     assert not (root / "prepared").exists()
     done = command("data", "prepare", "--data", root, "--workers", 1)
     assert done.status == 0, done.err

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from epicsub.data import annotations
-from epicsub.data.prepared import choice, file, video
+from epicsub.data.prepared import index, video
 
 pytestmark = pytest.mark.xdist_group("cli")
 
@@ -31,10 +31,10 @@ def test_each_index_and_table_is_read_once(command, kitchens: Path, short: list[
 
     words = [*short, "train.evaluate_every=12", "train.average={name: ema, decay: 0.5, bn_batches: 1}", "seed=1"]
     with pytest.MonkeyPatch.context() as patch:
-        for module in (choice, video):
-            patch.setattr(module, "read_index", counting("index", file.read_index))
+        for module in (index, video):
+            patch.setattr(module, "read_index", counting("index", video.read_index))
         patch.setattr(annotations, "_read_table", counting("table", annotations._read_table))
-        patch.setattr("epicsub.training.build.choose_store", counting("choice", choice.choose_store))
+        patch.setattr("epicsub.training.build.choose_store", counting("choice", index.choose_store))
         run = ("train", "recipes/tiny/mmir_i3d.yaml", *words, "--data", tmp_path / "data", "--out", tmp_path / "run")
         done = command(*run, "evaluation.protocol=small.yaml")
     assert done.status == 0, done.err

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from epicsub.data.check.lengths import lengths_note, short_with_context
+from epicsub.data.check.annotations import lengths_note, short_with_context
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 

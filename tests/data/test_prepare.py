@@ -14,20 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epicsub.data.annotations import Segment
-from epicsub.data.prepared import file as prepared_file
+from epicsub.data.prepared import encode
 from epicsub.data.prepared import write as prepare_module
-from epicsub.data.prepared.file import KEY, PACKET, REFERENCE, read_index
+from epicsub.data.prepared.index import KEY, PACKET, REFERENCE, read_index
 from epicsub.data.prepared.plan import (
-    JOINED_GAP,
+    MERGE_GAP,
     Settings,
-    check_space,
-    joined,
     listed_segments,
     make_plan,
     measured_rate,
+    merge_intervals,
 )
 from epicsub.data.prepared.video import PreparedVideo, needed_places
-from epicsub.data.prepared.write import prepare
+from epicsub.data.prepared.write import check_space, prepare
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 
@@ -115,10 +114,10 @@ def test_only_needed_pictures_are_decoded(root):
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.integers(1, 40)), min_size=1, max_size=20))
 @settings(max_examples=60, deadline=None)
-def test_joined_is_the_union(parts):
+def test_merged_intervals_are_the_union(parts):
     tenths = [(a / 10, (a + length) / 10) for a, length in parts]
-    out = joined(tenths)
-    assert all(b < c - JOINED_GAP + 1e-9 for (_, b), (c, _) in pairwise(out))
+    out = merge_intervals(tenths)
+    assert all(b < c - MERGE_GAP + 1e-9 for (_, b), (c, _) in pairwise(out))
     for moment in np.arange(0, 25, 0.05):
         inside = any(a <= moment <= b for a, b in tenths)
         assert not inside or any(a <= moment <= b for a, b in out)
@@ -163,7 +162,7 @@ def test_a_bad_video_does_not_keep_the_others(root):
     plan = make_plan(root, EVERY, "rgb", SMALL)
     measured = measured_rate(plan.jobs)
     assert measured.rate > 0
-    assert "measured on 4 pieces of 2 videos here" in plan.told_size(measured)  # not 6 of 3
+    assert (measured.pieces, measured.videos) == (4, 2)  # not 6 of 3
     with pytest.raises(DataError, match=r"for 1 of 3 videos, the others are done(.|\n)*P01_02: .*P01_02\.MP4"):
         prepare(make_plan(root, EVERY, "rgb", SMALL), root, workers=1)
     assert make_plan(root, EVERY, "rgb", SMALL).kept == 2
@@ -277,13 +276,13 @@ def test_damage_never_passes_for_an_entry(root, damage):
 
 
 def test_what_was_written_is_read_back(root, monkeypatch):
-    monkeypatch.setattr(prepared_file, "_table", _shifted)
+    monkeypatch.setattr(encode, "_table", _shifted)
     with pytest.raises(DataError, match=r"frames were written and .* read back, with other timestamps"):
         prepare(make_plan(root, EVERY[:3], "rgb", SMALL), root, workers=1)
     assert not entries(root)
 
 
-REAL_TABLE = prepared_file._table
+REAL_TABLE = encode._table
 
 
 def _shifted(encoded, at):

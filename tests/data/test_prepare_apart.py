@@ -10,10 +10,10 @@ import pytest
 from epicsub.data.annotations import Segment
 from epicsub.data.decode.pyav import PyavReader
 from epicsub.data.parallel import alone
-from epicsub.data.prepared.file import read_index
+from epicsub.data.prepared.index import read_index
 from epicsub.data.prepared.plan import Settings, make_plan, measured_rate
 from epicsub.data.prepared.video import PreparedVideo
-from epicsub.data.prepared.write import prepare, remove_leftovers
+from epicsub.data.prepared.write import _remove_leftovers, prepare
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 
@@ -69,7 +69,7 @@ def test_pictures_without_an_index_are_cleared_away(tmp_path):
     folder.mkdir()
     for name in ("P01_01.h264", "P01_02.h264", "P01_02.index", ".P01_03.x.h264"):
         (folder / name).write_bytes(b"")
-    remove_leftovers(tmp_path)
+    _remove_leftovers(tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == ["P01_02.h264", "P01_02.index"]
 
 

@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from epicsub.data.annotations import Segment
-from epicsub.data.prepared.file import read_index
+from epicsub.data.prepared.index import read_index
 from epicsub.data.prepared.plan import Settings, make_plan
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.prepared.write import prepare

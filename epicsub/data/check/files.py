@@ -14,7 +14,7 @@ from epicsub.data.decode.pyav import PyavReader
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.flow.file import read_flow_note
 from epicsub.data.frames import ExtractedFrames
-from epicsub.data.prepared.file import pictures_of, read_index
+from epicsub.data.prepared.index import pictures_of, read_index
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError

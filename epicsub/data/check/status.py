@@ -8,8 +8,7 @@ from typing import get_args
 from epicsub.data.annotations import SEGMENT_COLUMNS, Segment, read_segments
 from epicsub.data.features.store import INDEX
 from epicsub.data.features.store import read_index as read_features
-from epicsub.data.prepared.choice import Indexes, lacks
-from epicsub.data.prepared.file import read_index
+from epicsub.data.prepared.index import Indexes, lacks, read_index
 from epicsub.data.root import DataRoot
 from epicsub.modality import MODALITIES, VideoModality
 from epicsub.text import counted

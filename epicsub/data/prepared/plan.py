@@ -1,20 +1,18 @@
-"""What there is to prepare: the parts of each video that segments need, overlaps once, and what they will take."""
+"""What there is to prepare: the parts of each video that segments need, overlaps once, and the space they take."""
 
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from epicsub.data.annotations import Segment
-from epicsub.data.prepared.file import Index, encode, read_index
-from epicsub.data.prepared.source import open_source, source_name
+from epicsub.data.prepared.encode import encode, open_source, source_name
+from epicsub.data.prepared.index import Index, read_index
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.modality import MODALITIES
-from epicsub.text import counted, sized
 
 OFFICIAL_LISTS = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv")
-JOINED_GAP = 0.25  # seconds: two stretches nearer than that are stored as one
+MERGE_GAP = 0.25  # seconds: two stretches nearer than that are stored as one
 SAMPLES, SAMPLE_SECONDS = 12, 2.0
 Interval = tuple[float, float]
 
@@ -59,7 +57,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Bytes a second of video, 0 where nothing could be measured; the pieces that were, and of how many videos."""
+    """Bytes per second of video (0 where nothing could be measured), from so many pieces of so many videos."""
 
     rate: float
     pieces: int
@@ -79,60 +77,49 @@ class Plan:
     seconds: float  # of all the segments asked for, overlaps once, here or not
     stored_seconds: float  # of what the store will hold of them, margins with them
 
-    def told(self) -> str:
-        """One line for the user."""
-        return (
-            f"{self.modality}: {self.seconds / 3600:.2f} h of video in segments, overlaps once, "
-            f"{self.stored_seconds / 3600:.2f} h with margins; {counted(self.kept, 'video is', 'videos are')} prepared "
-            f"({sized(self.kept_bytes)}), {len(self.jobs)} to do, {len(self.missing)} not here"
-        )
 
-    def told_size(self, measured: "Measured") -> str:
-        """What it will take at the rate measured on this plan's videos, for the user."""
-        if not measured.rate:
-            return (
-                f"{self.modality}: what it will take cannot be measured, none of "
-                f"{counted(len(measured.problems), 'piece', 'pieces')} tried can be read (the first: "
-                f"{measured.problems[0]})"
-            )
-        rate = measured.rate
-        to_do, whole = (sized(seconds * rate) for seconds in (sum(j.seconds for j in self.jobs), self.stored_seconds))
-        return (
-            f"{self.modality}: {rate / 1e3:.0f} kB a second, measured on "
-            f"{counted(measured.pieces, 'piece', 'pieces')} of {counted(measured.videos, 'video', 'videos')} here; "
-            f"to do: about {to_do}; the store of all these segments, at that rate: {whole}"
-        )
+def names_of_lists(root: DataRoot, names: Sequence[str]) -> list[str]:
+    """Fill in the lists to read.
 
-    def told_typical(self) -> str:
-        """The same where no video is here to measure on."""
-        rate = MODALITIES[self.modality].bytes_per_second
-        return (
-            f"{self.modality}: no video is here to measure on; at {rate / 1e3:.0f} kB a second, as a real kitchen clip "
-            f"at 60 frames a second takes (benchmarks/store_size.py), the store of all these segments: "
-            f"{sized(self.stored_seconds * rate)}"
-        )
+    Args:
+        root: the data root.
+        names: lists under annotations/, or none.
 
-
-def lists_of(root: DataRoot, names: Sequence[str]) -> list[str]:
-    """`names`, or where there are none the official lists that are there."""
+    Returns:
+        `names`, or where there are none the official lists that are there.
+    """
     there = [name for name in OFFICIAL_LISTS if (root.path / "annotations" / name).is_file()]
     return list(names) or there or [OFFICIAL_LISTS[0]]  # the last one for the message that it is not there
 
 
 def listed_segments(root: DataRoot, names: Sequence[str]) -> list[Segment]:
-    """Segments of the lists `names`, or of the official ones that are there.
+    """Read segments of several lists.
+
+    Args:
+        root: the data root.
+        names: lists under annotations/; none takes the official ones that are there.
+
+    Returns:
+        The segments of one list after the other.
 
     Raises:
         DataError: none is there, or one is wrong.
     """
-    return [segment for name in lists_of(root, names) for segment in root.segments(name)]
+    return [segment for name in names_of_lists(root, names) for segment in root.segments(name)]
 
 
-def joined(intervals: Iterable[Interval]) -> list[Interval]:
-    """The union of intervals, in order, with gaps under `JOINED_GAP` filled."""
+def merge_intervals(intervals: Iterable[Interval]) -> list[Interval]:
+    """Merge intervals that overlap, or lie nearer than `MERGE_GAP` to each other.
+
+    Args:
+        intervals: (start, stop) in seconds.
+
+    Returns:
+        Their union, in order.
+    """
     out: list[Interval] = []
     for start, stop in sorted(intervals):
-        if out and start < out[-1][1] + JOINED_GAP:
+        if out and start < out[-1][1] + MERGE_GAP:
             out[-1] = (out[-1][0], max(out[-1][1], stop))
         else:
             out.append((start, stop))
@@ -140,11 +127,19 @@ def joined(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def intervals_of(segments: Iterable[Segment], margin: float) -> dict[str, list[Interval]]:
-    """For each video what its segments need, `margin` seconds on both sides with them."""
+    """Collect what segments need of each video.
+
+    Args:
+        segments: of any videos.
+        margin: seconds added on both sides of each.
+
+    Returns:
+        Merged intervals in seconds by video id.
+    """
     found: dict[str, list[Interval]] = {}
     for segment in segments:
         found.setdefault(segment.video_id, []).append((max(0.0, segment.start - margin), segment.stop + margin))
-    return {video_id: joined(intervals) for video_id, intervals in sorted(found.items())}
+    return {video_id: merge_intervals(intervals) for video_id, intervals in sorted(found.items())}
 
 
 def make_plan(
@@ -152,8 +147,18 @@ def make_plan(
 ) -> Plan:
     """Compare what the segments need with what is there.
 
+    Args:
+        root: the data root.
+        segments: what the store shall hold.
+        modality: name of the modality.
+        settings: how pictures are stored.
+        overwrite: replace entries made with other settings or from another file.
+
+    Returns:
+        What is to be done.
+
     Raises:
-        DataError: entries were made with other settings or from another file, and are not to be overwritten.
+        DataError: entries were made with other settings or from another file, and `overwrite` is not given.
     """
     wanted = intervals_of(segments, settings.margin)
     jobs: list[Job] = []
@@ -173,20 +178,48 @@ def make_plan(
         if index and differs and not overwrite:
             conflicts.append(f"{path}: {', '.join(differs)}")
         there = _stored(index) if index and not differs else []
-        jobs.append(Job(root.path, video_id, modality, tuple(joined([*intervals, *there])), settings))
+        jobs.append(Job(root.path, video_id, modality, tuple(merge_intervals([*intervals, *there])), settings))
     if conflicts:
-        told = "\n".join(conflicts)
-        raise DataError(f"there are entries that were made otherwise; delete them or ask for overwriting:\n{told}")
+        lines = "\n".join(conflicts)
+        raise DataError(f"existing entries differ in settings or source; delete them or use --overwrite:\n{lines}")
     jobs.sort(key=lambda job: -job.seconds)  # the longest first: no core waits for one at the end
     bare = intervals_of(segments, 0.0)
     return Plan(modality, jobs, kept, kept_bytes, missing, _seconds(bare), _seconds(wanted))
+
+
+def make_plans(
+    root: DataRoot, segments: Sequence[Segment], settings: Mapping[str, Settings], overwrite: bool = False
+) -> list[Plan]:
+    """Plan several modalities; see `make_plan`.
+
+    Args:
+        root: the data root.
+        segments: what the store shall hold.
+        settings: how pictures are stored, by modality.
+        overwrite: replace entries made with other settings or from another file.
+
+    Returns:
+        A plan per modality.
+
+    Raises:
+        DataError: as `make_plan`, of all modalities at once.
+    """
+    plans, problems = [], []
+    for modality, wanted in settings.items():
+        try:
+            plans.append(make_plan(root, segments, modality, wanted, overwrite))
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    return plans
 
 
 def _seconds(found: dict[str, list[Interval]]) -> float:
     return sum(stop - start for intervals in found.values() for start, stop in intervals)
 
 
-def sampled(jobs: Sequence[Job]) -> list[tuple[Job, Interval]]:
+def _sampled(jobs: Sequence[Job]) -> list[tuple[Job, Interval]]:
     """Up to `SAMPLES` intervals, spread evenly over all videos."""
     every = [(job, interval) for job in sorted(jobs, key=lambda job: job.video_id) for interval in job.intervals]
     count = min(SAMPLES, len(every))
@@ -194,14 +227,18 @@ def sampled(jobs: Sequence[Job]) -> list[tuple[Job, Interval]]:
 
 
 def measured_rate(jobs: Sequence[Job]) -> Measured:
-    """Bytes a second of video: the middle of some intervals, encoded as the store will hold it.
+    """Encode the middle of some intervals as the store will hold it, to know what the whole takes.
 
-    An original that cannot be read there is left out; preparing it will say why.
+    Args:
+        jobs: what is to be done.
+
+    Returns:
+        Bytes per second of video. An original that cannot be read there is left out; preparing it will say why.
     """
     size = seconds = 0.0
     problems: list[str] = []
     videos: list[str] = []
-    for job, interval in sampled(jobs):
+    for job, interval in _sampled(jobs):
         try:
             more_size, more_seconds = _measured(job, interval)
         except DataError as error:
@@ -223,23 +260,6 @@ def _measured(job: Job, interval: Interval) -> tuple[int, float]:
     source.close()
     numerator, denominator = source.note["tick"]
     return sum(len(data) for _, data, _ in packets), (end - stamps[0]) * numerator / denominator
-
-
-def check_space(folder: Path, needed: float) -> int:
-    """Bytes that are free where the store will lie.
-
-    Raises:
-        DataError: fewer than `needed`.
-    """
-    while not folder.is_dir():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise DataError(
-            f"{folder}: {sized(free)} are free, the store will take about {sized(needed)}: make room, put "
-            "prepared/ on a larger disk, or choose fewer lists (--list) or a higher --crf; nothing was started"
-        )
-    return free
 
 
 def _differences(index: Index, original: Path | None, modality: str, settings: Settings) -> list[str]:

@@ -8,11 +8,12 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from epicsub.data.decode.base import copy_pixels
-from epicsub.data.prepared.file import KEY, REFERENCE, Index, Stretch, decoder, pictures_of, read_index
+from epicsub.data.prepared.index import KEY, REFERENCE, Index, Stretch, pictures_of, read_index
 from epicsub.errors import DataError
 from epicsub.text import counted
 
@@ -140,6 +141,14 @@ class PreparedVideo:
 
     def _error(self, text: str) -> DataError:
         return DataError(f"{pictures_of(self.index.path)}: {text}")
+
+
+def decoder() -> VideoCodecContext:
+    """For pictures of the store; in one thread, because the loader's workers are the parallelism."""
+    context = av.CodecContext.create("h264", "r")
+    context.thread_count = 1
+    assert isinstance(context, VideoCodecContext)
+    return context
 
 
 def needed_places(packets: np.ndarray, shown: np.ndarray) -> np.ndarray:

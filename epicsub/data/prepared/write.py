@@ -1,31 +1,32 @@
-"""Making the prepared store: one entry a video and modality, in parallel, to be killed and run again at any moment.
+"""Making the prepared store: one entry per video and modality, in parallel, to be killed and run again at any moment.
 
-ROOT/prepared/rgb/P01/P01_01.h264 and .index; see `prepared_file`. An entry is whole or it is not there.
+ROOT/prepared/rgb/P01/P01_01.h264 and .index; see `index`. An entry is whole or it is not there.
 """
 
 import errno
 import math
+import shutil
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from epicsub.data.parallel import alone, cores, in_processes
-from epicsub.data.prepared.file import write_entry
+from epicsub.data.prepared.encode import open_source, write_entry
 from epicsub.data.prepared.plan import Interval, Job, Plan
-from epicsub.data.prepared.source import open_source
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.modality import MODALITIES
 from epicsub.progress import track
-from epicsub.text import counted
+from epicsub.text import counted, sized
 
 LONGEST_STRETCH = 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job: bytes written, or why there is no entry. `full`: the disk is, so others will fail too."""
+    """Bytes written for a job, or why there is no entry. `full`: the disk is, so others will fail too."""
 
     job: Job
     size: int = 0
@@ -39,29 +40,60 @@ class BadVideosError(DataError):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Entries made, bytes of them, seconds taken."""
+    """Entries made of a modality, bytes of them, seconds taken."""
 
+    modality: str
     made: int
     size: int
     seconds: float
 
 
-def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
-    """Do what the plan says; a video that fails does not keep the others from being done.
+def check_space(folder: Path, needed: float) -> int:
+    """Check that the store fits on its disk.
 
     Args:
-        workers: processes, None for one a core.
+        folder: where the store will lie, there or not.
+        needed: bytes that it takes.
+
+    Returns:
+        Bytes that are free.
 
     Raises:
-        DataError: another process is at it, the disk is full, or (when all others are done) every video that failed.
+        DataError: fewer than `needed` are free.
+    """
+    while not folder.is_dir():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DataError(
+            f"{folder}: {sized(free)} are free, the store will take about {sized(needed)}: make room, put "
+            "prepared/ on a larger disk, or choose fewer lists (--list) or a higher --crf; nothing was started"
+        )
+    return free
+
+
+def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
+    """Carry out a plan; a video that fails does not keep the others from being done.
+
+    Args:
+        plan: of one modality.
+        root: the data root.
+        workers: processes; None for one per core.
+
+    Returns:
+        What was made.
+
+    Raises:
+        DataError: another process writes there, or the disk is full.
+        BadVideosError: some videos failed; all others are done.
     """
     began = time.monotonic()
     folder = root.path / "prepared" / plan.modality
     done: list[Outcome] = []
     total = sum(job.seconds for job in plan.jobs)
     with alone(folder):
-        remove_leftovers(folder)
-        outcomes = in_processes(prepare_one, plan.jobs, workers or cores())
+        _remove_leftovers(folder)
+        outcomes = in_processes(_prepare_one, plan.jobs, workers or cores())
         label = f"preparing {plan.modality}, seconds of video"
         for outcome in track(outcomes, label, round(total), weight=lambda outcome: outcome.job.seconds):
             done.append(outcome)
@@ -73,17 +105,42 @@ def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
                 )
     problems = sorted(outcome.problem for outcome in done if outcome.problem)
     if problems:
-        told = "\n".join(problems)
         raise BadVideosError(
             f"no prepared {plan.modality} for {len(problems)} of {counted(len(plan.jobs), 'video', 'videos')}, the "
             "others are done; fetch these again, or leave their segments out (`epicsub data check --write-skip FILE`, "
-            "then --skip FILE):\n"
-            f"{told}"
+            "then --skip FILE):\n" + "\n".join(problems)
         )
-    return Summary(len(done), sum(outcome.size for outcome in done), time.monotonic() - began)
+    return Summary(plan.modality, len(done), sum(outcome.size for outcome in done), time.monotonic() - began)
 
 
-def prepare_one(job: Job) -> Outcome:
+def prepare_all(plans: Iterable[Plan], root: DataRoot, workers: int | None = None) -> Iterator[Summary]:
+    """Carry out plans of several modalities; bad videos of one do not keep the next from being done.
+
+    Args:
+        plans: one per modality.
+        root: the data root.
+        workers: processes; None for one per core.
+
+    Yields:
+        What was made of each modality.
+
+    Raises:
+        DataError: at the end, what went wrong; see `prepare`.
+    """
+    problems = []
+    for plan in plans:
+        try:
+            yield prepare(plan, root, workers) if plan.jobs else Summary(plan.modality, 0, 0, 0.0)
+        except BadVideosError as error:
+            problems.append(str(error))
+        except DataError as error:
+            problems.append(str(error))
+            break
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def _prepare_one(job: Job) -> Outcome:
     """Write one entry."""
     root = DataRoot(job.root)
     path = root.prepared(job.video_id, job.modality)
@@ -91,7 +148,7 @@ def prepare_one(job: Job) -> Outcome:
         source = open_source(root, job.video_id, job.modality, job.settings.short_side)
         last = max(0.0, source.note["duration"] - 0.5 / source.note["fps"])
         cut = dict.fromkeys((min(start, last), min(stop, last)) for start, stop in job.intervals)
-        stretches = (source.pictures(*piece) for start, stop in cut for piece in pieces(start, stop))
+        stretches = (source.pictures(*piece) for start, stop in cut for piece in _pieces(start, stop))
         note = source.note | {"crf": job.settings.crf, "video_id": job.video_id}
         if not MODALITIES[job.modality].keeps_size:
             note["short_side"] = job.settings.short_side
@@ -106,7 +163,7 @@ def prepare_one(job: Job) -> Outcome:
     return Outcome(job, size)
 
 
-def pieces(start: float, stop: float) -> list[Interval]:
+def _pieces(start: float, stop: float) -> list[Interval]:
     """An interval in equal parts of `LONGEST_STRETCH` at most: reading looks through the table of a whole stretch."""
     count = max(1, math.ceil((stop - start) / LONGEST_STRETCH))
     edges = [start + (stop - start) * part / count for part in range(count + 1)]
@@ -114,7 +171,7 @@ def pieces(start: float, stop: float) -> list[Interval]:
     return list(pairwise(edges))
 
 
-def remove_leftovers(folder: Path) -> None:
+def _remove_leftovers(folder: Path) -> None:
     """A run that was killed leaves its temporary files behind, or pictures whose index it did not come to write."""
     for path in folder.glob("*/.P*"):
         path.unlink()
