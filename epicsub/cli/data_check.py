@@ -2,16 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from epicsub.cli.options import DataOption, SkipOption, data_root
+from epicsub.data.annotations import read_skip_list
+from epicsub.data.check.annotations import Checkup, check_data
+from epicsub.data.prepared.plan import names_of_lists
+from epicsub.io import write_text
 from epicsub.modality import VideoModality
 from epicsub.text import counted
-
-if TYPE_CHECKING:
-    from epicsub.data.check.annotations import Checkup
 
 SHOWN = 20
 CLIP_SECONDS = 16 / 30  # of the shipped recipes
@@ -40,7 +43,7 @@ def check(
     modalities = [modality] if modality else root.modalities()
     skipped = read_skip_list(skip) if skip else set()
     found = check_data(root, listed, modalities, clip_seconds, deep, workers, skipped)
-    show(found, deep)
+    _show(found, deep)
     if json_file:
         write_text(json_file, json.dumps(found.as_json(), indent=1) + "\n")
         typer.echo(f"wrote {json_file}")
@@ -54,11 +57,8 @@ def check(
         raise typer.Exit(2)
 
 
-def show(found: "Checkup", deep: bool) -> None:
+def _show(found: Checkup, deep: bool) -> None:
     """The tables and the findings."""
-    from rich.console import Console
-    from rich.table import Table
-
     console = Console()
     for title, rows in (("list", found.lists), ("kitchen", found.kitchens)):
         table = Table(title, "videos", "here", "segments", "readable", "share")
@@ -68,11 +68,11 @@ def show(found: "Checkup", deep: bool) -> None:
         console.print(table)
     for modality, ids in found.missing.items():
         if ids:
-            typer.echo(f"no {modality} for {counted(len(ids), 'video', 'videos')}: {some(ids)}")
+            typer.echo(f"no {modality} for {counted(len(ids), 'video', 'videos')}: {_some(ids)}")
     for modality, ids in found.stored_alone.items():
         if ids:
             typer.echo(
-                f"{modality} of {counted(len(ids), 'video', 'videos')} is in the prepared store alone: {some(ids)}"
+                f"{modality} of {counted(len(ids), 'video', 'videos')} is only in the prepared store: {_some(ids)}"
             )
     for report in found.broken:
         for problem in report.problems:
@@ -83,7 +83,7 @@ def show(found: "Checkup", deep: bool) -> None:
     if len(noted) > SHOWN:
         typer.echo(f"note: ... and {len(noted) - SHOWN} more (--json FILE has all)")
     if found.unknown_videos:
-        typer.echo(f"not in EPIC_100_video_info.csv: {some(found.unknown_videos)}")
+        typer.echo(f"not in EPIC_100_video_info.csv: {_some(found.unknown_videos)}")
     unknown = len(found.not_compared)
     typer.echo(
         f"segments: {len(found.short)} shorter than a clip (frames repeated), "
@@ -91,7 +91,7 @@ def show(found: "Checkup", deep: bool) -> None:
         + (f", {unknown} of videos whose end is unknown" if unknown else "")
         + (f", {found.left_out} skipped" if found.left_out else "")
     )
-    how = "every frame was decoded" if deep else "headers and last keyframes were read, --deep decodes every frame"
+    how = "every frame decoded" if deep else "headers and last keyframes read; --deep decodes every frame"
     verdict = (
         "all segments can be read"
         if found.fine
@@ -100,6 +100,6 @@ def show(found: "Checkup", deep: bool) -> None:
     typer.echo(f"{counted(len(found.files), 'file', 'files')}, {len(found.broken)} with problems ({how}): {verdict}")
 
 
-def some(names: list[str]) -> str:
+def _some(names: list[str]) -> str:
     """The first of them."""
     return ", ".join(names[:SHOWN]) + (f", ... and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

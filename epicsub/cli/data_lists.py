@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from epicsub.cli.options import DataOption, data_root
+from epicsub.validation import load_parts, make_lists
 
 
 def lists(
@@ -16,8 +17,6 @@ def lists(
     data: DataOption = None,
 ) -> None:
     """Make a protocol's lists under annotations/: a hold-out of whole videos, or MM-SADA's tables as CSV."""
-    from epicsub.validation import load_parts, make_lists
-
     part = next(iter(load_parts(protocol).values()))  # parts of one file are made together
     for path, rows in make_lists(part, data_root(data).path / "annotations", source).items():
         typer.echo(f"wrote {path}: {rows} rows")

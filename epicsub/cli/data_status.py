@@ -1,16 +1,20 @@
 """epicsub data status: what there is, on one screen."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from epicsub.cli.options import DataOption, data_root
+from epicsub.data.check.status import needs_of, status_of
+from epicsub.data.root import DataRoot
+from epicsub.errors import DataError
+from epicsub.recipe import Recipe, load_recipe
 from epicsub.text import counted, sized
-
-if TYPE_CHECKING:
-    from epicsub.data.root import DataRoot
-    from epicsub.recipe import Recipe
+from epicsub.training.build import reading_notes, skipped_ids, source_segments, store_of, target_segments
+from epicsub.training.preflight import missing_files
 
 
 def status(
@@ -18,12 +22,6 @@ def status(
     data: DataOption = None,
 ) -> None:
     """Annotations, videos, flow, prepared store, features: how complete, how large, what a recipe lacks."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from epicsub.data.check.status import status_of
-    from epicsub.recipe import load_recipe
-
     loaded = load_recipe(recipe, []) if recipe else None
     root = data_root(data, loaded.recipe.data.root if loaded else None)
     found = status_of(root)
@@ -34,27 +32,22 @@ def status(
     table = Table("there is", "videos", "segments", "size")
     for form in found.forms:
         size = "single files" if form.size is None else sized(form.size)
-        counts = (share(form.videos, found.videos), share(form.segments, found.segments))
+        counts = (_share(form.videos, found.videos), _share(form.segments, found.segments))
         table.add_row(form.name, *counts, size)
     Console().print(table)
     if loaded:
         typer.echo(f"for {recipe}:")
-        for line in for_recipe(loaded.recipe, root):
+        for line in _for_recipe(loaded.recipe, root):
             typer.echo(f"  {line}")
 
 
-def share(part: int | None, whole: int) -> str:
+def _share(part: int | None, whole: int) -> str:
     """Like 12 of 700 (1.7 %); nothing where it is not known."""
     return "" if part is None else f"{part} of {whole} ({100 * part / max(1, whole):.1f} %)"
 
 
-def for_recipe(recipe: "Recipe", root: "DataRoot") -> list[str]:
+def _for_recipe(recipe: Recipe, root: DataRoot) -> list[str]:
     """What a run of the recipe would find."""
-    from epicsub.data.check.status import needs_of
-    from epicsub.errors import DataError
-    from epicsub.training.build import reading_notes, skipped_ids, source_segments, store_of, target_segments
-    from epicsub.training.preflight import missing_files
-
     try:
         segments = [*source_segments(recipe, root), *(s for part in target_segments(recipe, root) for s in part)]
         lists = ", ".join((*recipe.data.source, *recipe.data.target))

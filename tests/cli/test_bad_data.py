@@ -127,7 +127,7 @@ def test_the_deep_check_decodes_the_store(command, root: Path) -> None:
     assert command("data", "prepare", "--data", root, "--workers", 1).status == 0
     whole = command("data", "check", "--deep", "--data", root, "--workers", 1)
     assert whole.status == 0, whole.out
-    assert "4 files, 0 with problems (every frame was decoded)" in whole.out
+    assert "4 files, 0 with problems (every frame decoded)" in whole.out
     entry = root / "prepared/rgb/P01/P01_02.h264"
     data = bytearray(entry.read_bytes())
     data[len(data) // 2] ^= 255
