@@ -1,25 +1,48 @@
 """From a model and clips to features on the disk, which every adaptation method can train on."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from epicsub.data.annotations import Segment
-from epicsub.data.features.store import FeatureStore
+from epicsub.data.features.store import SHARD_SEGMENTS, FeatureStore
+from epicsub.data.parallel import alone
 from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
-from epicsub.data.sampling import Views
+from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import InferenceError
-from epicsub.inference.targets import Trained
+from epicsub.inference.targets import Target, Trained
 from epicsub.progress import track
-from epicsub.text import first_of
-from epicsub.training.build import view_loader
+from epicsub.text import first_of, join_problems
+from epicsub.training.build import store_of, view_loader
+from epicsub.training.preflight import missing_files
+
+Features = tuple[list[str], dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """How many segments' features were made, how many were there, entries per modality, and the views."""
+
+    made: int
+    kept: int
+    dims: dict[str, int]
+    views: Views
 
 
 def segments_of(root: DataRoot, lists: Sequence[str]) -> list[Segment]:
-    """The segments of several lists, each narration id once, without a look at labels.
+    """Read the segments of several lists, each narration id once.
+
+    Args:
+        root: the data root.
+        lists: names under annotations/.
+
+    Returns:
+        The segments, in the order of the lists.
 
     Raises:
         InferenceError: two lists give a narration id other times or another video.
@@ -36,18 +59,62 @@ def segments_of(root: DataRoot, lists: Sequence[str]) -> list[Segment]:
     return [segment for segment, _ in found.values()]
 
 
-def made_by(trained: Trained, weights: str, views: Views, store: StoreChoice) -> dict[str, Any]:
-    """Collect what the features of a model depend on, for their index.
+def extract_features(
+    target: Target,
+    root: DataRoot,
+    lists: Sequence[str],
+    out: Path,
+    device: torch.device,
+    views: Views | None = None,
+    shard_segments: int = SHARD_SEGMENTS,
+) -> Extracted:
+    """Write pooled features of every segment that a folder lacks, shard by shard, so that a killed run can resume.
 
     Args:
-        trained: the model.
-        weights: SHA-256 of its checkpoint.
-        views: views per segment.
-        store: what is read from the prepared store.
+        target: a checkpoint.
+        root: the data root.
+        lists: names of lists under annotations/.
+        out: folder to write, made where it is missing.
+        device: where to run.
+        views: views per segment; None takes the recipe's.
+        shard_segments: segments per file.
 
     Returns:
-        Plain values.
+        What was made, and what was there.
+
+    Raises:
+        InferenceError: the target holds predictions, or files of segments are missing.
+        DataError: a clip cannot be read, a feature is not finite, or the folder holds features made otherwise.
+        OSError: the disk is full; the shards so far are whole.
     """
+    if target.kind != "checkpoint":
+        raise InferenceError(f"{target.path}: holds predictions; features are made by a checkpoint (.pth) or a run")
+    trained = target.load(device)
+    views = views or parse_views(trained.recipe.evaluation.views)
+    segments = segments_of(root, lists)
+    choice = store_of(trained.recipe, root, segments)
+    if not out.exists():  # and no folder is left behind, which would be listed as features
+        _refuse_missing(trained, root, segments, choice)
+    with alone(out):
+        store = FeatureStore(out, _made_by(trained, target.sha256, views, choice))
+        todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]
+        _refuse_missing(trained, root, todo, choice)
+        if todo:
+            loader = view_loader(trained.recipe, root, todo, views, choice)
+            before = -(-(len(segments) - len(todo)) // trained.recipe.evaluation.batch_size)
+            batches = _features(trained.model, loader, device)
+            _write(store, track(batches, f"features ({views})", before + len(loader), before), shard_segments)
+    dims: dict[str, int] = trained.model.feature_dims  # type: ignore[assignment]  # every model has it
+    return Extracted(made=len(todo), kept=len(segments) - len(todo), dims=dims, views=views)
+
+
+def _refuse_missing(trained: Trained, root: DataRoot, segments: list[Segment], choice: StoreChoice) -> None:
+    if missing := missing_files(trained.recipe, root, segments, choice):
+        raise InferenceError(join_problems(missing, "nothing was made"))
+
+
+def _made_by(trained: Trained, weights: str, views: Views, store: StoreChoice) -> dict[str, Any]:
+    """What the features of a model depend on, for their index; `weights` is the SHA-256 of its checkpoint."""
     checkpoint = trained.checkpoint
     return {
         "model": trained.recipe.name,
@@ -60,47 +127,24 @@ def made_by(trained: Trained, weights: str, views: Views, store: StoreChoice) ->
     }
 
 
-def extract(
-    trained: Trained,
-    root: DataRoot,
-    segments: Sequence[Segment],
-    views: Views,
-    choice: StoreChoice,
-    store: FeatureStore,
-    device: torch.device,
-    shard_segments: int,
-) -> int:
-    """Write the features of every segment that the store lacks, a shard at a time; returns how many were made.
-
-    Raises:
-        DataError: a clip cannot be read, or a feature is not finite.
-        OSError: the disk is full; the shards so far are whole.
-    """
-    todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]
-    if not todo:
-        return 0
-    loader = view_loader(trained.recipe, root, todo, views, choice)
-    batches = _features(trained.model, loader, device)
+def _write(store: FeatureStore, batches: Iterable[Features], shard_segments: int) -> None:
     ids: list[str] = []
     parts: list[dict[str, torch.Tensor]] = []
-    done = len(segments) - len(todo)
-    before = -(-done // trained.recipe.evaluation.batch_size)
-    for names, features in track(batches, f"features ({views})", before + len(loader), before):
+    for names, features in batches:
         ids += names
         parts.append(features)
         while len(ids) >= shard_segments:
-            joined = _joined(parts)
-            store.add(ids[:shard_segments], {name: x_ND[:shard_segments] for name, x_ND in joined.items()})
-            ids, parts = ids[shard_segments:], [{name: x_ND[shard_segments:] for name, x_ND in joined.items()}]
+            together = _concatenate(parts)
+            store.add(ids[:shard_segments], {name: x_ND[:shard_segments] for name, x_ND in together.items()})
+            ids, parts = ids[shard_segments:], [{name: x_ND[shard_segments:] for name, x_ND in together.items()}]
     if ids:
-        store.add(ids, _joined(parts))
-    return len(todo)
+        store.add(ids, _concatenate(parts))
 
 
 @torch.inference_mode()
 def _features(
-    model: nn.Module, batches: Iterable, device: torch.device
-) -> Iterator[tuple[list[str], dict[str, torch.Tensor]]]:
+    model: nn.Module, batches: Iterable[tuple[list[str], dict[str, torch.Tensor]]], device: torch.device
+) -> Iterator[Features]:
     """(narration ids, {modality: (B, D), or (B, V, D) for several views}) of each batch."""
     model.eval()
     for narration_ids, views in batches:
@@ -113,5 +157,5 @@ def _features(
         )
 
 
-def _joined(parts: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def _concatenate(parts: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

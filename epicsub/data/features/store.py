@@ -9,6 +9,7 @@ index names nothing but whole shards, and the next run goes on after them.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +19,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from epicsub.data.features.external import read_external
+from epicsub.data.features.external import FRAMES, read_external
 from epicsub.data.features.table import FeatureTable, Shard
+from epicsub.data.parallel import alone
 from epicsub.errors import DataError
 from epicsub.io import write_text, written_whole
 from epicsub.text import first_of
 
+log = logging.getLogger(__name__)
 INDEX = "index.json"
 FORMAT = 1
 SHARD_SEGMENTS = 4096
@@ -52,7 +55,11 @@ class FeatureStore:
             _refuse_other(self.folder, index["made_by"], plain)
             for entry in index["shards"]:
                 whole = _is_whole(self.folder, entry)
-                (self.shards if whole else self.dropped).append(entry if whole else entry["file"])
+                if whole:
+                    self.shards.append(entry)
+                else:
+                    self.dropped.append(entry["file"])
+                    log.warning("%s: damaged or missing, its segments are made again", self.folder / entry["file"])
         for pattern in (".features-*.safetensors", ".index.*.json"):
             for leftover in self.folder.glob(pattern):  # of a run that was killed
                 leftover.unlink()
@@ -157,6 +164,27 @@ def made_by_digest(place: Path) -> str:
     """SHA-256 of what made the features of a folder, the same while segments are added; of others', of their place."""
     known = read_index(place)["made_by"] if (Path(place) / INDEX).is_file() else {"place": str(place)}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def repack(place: Path, out: Path, size: int = SHARD_SEGMENTS) -> tuple[int, int]:
+    """Copy external features into epicsub's own layout, whose files are mapped instead of read.
+
+    Args:
+        place: file or folder; see `external`.
+        out: folder to write.
+        size: segments per file.
+
+    Returns:
+        Segments that were copied, and segments that were there.
+
+    Raises:
+        DataError: `place` holds no features, or another process writes to `out`.
+    """
+    shards = read_external(place)
+    with alone(out):
+        store = FeatureStore(out, {"repacked": str(place), "frames": FRAMES})
+        before = len(store.narration_ids)
+        return write_all(store, shards, size), before
 
 
 def write_all(store: FeatureStore, shards: Iterable[Shard], size: int = SHARD_SEGMENTS) -> int:
