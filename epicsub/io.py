@@ -18,6 +18,12 @@ def written_whole(path: Path) -> Iterator[Path]:
     After an exception or a kill, `path` is what it was before. The temporary name keeps the suffix, because some
     writers choose their format by it.
 
+    Args:
+        path: the file to write.
+
+    Yields:
+        A temporary path.
+
     Raises:
         OSError: the folder cannot be made or written.
     """
@@ -31,7 +37,14 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """Give a new path beside `path` with its suffix; on leaving, nothing is there unless it was renamed."""
+    """Create a temporary file.
+
+    Args:
+        path: the file that is to be written.
+
+    Yields:
+        A new path in the same folder with the same suffix; on leaving, nothing is there unless it was renamed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix, delete=False) as handle:
         temporary = Path(handle.name)
@@ -42,14 +55,22 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 
 def flush(temporary: Path) -> None:
-    """Bring a temporary file to the disk, readable as any other file."""
+    """Bring a temporary file to the disk, readable as any other file.
+
+    Args:
+        temporary: a file.
+    """
     with open(temporary, "rb+") as handle:
         os.fsync(handle.fileno())
     temporary.chmod(0o666 & ~_umask())
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's new names to the disk."""
+    """Bring a folder's new names to the disk.
+
+    Args:
+        folder: whose entries changed.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -84,13 +105,25 @@ def try_lock(path: Path, note: str = "") -> FileLock | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path`, whole or not at all.
+
+    Args:
+        path: the file to write.
+        text: its content.
+    """
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
+    """Digest a file's content.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Hexadecimal SHA-256 of its content.
+    """
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -15,9 +15,17 @@ SECONDS_BETWEEN_LINES = 10.0
 def track(
     items: Iterable[T], label: str, total: int, done: int = 0, weight: Callable[[T], float] = lambda item: 1
 ) -> Iterator[T]:
-    """Yield `items`, telling on stderr how many of `total` are through; `done` were through before this began.
+    """Show on stderr how much of some work is done: a bar on a terminal, lines in a log.
 
-    With `weight`, `total` and `done` are sums of weights, where items differ in the work they make.
+    Args:
+        items: to pass on.
+        label: what the work is.
+        total: how much there is in all.
+        done: how much was done before this began.
+        weight: of an item, where items differ in work; then `total` and `done` are sums of weights.
+
+    Yields:
+        The items.
     """
     if sys.stderr.isatty():
         yield from _with_bar(items, label, total, done, weight)

@@ -18,7 +18,15 @@ def counted(number: int, one: str, many: str) -> str:
 
 
 def first_of(names: Sequence[str], shown: int = 5) -> str:
-    """The first of many names: `a, b, c, ...`."""
+    """List the first of many names.
+
+    Args:
+        names: any number.
+        shown: how many to show.
+
+    Returns:
+        `a, b, c, ...`
+    """
     return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
 
 

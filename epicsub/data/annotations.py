@@ -7,7 +7,7 @@ Times are seconds from the start of the video. The frame columns are the organis
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,8 @@ from epicsub.errors import DataError
 from epicsub.text import counted
 
 SEGMENT_COLUMNS = (
-    "narration_id",
-    "participant_id",
-    "video_id",
-    "start_timestamp",
-    "stop_timestamp",
-    "start_frame",
-    "stop_frame",
-)
+    "narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp", "start_frame", "stop_frame",
+)  # fmt: skip
 LABEL_COLUMNS = ("verb_class", "noun_class")
 VIDEO_INFO = "EPIC_100_video_info.csv"
 PROBLEMS_SHOWN = 20
@@ -56,13 +50,17 @@ class VideoInfo:
 
 
 def read_segments(path: Path) -> list[Segment]:
-    """Read a list of segments, in the file's order.
+    """Read a list of segments.
 
-    Both label columns or none must be there; without them `verb_class` and `noun_class` are None. A noun_class column
-    that is empty throughout is a list of verbs alone (MM-SADA's): `noun_class` is None.
+    Args:
+        path: a CSV file. It has both label columns or none; without them `verb_class` and `noun_class` are None. A
+            noun_class column that is empty throughout is a list of verbs alone (as in MM-SADA).
+
+    Returns:
+        Segments in the file's order.
 
     Raises:
-        DataError: the file is missing or empty, lacks a column, or has rows that cannot be right (one line each).
+        DataError: the file is missing or empty, lacks a column, or has wrong rows (one line each).
     """
     lines, columns = _read_table(path, SEGMENT_COLUMNS)
     labelled = [name for name in LABEL_COLUMNS if name in columns]
@@ -78,7 +76,7 @@ def read_segments(path: Path) -> list[Segment]:
         segment = _segment(row, labelled, wrong)
         first = seen.setdefault(segment.narration_id, number)
         if first != number:
-            wrong.append(f"narration_id {segment.narration_id!r} stands already in line {first}")
+            wrong.append(f"narration_id {segment.narration_id!r} is already in line {first}")
         problems += [f"{path}:{number}  {text}" for text in wrong]
         segments.append(segment)
     _refuse(path, problems, "correct these rows, or fetch the organisers' file again")
@@ -86,7 +84,13 @@ def read_segments(path: Path) -> list[Segment]:
 
 
 def read_class_names(path: Path) -> dict[int, str]:
-    """Class id -> name, from the `id` and `key` columns of EPIC_100_verb_classes.csv or EPIC_100_noun_classes.csv.
+    """Read the names of classes.
+
+    Args:
+        path: EPIC_100_verb_classes.csv or EPIC_100_noun_classes.csv.
+
+    Returns:
+        Class id -> name, from the columns `id` and `key`.
 
     Raises:
         DataError: as `read_segments`.
@@ -106,7 +110,13 @@ def read_class_names(path: Path) -> dict[int, str]:
 
 
 def read_video_info(path: Path) -> dict[str, VideoInfo]:
-    """Video id -> duration, frame rate and size, from EPIC_100_video_info.csv.
+    """Read the table of videos.
+
+    Args:
+        path: EPIC_100_video_info.csv.
+
+    Returns:
+        Video id -> duration, frame rate and size.
 
     Raises:
         DataError: as `read_segments`.
@@ -132,17 +142,29 @@ def read_video_info(path: Path) -> dict[str, VideoInfo]:
 
 
 def read_ids(path: Path, column: str) -> list[str]:
-    """One column as text: tail classes (`verb`, `noun`), unseen kitchens (`participant_id`), narration ids.
+    """Read one column.
+
+    Args:
+        path: a CSV file.
+        column: tail classes (`verb`, `noun`), unseen kitchens (`participant_id`), narration ids.
+
+    Returns:
+        The column as text.
 
     Raises:
         DataError: the file is missing or empty, or lacks the column.
     """
-    lines, _ = _read_table(path, (column,))
-    return [row[column] for _, row in lines]
+    return [row[column] for _, row in _read_table(path, (column,))[0]]
 
 
 def read_skip_list(path: Path) -> set[str]:
-    """Narration ids to leave out, one a line; empty lines and what follows a `#` are ignored.
+    """Read a skip list.
+
+    Args:
+        path: a text file, one narration id per line; empty lines and what follows a `#` are ignored.
+
+    Returns:
+        Narration ids to leave out.
 
     Raises:
         DataError: the file cannot be read, or a line holds more than one word.
@@ -159,7 +181,13 @@ def read_skip_list(path: Path) -> set[str]:
 
 
 def parse_timestamp(text: str) -> float:
-    """Seconds of `HH:MM:SS.ff` or `HH:MM:SS.fff`: the float nearest to the decimal that is written.
+    """Parse a timestamp.
+
+    Args:
+        text: `HH:MM:SS.ff` or `HH:MM:SS.fff`.
+
+    Returns:
+        Seconds: the float nearest to the decimal that is written.
 
     Raises:
         ValueError: the text has another form.
@@ -168,8 +196,7 @@ def parse_timestamp(text: str) -> float:
     if match is None:
         raise ValueError(text)
     hours, minutes, seconds, fraction = match.groups()
-    whole = (int(hours) * 60 + int(minutes)) * 60 + int(seconds)
-    return float(f"{whole}.{fraction}")
+    return float(f"{(int(hours) * 60 + int(minutes)) * 60 + int(seconds)}.{fraction}")
 
 
 def _segment(row: dict[str, str], labelled: Sequence[str], wrong: list[str]) -> Segment:
@@ -264,12 +291,10 @@ def _missing_columns(path: Path, missing: Sequence[str], columns: Sequence[str])
     return DataError(f"{path}:1  missing column {lacks}; the columns there are: {there}")
 
 
-def _refuse(path: Path, problems: Iterable[str], advice: str) -> None:
+def _refuse(path: Path, problems: list[str], advice: str) -> None:
     """Raise one DataError for all problems of a file, if there are any."""
-    problems = list(problems)
     if not problems:
         return
-    shown = problems[:PROBLEMS_SHOWN]
-    if len(problems) > len(shown):
-        shown.append(f"... and {len(problems) - len(shown)} more")
+    more = len(problems) - PROBLEMS_SHOWN
+    shown = problems[:PROBLEMS_SHOWN] + [f"... and {more} more"] * (more > 0)
     raise DataError("\n".join([f"{path}: {counted(len(problems), 'problem', 'problems')}; {advice}", *shown]))

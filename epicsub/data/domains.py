@@ -21,11 +21,17 @@ def load_source(
     verbs: Collection[int] | None = None,
     nouns: bool = True,
 ) -> list[Segment]:
-    """All segments of labelled `lists` (names under annotations/), in their order, without those in `skip`.
+    """Load labelled segments.
 
     Args:
+        root: the data root.
+        lists: names under annotations/.
+        skip: narration ids to leave out.
         verbs: the only verb classes there may be; None: any.
-        nouns: whether nouns are wanted; without them `noun_class` is None, also where a list has it.
+        nouns: whether nouns are needed; without them `noun_class` is None, also where a list has it.
+
+    Returns:
+        Segments of all lists, in their order.
 
     Raises:
         DataError: a list is missing, wrong or unlabelled, or has other verbs, a narration id is in two of them, or
@@ -50,7 +56,15 @@ def load_source(
 
 
 def load_target(root: DataRoot, lists: Sequence[str], skip: Collection[str] = ()) -> list[list[Segment]]:
-    """The segments of each of `lists`, without labels and without those in `skip`.
+    """Load unlabelled segments.
+
+    Args:
+        root: the data root.
+        lists: names under annotations/.
+        skip: narration ids to leave out.
+
+    Returns:
+        Segments of each list, without labels.
 
     Raises:
         DataError: a list is missing or wrong, nothing is left of it, or a narration id is in two lists.
@@ -61,7 +75,11 @@ def load_target(root: DataRoot, lists: Sequence[str], skip: Collection[str] = ()
 
 
 def check_domains(source: Sequence[Segment], target: Sequence[Sequence[Segment]]) -> None:
-    """Check what training is handed: source labelled, target not, no narration id in both.
+    """Check what training is given: source labelled, target not, no narration id in both.
+
+    Args:
+        source: labelled segments.
+        target: unlabelled segments of each list.
 
     Raises:
         DataError: one of these does not hold.
@@ -82,7 +100,14 @@ def check_domains(source: Sequence[Segment], target: Sequence[Sequence[Segment]]
 
 
 def noun_of(segment: Segment) -> int:
-    """The noun that a batch holds for a source segment: NO_LABEL where its list has verbs alone."""
+    """Give the noun that a batch holds for a source segment.
+
+    Args:
+        segment: a source segment.
+
+    Returns:
+        Its noun class; NO_LABEL where its list has verbs alone.
+    """
     return NO_LABEL if segment.noun_class is None else segment.noun_class
 
 

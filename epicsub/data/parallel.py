@@ -18,9 +18,15 @@ R = TypeVar("R")
 
 
 def in_processes(work: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[R]:
-    """`work(job)` of every job, as they finish; in this process where there is one worker or one job.
+    """Do the same work on many jobs, in processes that end with this one.
 
-    When this process is killed, the others stop too.
+    Args:
+        work: picklable function of one job.
+        jobs: what to do.
+        workers: processes; with one, or one job, the work is done in this process.
+
+    Yields:
+        Results, as they finish.
 
     Raises:
         DataError: the system ended one of the processes.
@@ -45,7 +51,13 @@ def in_processes(work: Callable[[J], R], jobs: Sequence[J], workers: int) -> Ite
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second run, whose clearing up would take away this one's files.
+    """Hold a folder against a second run, whose clearing up would delete the files of this one.
+
+    Args:
+        folder: made where it is missing.
+
+    Yields:
+        While the folder is held.
 
     Raises:
         DataError: another process holds it, or the file system cannot lock.
@@ -68,7 +80,11 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use.
+
+    Returns:
+        At least 1.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -20,6 +20,12 @@ def run_lock(folder: Path) -> Iterator[None]:
     Args:
         folder: the run's folder, made where it is missing.
 
+    Args:
+        folder: the run's folder, made where it is missing.
+
+    Yields:
+        While the folder is held.
+
     Raises:
         TrainingError: another process trains into the folder, or the folder cannot be written or locked.
     """
@@ -53,12 +59,20 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def first_process() -> bool:
-    """Whether this is the one process of a run, or the first of several."""
+    """Tell whether this is the first of a run's processes.
+
+    Returns:
+        True in a run of one process.
+    """
     return process_number() == 0
 
 
 def process_number() -> int:
-    """Which of a run's processes this is, by what started it; also before they know of each other."""
+    """Give the number of this process of a run.
+
+    Returns:
+        From 0, by what started the process, so also before the processes know of each other.
+    """
     return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
 
 

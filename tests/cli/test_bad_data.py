@@ -85,7 +85,7 @@ def test_every_bad_row_is_named_at_once(command, root: Path) -> None:
         for told in (
             ":3  verb_class 97: the challenge has classes 0 to 96",
             ":4  P01_01_1: starts at 00:00:01.40, not before its stop at 00:00:00.20",
-            ":5  narration_id 'P01_01_0' stands already in line 2",
+            ":5  narration_id 'P01_01_0' is already in line 2",
         ):
             assert told in done.err, done.err
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epicsub.data.annotations import Segment
-from epicsub.data.prepared import encode
+from epicsub.data.prepared import video
 from epicsub.data.prepared import write as prepare_module
 from epicsub.data.prepared.index import KEY, PACKET, REFERENCE, read_index
 from epicsub.data.prepared.plan import (
@@ -276,13 +276,13 @@ def test_damage_never_passes_for_an_entry(root, damage):
 
 
 def test_what_was_written_is_read_back(root, monkeypatch):
-    monkeypatch.setattr(encode, "_table", _shifted)
+    monkeypatch.setattr(video, "_table", _shifted)
     with pytest.raises(DataError, match=r"frames were written and .* read back, with other timestamps"):
         prepare(make_plan(root, EVERY[:3], "rgb", SMALL), root, workers=1)
     assert not entries(root)
 
 
-REAL_TABLE = encode._table
+REAL_TABLE = video._table
 
 
 def _shifted(encoded, at):

@@ -58,7 +58,11 @@ class Checkup:
         return not self.unreadable and not self.broken
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Convert to what `--json` writes.
+
+        Returns:
+            Plain values.
+        """
         files = [{key: value for key, value in asdict(report).items() if key != "key"} for report in self.files]
         return {
             "fine": self.fine,
@@ -86,13 +90,19 @@ def check_data(
     workers: int | None = None,
     skip: Iterable[str] = (),
 ) -> Checkup:
-    """Look at every file that the lists need.
+    """Check every file that the lists need.
 
     Args:
+        root: the data root.
         lists: name -> segments.
+        modalities: names of modalities.
         clip_seconds: segments shorter than that repeat frames.
-        deep: decode every frame; what was found is kept, and a killed check goes on.
+        deep: decode every frame; results are kept in ROOT/checked.jsonl, so that a killed check can resume.
+        workers: processes; None for one per core.
         skip: narration ids that are left out.
+
+    Returns:
+        All that was found.
 
     Raises:
         DataError: the table of videos or `clip_seconds` is wrong.

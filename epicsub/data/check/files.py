@@ -55,10 +55,11 @@ class Look:
         return str(pictures_of(path) if self.stored and path else path)
 
     def key(self) -> str:
-        """Changes when anything does that a report rests on; paths in it are relative to the root.
+        """Identify all that a report rests on.
 
-        That is the file, or every file of a folder of frames; an entry's index; the video that flow was made of; and
-        the row of the table of videos.
+        Returns:
+            Text that changes with the file (or any file of a folder of frames), the index of an entry, the video that
+            flow was computed from, and the row of the table of videos. Paths in it are relative to the root.
         """
         path = self.path
         files = [path, pictures_of(path) if self.stored and path else None]
@@ -85,7 +86,14 @@ class FileReport:
 
 
 def look_at(look: Look) -> FileReport:
-    """Check one file; never raises `DataError`, for that is what it reports."""
+    """Check one file.
+
+    Args:
+        look: what to check.
+
+    Returns:
+        Its problems and facts; a `DataError` is one of the problems.
+    """
     path = look.path
     assert path is not None
     key = look.key()  # before it is read: of what changes meanwhile, nothing is remembered

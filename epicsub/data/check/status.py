@@ -38,7 +38,13 @@ class Status:
 
 
 def status_of(root: DataRoot) -> Status:
-    """Everything under the root.
+    """Count and measure everything under the root.
+
+    Args:
+        root: the data root.
+
+    Returns:
+        Lists, and each form of the data.
 
     Raises:
         DataError: a list of segments is wrong.
@@ -60,7 +66,17 @@ def status_of(root: DataRoot) -> Status:
 def needs_of(
     root: DataRoot, segments: Sequence[Segment], modalities: Iterable[str], known: Indexes | None = None
 ) -> list[str]:
-    """For each modality what a run over these segments would lack: of the originals, and of the prepared store."""
+    """Say what a run would lack.
+
+    Args:
+        root: the data root.
+        segments: what a run reads.
+        modalities: names of modalities.
+        known: indexes of the prepared store that have been read already.
+
+    Returns:
+        A line per modality: what the originals lack, and what the prepared store lacks.
+    """
     indexes = dict(known or {})
     videos = {segment.video_id for segment in segments}
     told = counted(len(videos), "video", "videos")

@@ -33,7 +33,13 @@ FRAME_NAME = re.compile(r"img_(\d{5})\.t7")
 
 
 def read_external(place: Path) -> list[Shard]:
-    """All features of a pickle, a folder of pickles, or a folder of single frames, in memory.
+    """Read features that others published.
+
+    Args:
+        place: a pickle, a folder of pickles, or a folder of single frames.
+
+    Returns:
+        All features, in memory.
 
     Raises:
         DataError: none of these is there, or it is not what it should be; names files and narration ids.
@@ -61,7 +67,14 @@ def read_external(place: Path) -> list[Shard]:
 
 
 def is_external(place: Path) -> bool:
-    """Whether `place` looks like features of others, and not like a checkpoint or a run."""
+    """Recognise external features without reading them.
+
+    Args:
+        place: a file or folder.
+
+    Returns:
+        True where it looks like external features, and not like a checkpoint or a run.
+    """
     if place.is_file():
         return place.suffix.lower() == ".pkl"
     return place.is_dir() and (frames_folder(place) is not None or any(place.glob("*.pkl")))

@@ -67,7 +67,12 @@ class FeatureStore:
         self.narration_ids = {name for entry in self.shards for name in entry["narration_ids"]}
 
     def add(self, narration_ids: Sequence[str], tensors: Mapping[str, torch.Tensor], origin: str = "the model") -> None:
-        """Write one more shard; `origin` is what messages call where the features come from.
+        """Write one more shard.
+
+        Args:
+            narration_ids: N ids.
+            tensors: (N, ...) per modality.
+            origin: where the features come from, for messages.
 
         Raises:
             DataError: a feature is not finite, or the segments are there already.
@@ -92,7 +97,13 @@ class FeatureStore:
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The index of a folder of features: {"made_by": ..., "shards": [{"file", "narration_ids"}, ...]}.
+    """Read the index of epicsub's own features.
+
+    Args:
+        folder: a folder of features.
+
+    Returns:
+        {"made_by": ..., "shards": [{"file", "narration_ids"}, ...]}.
 
     Raises:
         DataError: it is damaged, or no index of epicsub's features.
@@ -108,7 +119,13 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def read_store(folder: Path) -> list[Shard]:
-    """The shards that the index names, mapped: nothing is read before it is asked for.
+    """Open epicsub's own features.
+
+    Args:
+        folder: a folder of features.
+
+    Returns:
+        The shards that the index names, mapped: nothing is read before it is used.
 
     Raises:
         DataError: the index or a shard is damaged or missing; all problems at once.
@@ -126,10 +143,13 @@ def read_store(folder: Path) -> list[Shard]:
 
 
 def open_features(places: Mapping[str, Path]) -> dict[str, FeatureTable]:
-    """The table of each modality.
+    """Open features of any layout.
 
     Args:
         places: modality -> folder or file of any layout; one that several modalities share is read once.
+
+    Returns:
+        A table per modality.
 
     Raises:
         DataError: a place is missing, of no known layout, damaged or without the modality; all at once.
@@ -146,7 +166,14 @@ def open_features(places: Mapping[str, Path]) -> dict[str, FeatureTable]:
 
 
 def state_of(place: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and date of the file, or of every file that lies in the folder."""
+    """Identify the content of a place without reading it.
+
+    Args:
+        place: a file or folder.
+
+    Returns:
+        Name, size and date of the file, or of every file that lies in the folder.
+    """
     if not place.exists():
         return ()
     files = sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else [place]
@@ -161,7 +188,14 @@ def _shards_of(place: Path, state: tuple[tuple[str, int, int], ...]) -> list[Sha
 
 
 def made_by_digest(place: Path) -> str:
-    """SHA-256 of what made the features of a folder, the same while segments are added; of others', of their place."""
+    """Identify the origin of features.
+
+    Args:
+        place: a file or folder of features.
+
+    Returns:
+        SHA-256 of what made them, the same while segments are added; of external features, of their path.
+    """
     known = read_index(place)["made_by"] if (Path(place) / INDEX).is_file() else {"place": str(place)}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
@@ -188,7 +222,16 @@ def repack(place: Path, out: Path, size: int = SHARD_SEGMENTS) -> tuple[int, int
 
 
 def write_all(store: FeatureStore, shards: Iterable[Shard], size: int = SHARD_SEGMENTS) -> int:
-    """Copy shards of another layout into a store, `size` segments a file; those it has are left. Returns how many."""
+    """Copy shards into a store.
+
+    Args:
+        store: where to write.
+        shards: features of another layout.
+        size: segments per file.
+
+    Returns:
+        How many segments were written; those that the store has are left.
+    """
     written = 0
     for shard in shards:
         todo = [row for row, name in enumerate(shard.narration_ids) if name not in store.narration_ids]

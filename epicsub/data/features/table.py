@@ -60,11 +60,24 @@ class FeatureTable:
         return len(self._rows)
 
     def missing(self, narration_ids: Iterable[str]) -> list[str]:
-        """Those of `narration_ids` that have no features."""
+        """Find segments without features.
+
+        Args:
+            narration_ids: any ids.
+
+        Returns:
+            Those without features.
+        """
         return [name for name in narration_ids if name not in self._rows]
 
     def select(self, narration_ids: Sequence[str]) -> "Selected":
-        """Features of these segments, in this order.
+        """Select segments.
+
+        Args:
+            narration_ids: N ids.
+
+        Returns:
+            Their features, in this order.
 
         Raises:
             DataError: segments without features, or with some that are not finite; all are counted, the first named.
@@ -80,7 +93,14 @@ class FeatureTable:
         return chosen
 
     def lacks(self, missing: Sequence[str]) -> str:
-        """The problem of segments without features, in one line."""
+        """Describe segments without features.
+
+        Args:
+            missing: narration ids.
+
+        Returns:
+            The problem in one line.
+        """
         there = ", ".join(list(self._rows)[:2])
         lacking = counted(len(missing), "segment", "segments")
         return (
@@ -110,7 +130,11 @@ class Selected:
         return found
 
     def not_finite(self) -> list[int]:
-        """Positions of segments whose features hold NaN or infinity."""
+        """Find segments whose features hold NaN or infinity.
+
+        Returns:
+            Their positions.
+        """
         bad: list[int] = []
         for begin in range(0, len(self), CHUNK):
             rows = self[torch.arange(begin, min(begin + CHUNK, len(self)))]

@@ -1,11 +1,9 @@
-"""Writing an entry of the prepared store: from a video, flow, or the organisers' extracted frames to H.264 pictures.
+"""From a video, flow, or the organisers' extracted frames to the H.264 pictures of the prepared store.
 
 Each source says what the store must know of the original (`note`) and gives the pictures of an interval. Pictures of
 rgb are made smaller, flow stays as it is: its grey levels count pixels of its own size.
 """
 
-import json
-import zlib
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -21,11 +19,8 @@ from epicsub.data.decode.base import has_reference_slice
 from epicsub.data.decode.pyav import PyavReader
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.frames import ExtractedFrames
-from epicsub.data.prepared.index import FORMAT, KEY, PACKET, REFERENCE, Stretch, pictures_of
-from epicsub.data.prepared.video import decoder
+from epicsub.data.prepared.index import KEY, REFERENCE
 from epicsub.data.root import DataRoot
-from epicsub.errors import DataError
-from epicsub.io import flush, sync_folder, temporary_beside
 from epicsub.modality import MODALITIES
 
 FRAMES_AT_ONCE = 64
@@ -44,49 +39,19 @@ class Picture(NamedTuple):
     frame: VideoFrame
 
 
-def write_entry(path: Path, stretches: Iterable[Iterable[Picture]], crf: int, note: dict[str, Any]) -> int:
-    """Encode, read back and only then put in place. Returns the bytes taken.
-
-    Args:
-        path: of the index.
-        stretches: pictures in order of time, all yuv420p (or its full-range twin) of one size.
-        crf: x264's quality: lower is better and larger.
-        note: what the index says beside its own: `tick` [numerator, denominator], `start` (timestamp of the original's
-            first frame), `duration` in seconds, `fps`, and how the pictures were made.
-
-    Raises:
-        DataError: what was written does not read back as it was meant.
-        OSError: the disk is full or cannot be written. What was there before is as it was.
-    """
-    tables: list[np.ndarray] = []
-    found: list[Stretch] = []
-    size = rows = 0
-    with temporary_beside(pictures_of(path)) as all_pictures, temporary_beside(path) as index:
-        with open(all_pictures, "wb") as handle:
-            for pictures in stretches:
-                encoded, stamps, end = encode(pictures, crf, note)
-                table = _table(encoded, size)
-                size += handle.write(b"".join(data for _, data, _ in encoded))
-                handle.flush()
-                _read_back(all_pictures, table, stamps)
-                found.append(Stretch(stamps[0], end, rows, len(table)))
-                rows += len(table)
-                tables.append(table)
-        content = note | {"epicsub_prepared": FORMAT, "bytes": size, "stretches": found}
-        index.write_bytes(json.dumps(content).encode() + b"\n" + b"".join(table.tobytes() for table in tables))
-        flush(all_pictures)
-        flush(index)
-        path.unlink(missing_ok=True)  # the old index does not fit the new pictures
-        all_pictures.replace(pictures_of(path))
-        index.replace(path)
-        sync_folder(path.parent)
-    return size + path.stat().st_size
-
-
 def encode(
     pictures: Iterable[Picture], crf: int, note: dict[str, Any]
 ) -> tuple[list[tuple[int, bytes, int]], list[int], int]:
-    """One stretch -> (timestamp, bytes, flags) in decoding order, the timestamps in order of time, the end."""
+    """Encode one stretch.
+
+    Args:
+        pictures: in order of time, of one size.
+        crf: x264's quality.
+        note: as for `write_entry`.
+
+    Returns:
+        (timestamp, bytes, flags) in decoding order; the timestamps in order of time; the timestamp that follows.
+    """
     encoder: VideoCodecContext | None = None
     encoded = []
     stamps: list[int] = []
@@ -124,38 +89,16 @@ def _encoder(frame: VideoFrame, crf: int, note: dict[str, Any]) -> VideoCodecCon
     return context
 
 
-def _table(encoded: list[tuple[int, bytes, int]], position: int) -> np.ndarray:
-    table = np.zeros(len(encoded), PACKET)
-    for row, (pts, data, flags) in enumerate(encoded):
-        table[row] = (pts, position, len(data), zlib.crc32(data), flags)
-        position += len(data)
-    return table
-
-
-def _read_back(path: Path, table: np.ndarray, stamps: list[int]) -> None:
-    """Decode a stretch from the disk, every frame of it."""
-    context = decoder()
-    shown: list[VideoFrame] = []
-    with open(path, "rb") as handle:
-        handle.seek(int(table["position"][0]))
-        for row in table:
-            packet = av.Packet(handle.read(int(row["size"])))
-            packet.pts = int(row["pts"])
-            shown += context.decode(packet)
-    shown += context.decode(None)
-    damaged = any(frame.is_corrupt for frame in shown)
-    if damaged or [frame.pts for frame in shown] != stamps:
-        raise DataError(
-            f"{path}: {len(stamps)} frames were written and {len(shown)} read back"
-            f"{', some damaged' if damaged else ', with other timestamps'}: check the disk, then run it again"
-        )
-
-
 class VideoSource:
     """A video file, or epicsub's flow file."""
 
     def __init__(self, path: Path, modality: str, short_side: int) -> None:
         """Open `path`.
+
+        Args:
+            path: the file to write.
+            modality: name of the modality.
+            short_side: pixels of the stored short side; ignored where the modality keeps its size.
 
         Raises:
             DataError: it is missing or no video.
@@ -169,7 +112,14 @@ class VideoSource:
         self.note = _note(path, reader.tick, reader.start, reader.duration, reader.fps, self._size)
 
     def pictures(self, start: float, stop: float) -> Iterator[Picture]:
-        """From the one on show at `start` seconds to the one at `stop`.
+        """Read an interval.
+
+        Args:
+            start: seconds.
+            stop: seconds.
+
+        Yields:
+            Pictures from the one on show at `start` to the one at `stop`.
 
         Raises:
             DataError: the video is damaged, or ends before.
@@ -199,6 +149,12 @@ class FrameSource:
     def __init__(self, path: Path, video_id: str, modality: str, short_side: int) -> None:
         """List the frames in `path`.
 
+        Args:
+            path: a folder or a tar.
+            video_id: id of the video.
+            modality: name of the modality.
+            short_side: as `VideoSource`.
+
         Raises:
             DataError: it holds none, or cannot be read.
         """
@@ -211,7 +167,15 @@ class FrameSource:
         self.note = _note(path, 1 / self._rate, 0, frames.duration, frames.fps, self._size)
 
     def pictures(self, start: float, stop: float) -> Iterator[Picture]:
-        """See `VideoSource.pictures`."""
+        """Read an interval.
+
+        Args:
+            start: seconds.
+            stop: seconds.
+
+        Yields:
+            As `VideoSource.pictures`.
+        """
         first, last = (int((time + 0.0005) * self._rate) for time in (start, stop))
         for begin in range(first, last + 1, FRAMES_AT_ONCE):
             numbers = np.arange(begin, min(begin + FRAMES_AT_ONCE, last + 1))
@@ -239,7 +203,16 @@ class FrameSource:
 
 
 def open_source(root: DataRoot, video_id: str, modality: str, short_side: int) -> VideoSource | FrameSource:
-    """The original that `modality` of a video is read from.
+    """Open the original that a modality of a video is read from.
+
+    Args:
+        root: the data root.
+        video_id: id of the video.
+        modality: name of the modality.
+        short_side: pixels of the stored short side.
+
+    Returns:
+        A reader of the original.
 
     Raises:
         DataError: there is none, or it cannot be read.
@@ -251,7 +224,14 @@ def open_source(root: DataRoot, video_id: str, modality: str, short_side: int) -
 
 
 def source_name(path: Path) -> dict[str, Any]:
-    """What an entry remembers its original by."""
+    """Describe an original, so that an entry can be compared with it.
+
+    Args:
+        path: the original.
+
+    Returns:
+        Its name and bytes (None for a folder).
+    """
     return {"name": path.name, "bytes": path.stat().st_size if path.is_file() else None}
 
 

@@ -80,15 +80,34 @@ class Index:
         return int(self.note["start"])
 
     def ticks_at(self, time: float) -> int:
-        """The last tick that counts as `time` seconds after the original's first frame; see `readers`."""
+        """Convert a time to a timestamp.
+
+        Args:
+            time: seconds after the original's first frame.
+
+        Returns:
+            The last tick that counts as this time; see `decode.base`.
+        """
         return self.start + math.floor((time + HALF_MILLISECOND) / self._seconds)
 
     def last_time(self) -> float:
-        """The latest time that is asked of this video, as of an original: half a frame before its end."""
+        """Give the latest time that is asked of this video, as of an original.
+
+        Returns:
+            Half a frame before the end, in seconds.
+        """
         return max(0.0, self.note["duration"] - 0.5 / self.note["fps"])
 
     def covers(self, start: float, stop: float) -> bool:
-        """Whether every frame on show from `start` to `stop` seconds is there."""
+        """Check an interval.
+
+        Args:
+            start: seconds.
+            stop: seconds.
+
+        Returns:
+            True where every frame on show in between is stored.
+        """
         first, last = (self.ticks_at(min(max(0.0, time), self.last_time())) for time in (start, stop))
         place = bisect.bisect_right(self.firsts, first) - 1
         if place < 0:
@@ -101,14 +120,28 @@ class Index:
         return last < end
 
     def packets(self, stretch: Stretch) -> np.ndarray:
-        """The rows (PACKET) of a stretch, in decoding order."""
+        """Read a part of the table.
+
+        Args:
+            stretch: one of `stretches`.
+
+        Returns:
+            Its rows (PACKET), in decoding order.
+        """
         with open(self.path, "rb") as handle:
             handle.seek(self.table_at + stretch.row * PACKET.itemsize)
             return np.frombuffer(handle.read(stretch.rows * PACKET.itemsize), PACKET)
 
 
 def read_index(path: Path) -> Index | None:
-    """The index of an entry, or None where the entry is incomplete."""
+    """Read the index of an entry.
+
+    Args:
+        path: the index.
+
+    Returns:
+        The index, or None where the entry is incomplete.
+    """
     try:
         with open(path, "rb") as handle:
             line = handle.readline()
@@ -122,7 +155,14 @@ def read_index(path: Path) -> Index | None:
 
 
 def pictures_of(index_path: Path) -> Path:
-    """The file of pictures that belongs to an index."""
+    """Name the file of pictures that belongs to an index.
+
+    Args:
+        index_path: the index.
+
+    Returns:
+        Path of the pictures.
+    """
     return index_path.with_suffix(".h264")
 
 

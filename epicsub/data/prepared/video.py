@@ -1,7 +1,9 @@
-"""Reading an entry of the prepared store: only the pictures that the wanted frames are made of are decoded."""
+"""Reading and writing an entry of the prepared store; of a read, only the needed pictures are decoded."""
 
+import json
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from epicsub.data.decode.base import copy_pixels
-from epicsub.data.prepared.index import KEY, REFERENCE, Index, Stretch, pictures_of, read_index
+from epicsub.data.prepared.encode import Picture, encode
+from epicsub.data.prepared.index import FORMAT, KEY, PACKET, REFERENCE, Index, Stretch, pictures_of, read_index
 from epicsub.errors import DataError
+from epicsub.io import flush, sync_folder, temporary_beside
 from epicsub.text import counted
 
 PICTURES_AT_ONCE = 64
@@ -48,7 +52,13 @@ class PreparedVideo:
         self._firsts = np.array(index.firsts)
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """uint8 (T, H, W, 3), or (T, H, W) with `gray`; see `FrameReader`.
+        """Decode the frames on show at these times; see `decode.base.FrameReader`.
+
+        Args:
+            times: (T,) seconds after the first frame.
+
+        Returns:
+            uint8 (T, H, W, 3), or (T, H, W) with `gray`.
 
         Raises:
             DataError: the store does not hold one of the times, or is damaged.
@@ -144,7 +154,11 @@ class PreparedVideo:
 
 
 def decoder() -> VideoCodecContext:
-    """For pictures of the store; in one thread, because the loader's workers are the parallelism."""
+    """Make a decoder for pictures of the store.
+
+    Returns:
+        A decoder in one thread, because the workers of the loader are the parallelism.
+    """
     context = av.CodecContext.create("h264", "r")
     context.thread_count = 1
     assert isinstance(context, VideoCodecContext)
@@ -152,9 +166,15 @@ def decoder() -> VideoCodecContext:
 
 
 def needed_places(packets: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Places in the table (sorted) of all pictures that those at `shown` are made of, and themselves.
+    """Find what must be decoded to show some pictures.
 
-    From the last keyframe that is not shown later, all that others are predicted from, up to the picture.
+    Args:
+        packets: rows (PACKET) of a stretch, in decoding order.
+        shown: (T,) places in the table.
+
+    Returns:
+        Sorted places of these and of all pictures that they are predicted from: from the last keyframe that is not
+        shown later, all that others are predicted from, up to the picture.
     """
     reference = np.flatnonzero(packets["flags"] & REFERENCE)
     keys = np.flatnonzero(packets["flags"] & KEY)  # in decoding order, which for keyframes is the order of time
@@ -164,3 +184,72 @@ def needed_places(packets: np.ndarray, shown: np.ndarray) -> np.ndarray:
         for first, place in zip(begin, shown, strict=True)
     ]
     return np.unique(np.concatenate([shown, *chains]))
+
+
+def write_entry(path: Path, stretches: Iterable[Iterable[Picture]], crf: int, note: dict[str, Any]) -> int:
+    """Encode, read back and only then put in place.
+
+    Args:
+        path: the index.
+        stretches: pictures in order of time, all yuv420p (or its full-range twin) of one size.
+        crf: x264's quality: lower is better and larger.
+        note: what the index says beside its own: `tick` [numerator, denominator], `start` (timestamp of the original's
+            first frame), `duration` in seconds, `fps`, and how the pictures were made.
+
+    Returns:
+        Bytes on the disk.
+
+    Raises:
+        DataError: what was written does not read back as it was meant.
+        OSError: the disk is full or cannot be written. What was there before is as it was.
+    """
+    tables: list[np.ndarray] = []
+    found: list[Stretch] = []
+    size = rows = 0
+    with temporary_beside(pictures_of(path)) as all_pictures, temporary_beside(path) as index:
+        with open(all_pictures, "wb") as handle:
+            for pictures in stretches:
+                encoded, stamps, end = encode(pictures, crf, note)
+                table = _table(encoded, size)
+                size += handle.write(b"".join(data for _, data, _ in encoded))
+                handle.flush()
+                _read_back(all_pictures, table, stamps)
+                found.append(Stretch(stamps[0], end, rows, len(table)))
+                rows += len(table)
+                tables.append(table)
+        content = note | {"epicsub_prepared": FORMAT, "bytes": size, "stretches": found}
+        index.write_bytes(json.dumps(content).encode() + b"\n" + b"".join(table.tobytes() for table in tables))
+        flush(all_pictures)
+        flush(index)
+        path.unlink(missing_ok=True)  # the old index does not fit the new pictures
+        all_pictures.replace(pictures_of(path))
+        index.replace(path)
+        sync_folder(path.parent)
+    return size + path.stat().st_size
+
+
+def _table(encoded: list[tuple[int, bytes, int]], position: int) -> np.ndarray:
+    table = np.zeros(len(encoded), PACKET)
+    for row, (pts, data, flags) in enumerate(encoded):
+        table[row] = (pts, position, len(data), zlib.crc32(data), flags)
+        position += len(data)
+    return table
+
+
+def _read_back(path: Path, table: np.ndarray, stamps: list[int]) -> None:
+    """Decode a stretch from the disk, every frame of it."""
+    context = decoder()
+    shown: list[VideoFrame] = []
+    with open(path, "rb") as handle:
+        handle.seek(int(table["position"][0]))
+        for row in table:
+            packet = av.Packet(handle.read(int(row["size"])))
+            packet.pts = int(row["pts"])
+            shown += context.decode(packet)
+    shown += context.decode(None)
+    damaged = any(frame.is_corrupt for frame in shown)
+    if damaged or [frame.pts for frame in shown] != stamps:
+        raise DataError(
+            f"{path}: {len(stamps)} frames were written and {len(shown)} read back"
+            f"{', some damaged' if damaged else ', with other timestamps'}: check the disk, then run it again"
+        )

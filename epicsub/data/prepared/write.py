@@ -13,8 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from epicsub.data.parallel import alone, cores, in_processes
-from epicsub.data.prepared.encode import open_source, write_entry
+from epicsub.data.prepared.encode import open_source
 from epicsub.data.prepared.plan import Interval, Job, Plan
+from epicsub.data.prepared.video import write_entry
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.modality import MODALITIES
