@@ -14,14 +14,7 @@ class DecordReader(VideoFile):
     """One open video file; see `FrameReader`."""
 
     def __init__(self, path: Path) -> None:
-        """Open a video file.
-
-        Args:
-            path: the file.
-
-        Raises:
-            DataError: FFmpeg cannot open it, or it holds no video.
-        """
+        """Open a video file; arguments and errors as of `PyavReader`."""
         import decord  # an optional library
 
         # decord holds some 17 MB a file; kept in the heap, they break it up (measured: 400 MB more after 4,000 clips)
