@@ -15,6 +15,7 @@ from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.io import sha256, written_whole
+from epicsub.modality import MODALITIES
 from epicsub.models.table import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel, recipe_from_dict
@@ -85,12 +86,13 @@ def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment], store
         missing = {name: table.missing(s.narration_id for s in segments) for name, table in tables.items()}
         return [tables[name].lacks(ids) for name, ids in missing.items() if ids]
     lines = root.missing(segments, [name for name in recipe.data.modalities if name not in store.prepared])
-    if any(": no flow for" in line for line in lines):
-        lines[-1] += f"\nflow is made by `epicsub data flow --data {root.path}`"
-    if any(": no rgb for" in line for line in lines):
-        lines[-1] += (
-            "\nfetch the videos, or leave them out: `epicsub data check --write-skip FILE`, then data.skip=FILE"
-        )
+    rows = [MODALITIES[name] for name in recipe.data.modalities]
+    for row in sorted(rows, key=lambda row: not row.command):
+        if any(f": no {row.name} for" in line for line in lines):
+            advice = "fetch the videos, or leave them out: `epicsub data check --write-skip FILE`, then data.skip=FILE"
+            if row.command:
+                advice = f"{row.name} is computed by `{row.command} --data {root.path}`"
+            lines[-1] += f"\n{advice}"
     return lines
 
 
