@@ -21,7 +21,8 @@ from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
 from epicsub.inference.targets import Trained
 from epicsub.models.heads import TwoHeadOutput
-from epicsub.training.build import adaptation_of, view_loader
+from epicsub.training.build import adaptation_of
+from epicsub.training.loaders import view_loader
 
 SETS = 200  # candidate sets an agent is shown
 

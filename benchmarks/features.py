@@ -41,7 +41,7 @@ from epicsub.inference.targets import load_trained
 from epicsub.io import write_text
 from epicsub.progress import track
 from epicsub.recipe import Recipe, load_recipe
-from epicsub.training.build import view_loader
+from epicsub.training.loaders import view_loader
 from epicsub.training.loop import fit
 from epicsub.training.preflight import prepare
 

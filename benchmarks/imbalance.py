@@ -38,7 +38,7 @@ from epicsub.recipe import load_recipe
 from epicsub.synth import SynthSettings
 from epicsub.synth.plan import plan_videos
 from epicsub.synth.write import write_tables
-from epicsub.training.build import view_loader
+from epicsub.training.loaders import view_loader
 from epicsub.training.loop import fit
 from epicsub.training.preflight import prepare
 

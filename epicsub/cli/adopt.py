@@ -23,7 +23,7 @@ def adopt(
     from epicsub.recipe import load_recipe
     from epicsub.training.build import model_of
     from epicsub.training.checkpoint import Checkpoint, save_checkpoint
-    from epicsub.training.loop import total_steps
+    from epicsub.training.state import total_steps
 
     loaded = load_recipe(recipe, overrides or [])
     folder = out or Path("outputs") / loaded.recipe.name

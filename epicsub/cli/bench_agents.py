@@ -11,9 +11,8 @@ from epicsub.inference.targets import resolve_target
 from epicsub.studies import pictures
 from epicsub.studies.agents import counts_of, most_removed, read_removals, write_counts
 from epicsub.studies.features import features_before_and_after
-from epicsub.training.build import source_segments, target_segments
-from epicsub.training.logging import read_metrics
-from epicsub.training.removals import FILE
+from epicsub.training.loaders import source_segments, target_segments
+from epicsub.training.logging import REMOVALS_FILE, read_metrics
 
 
 def agents(
@@ -30,7 +29,7 @@ def agents(
     """Write what each agent removed and how often, its rewards and Q-values, the most removed clips, and features."""
     target = resolve_target(run)
     folder = target.path.parent
-    counts = counts_of(read_removals(folder / FILE))
+    counts = counts_of(read_removals(folder / REMOVALS_FILE))
     recipe = target.recipe
     root = data_root(data, recipe.data.root)
     domains = {

@@ -17,7 +17,7 @@ from epicsub.errors import EpicsubError, NotFiniteError, TrainingError, Validati
 from epicsub.inference.targets import predictions_of, resolve_target
 from epicsub.io import write_text
 from epicsub.studies.domains import Run, finished, keep, pairs_of, plan, published, summary
-from epicsub.training.build import skipped_ids
+from epicsub.training.loaders import skipped_ids
 from epicsub.training.preflight import prepare
 from epicsub.validation import evaluate, load_protocol
 

@@ -13,7 +13,7 @@ from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.recipe import Recipe, load_recipe
 from epicsub.text import counted, sized
-from epicsub.training.build import reading_notes, skipped_ids, source_segments, store_of, target_segments
+from epicsub.training.loaders import reading_notes, skipped_ids, source_segments, store_of, target_segments
 from epicsub.training.preflight import missing_files
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from epicsub.data.root import DataRoot
     from epicsub.recipe import LoadedRecipe, Recipe
-    from epicsub.training.loop import Domains, Evaluate
+    from epicsub.training.loaders import Domains
+    from epicsub.training.loop import Evaluate
 
 
 def train(
@@ -37,8 +38,9 @@ def train(
 
     from epicsub.io import write_text
     from epicsub.training.lock import run_lock
-    from epicsub.training.loop import fit, total_steps
+    from epicsub.training.loop import fit
     from epicsub.training.preflight import prepare, resumable
+    from epicsub.training.state import total_steps
 
     trials = [name for name, wanted in (("dry_run", dry_run), ("rate", find_lr), ("batch", find_batch)) if wanted]
     domains = prepare(loaded, root, folder, writes=not trials)
@@ -59,9 +61,9 @@ def train(
 def notes_before(recipe: "Recipe", root: "DataRoot", domains: "Domains") -> "Iterator[str]":
     """What is told before the first step: how many segments there are, and what a reader of the scores should know."""
     from epicsub.inference.targets import upper_bound_note
-    from epicsub.training.build import reading_notes, skipped_ids
+    from epicsub.training.loaders import reading_notes, skipped_ids
     from epicsub.training.preflight import clip_notes
-    from epicsub.training.schedules import scaled_rate_notes
+    from epicsub.training.step import scaled_rate_notes
 
     targets = ", ".join(map(str, map(len, domains.target))) or "no"
     yield f"{recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments"
@@ -104,7 +106,7 @@ def evaluator(loaded: "LoadedRecipe", domains: "Domains") -> "Evaluate | None":
 
     from epicsub.data.sampling import parse_views
     from epicsub.inference.predict import gather_predictions, predict
-    from epicsub.training.build import skipped_ids, store_of, view_loader
+    from epicsub.training.loaders import skipped_ids, store_of, view_loader
     from epicsub.training.lock import process_number
     from epicsub.training.selection import Evaluated
     from epicsub.validation import Reference, load_protocol, read_reference

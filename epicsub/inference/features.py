@@ -18,7 +18,7 @@ from epicsub.errors import InferenceError
 from epicsub.inference.targets import Target, Trained
 from epicsub.progress import track
 from epicsub.text import first_of, join_problems
-from epicsub.training.build import store_of, view_loader
+from epicsub.training.loaders import store_of, view_loader
 from epicsub.training.preflight import missing_files
 
 Features = tuple[list[str], dict[str, torch.Tensor]]

@@ -24,9 +24,10 @@ from epicsub.models.heads import PAIRS_NAME
 from epicsub.predictions import Predictions, read_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
 from epicsub.text import join_problems
-from epicsub.training.build import ViewLoader, model_of, reading_notes, store_of, view_loader
+from epicsub.training.build import model_of
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
-from epicsub.training.loop import chosen_file
+from epicsub.training.loaders import ViewLoader, reading_notes, store_of, view_loader
+from epicsub.training.loop import selected_checkpoint
 from epicsub.training.preflight import missing_files
 
 PREDICTION_SUFFIXES = (".npz", ".pt", ".pkl")
@@ -178,7 +179,7 @@ def _run_checkpoint(folder: Path) -> tuple[Path, Checkpoint]:
     if not last.is_file():
         raise InferenceError(f"{folder}: holds no run (no last.pth); name a folder that `epicsub train` wrote")
     checkpoint = load_checkpoint(last, for_resuming=False)
-    path = folder / chosen_file(recipe_from_dict(checkpoint.recipe, str(last)))
+    path = folder / selected_checkpoint(recipe_from_dict(checkpoint.recipe, str(last)))
     return path, checkpoint if path == last else load_checkpoint(path, for_resuming=False)
 
 

@@ -6,11 +6,16 @@ from typing import Literal
 from epicsub.recipe.base import Count, NotNegative, Positive, Section, Share, ShareAboveZero, ShareBelowOne
 from epicsub.recipe.yaml_tree import Problem, format_value
 
+LossName = Literal["cross_entropy", "focal", "logit_adjusted", "equalised"]
+"""Rows of `training.losses.LOSSES`."""
+WeightName = Literal["none", "square_root", "effective_number"]
+"""Rows of `training.losses.WEIGHTS`."""
+
 
 class HeadLoss(Section):
     """The loss of one head; settings of another loss are left out."""
 
-    name: Literal["cross_entropy", "focal", "logit_adjusted", "equalised"] = "cross_entropy"
+    name: LossName = "cross_entropy"
     """Loss; focal 1708.02002, logit_adjusted 2007.07314 (Eq 10), equalised 2003.05176 (softmax form)."""
     gamma: NotNegative | None = None
     """focal: exponent of one minus the probability of the right class; null is 2, the paper's."""
@@ -20,7 +25,7 @@ class HeadLoss(Section):
     """equalised: a class below this share of the training segments is rare; null is 0.005 [D]."""
     ignore: Share | None = None
     """equalised: probability that a rare class is no negative for a clip; null is 0.9, the paper's for images."""
-    class_weights: Literal["none", "square_root", "effective_number"] = "none"
+    class_weights: WeightName = "none"
     """Weight of a class by its number n of training segments: n^-1/2, or (1 - beta) / (1 - beta^n), 1901.05555."""
     beta: ShareBelowOne | None = None
     """effective_number: beta; null is 0.999, one of the paper's."""

@@ -11,8 +11,9 @@ from epicsub.data.root import DataRoot
 from epicsub.inference.targets import Target
 from epicsub.progress import track
 from epicsub.recipe import Recipe
-from epicsub.training.build import model_of, view_loader
-from epicsub.training.method_updates import ONE_VIEW
+from epicsub.training.build import model_of
+from epicsub.training.loaders import view_loader
+from epicsub.training.loop import ONE_VIEW
 
 
 def features_before_and_after(

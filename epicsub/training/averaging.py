@@ -1,15 +1,15 @@
 """Averaged weights: an exponential moving average (EMA), or the mean over the end of a run (SWA, arXiv 1803.05407).
 
 The averages are torch's (torch.optim.swa_utils). Buffers, batch norm's running statistics among them, are those of
-the last weights, unless they are made anew for the averaged ones.
+the last weights, unless they are recomputed for the averaged ones.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from epicsub.training.layers import Part, batch_norms, freeze
 
@@ -35,7 +35,12 @@ class WeightAverage:
         self.count = 0
 
     def update(self, model: nn.Module, steps: int) -> None:
-        """Count a model's weights in, after `steps` optimiser steps of the run."""
+        """Include a model's weights in the average.
+
+        Args:
+            model: whose weights.
+            steps: optimiser steps of the run so far.
+        """
         if self.name == "swa" and (steps <= self.start or (steps - self.start - 1) % self.every):
             return
         self.averaged.update_parameters(model)
@@ -47,11 +52,19 @@ class WeightAverage:
         return self.averaged.module if self.count else None
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that `load_state_dict` needs to go on."""
+        """Give all that `load_state_dict` needs.
+
+        Returns:
+            Tensors by name.
+        """
         return self.averaged.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a `state_dict()`."""
+        """Restore the average.
+
+        Args:
+            state: from `state_dict`.
+        """
         self.averaged.load_state_dict(dict(state))
         self.count = int(self.averaged.n_averaged)
 
@@ -62,29 +75,36 @@ class WeightAverage:
         torch._foreach_lerp_(average, current, 1 - decay)
 
 
-@torch.no_grad()
 def refresh_batch_norms(
     model: nn.Module, clips: Iterable[dict[str, Tensor]], parts: Sequence[Part] = (), step: int = 0
 ) -> None:
-    """Make batch norms' running statistics anew: the plain mean over these batches, with the model's own weights.
+    """Recompute batch norms' running statistics: the plain mean over these batches, with the model's own weights.
 
     Args:
-        model: nothing happens to one without batch norms, and `clips` are not read.
+        model: of one without batch norms that train, `clips` are not read.
         clips: batches of training clips on the model's device.
         parts: of these, what is frozen at the step of the run keeps its statistics, and normalises by them.
         step: from 0.
     """
     was_training = model.training
-    model.train()
-    freeze(model, parts, step)
-    norms = [module for module in batch_norms(model) if module.training]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean
-    if norms:
-        for batch in clips:
-            model(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    update_bn(clips, _KeepFrozen(model, parts, step).train())
     model.train(was_training)
+
+
+class _KeepFrozen(nn.Module):
+    """A model for torch's `update_bn`, which sees only the batch norms that are not frozen."""
+
+    def __init__(self, model: nn.Module, parts: Sequence[Part], step: int) -> None:
+        super().__init__()
+        self.model, self.parts, self.step = model, parts, step
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        freeze(self.model, self.parts, self.step)
+        return self
+
+    def modules(self) -> Iterator[nn.Module]:
+        return (norm for norm in batch_norms(self.model) if norm.training)
+
+    def forward(self, clips: dict[str, Tensor]) -> Any:
+        return self.model(clips)

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from epicsub.recipe import Recipe, Stage
-from epicsub.training.build import adaptation_of, model_of
+from epicsub.training.build import action_table, adaptation_of, model_of, parts_of
 from epicsub.training.layers import freeze, refuse_unfit
-from epicsub.training.methods import action_table, parts_of
 
 STEP_OVER_FORWARD = 3  # a backward pass is twice the forward pass: by the inputs, and by the weights
 

@@ -24,11 +24,11 @@ CLIP_KEYS = ("features", "frames", "sampling", "stride", "short_side", "size")
 
 @dataclass(frozen=True)
 class Teacher:
-    """What knows the soft labels. One of the two is there."""
+    """A checkpoint, or predictions of the training list, that give soft labels."""
 
     path: Path
     modalities: tuple[str, ...]
-    """What the checkpoint reads beside the student's; none for predictions."""
+    """What the checkpoint reads; none for predictions."""
     model: nn.Module | None = None
     """In evaluation mode, without gradients."""
     verb_SV: Tensor | None = None  # noqa: N815
@@ -38,7 +38,11 @@ class Teacher:
     """Row of each narration id."""
 
     def to(self, device: torch.device) -> None:
-        """Move the checkpoint's model; predictions stay where they are, and rows go over as they are needed."""
+        """Move the checkpoint's model; of predictions, rows are moved as they are needed.
+
+        Args:
+            device: where to.
+        """
         if self.model is not None:
             self.model.to(device)
 
@@ -79,7 +83,14 @@ def _with_soft(labels: Labels, verb_BV: Tensor, noun_BN: Tensor) -> Labels:
 
 
 def load_teacher(recipe: Recipe, source: Sequence[Segment]) -> Teacher | None:
-    """The recipe's teacher, checked against the student's clips and segments; None where it has none.
+    """Load the recipe's teacher, and check it against the student's clips and segments.
+
+    Args:
+        recipe: with `train.distillation`.
+        source: labelled segments.
+
+    Returns:
+        The teacher, or None where the recipe has none.
 
     Raises:
         TrainingError: no such file, clips cut in another way, or segments without a prediction.
@@ -101,7 +112,7 @@ def load_teacher(recipe: Recipe, source: Sequence[Segment]) -> Teacher | None:
     ]
     if other:
         raise TrainingError(
-            f"train.distillation.teacher: {path} learnt from clips cut in another way, and sees the student's here "
+            f"train.distillation.teacher: {path} learned from clips cut in another way, and sees the student's here "
             f"({'; '.join(other)}). Make its predictions of the training list, with `epicsub predict` and a protocol "
             "that names the list, and give that file"
         )
@@ -112,7 +123,15 @@ def load_teacher(recipe: Recipe, source: Sequence[Segment]) -> Teacher | None:
 
 
 def cached_teacher(path: Path, predictions: Predictions, source: Sequence[Segment]) -> Teacher:
-    """A teacher of kept predictions, joined on narration id.
+    """Make a teacher of predictions, joined on narration id.
+
+    Args:
+        path: where they were read.
+        predictions: of the training list.
+        source: labelled segments.
+
+    Returns:
+        The teacher.
 
     Raises:
         PredictionsError: training segments without a prediction; the first ten are named.
@@ -128,8 +147,16 @@ def cached_teacher(path: Path, predictions: Predictions, source: Sequence[Segmen
     )
 
 
-def reading(recipe: Recipe, teacher: Teacher | None) -> Recipe:
-    """The recipe by which training clips are read: with the modalities that a teacher reads beside the student's."""
+def with_teacher_modalities(recipe: Recipe, teacher: Teacher | None) -> Recipe:
+    """Add the modalities that a teacher reads beside the student's, for the training clips.
+
+    Args:
+        recipe: the student's.
+        teacher: or None.
+
+    Returns:
+        The recipe by which training clips are read.
+    """
     more = [name for name in teacher.modalities if name not in recipe.data.modalities] if teacher else []
     if not more:
         return recipe

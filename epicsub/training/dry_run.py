@@ -27,7 +27,7 @@ from epicsub.training.find import (
     with_stages,
 )
 from epicsub.training.layers import batch_norms
-from epicsub.training.loop import Domains
+from epicsub.training.loaders import Domains
 
 TIMED_STEPS = 3
 TRIED_STEP = 2.0  # seconds that a step may take on a CPU by its arithmetic alone; really it takes several times as long

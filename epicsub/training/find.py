@@ -17,12 +17,10 @@ from lightning_fabric import Fabric
 from epicsub.data.batch import Batch
 from epicsub.errors import NotFiniteError, TrainingError
 from epicsub.recipe import Recipe, Stage
-from epicsub.training.build import training_loader
-from epicsub.training.distill import reading
-from epicsub.training.loop import Domains, set_up
-from epicsub.training.method_updates import later_updates
-from epicsub.training.photometric import augments_on_device, to_device
-from epicsub.training.step import State, train_step
+from epicsub.training.distill import with_teacher_modalities
+from epicsub.training.loaders import Domains, augments_on_device, to_device, training_loader
+from epicsub.training.state import State, build_state
+from epicsub.training.step import Metrics, train_step
 
 GIGA = 1024**3
 LONG_STEP = 10.0  # seconds: a first step that takes longer is the measurement
@@ -41,14 +39,23 @@ class Trial:
     fabric: Fabric
     state: State
 
-    def step(self, stage: Stage, number: int, batch: Batch, index: int = 0) -> dict[str, Any]:
-        """One optimiser step as in training; returns its figures."""
+    def step(self, stage: Stage, number: int, batch: Batch, index: int = 0) -> Metrics:
+        """Take one optimiser step as in training.
+
+        Args:
+            stage: of the recipe.
+            number: step within the stage, from 0.
+            batch: from `batches`.
+            index: of the stage.
+
+        Returns:
+            Its metrics.
+        """
         self.state.model.train()
         batch = to_device(self.fabric, self.recipe, batch)
-        figures: dict[str, Any] = train_step(self.fabric, self.recipe, stage, self.state, batch, (index, number))
-        figures |= later_updates(self.fabric, self.recipe, stage, self.state, batch, (index, number))
+        metrics = train_step(self.fabric, self.recipe, stage, self.state, batch, (index, number))
         self.state.step += 1
-        return figures
+        return metrics
 
     def batches(self, index: int, steps: int) -> Iterator[Batch]:
         """The first batches of a stage, as training reads them."""
@@ -59,13 +66,8 @@ def first_batches(
     recipe: Recipe, domains: Domains, index: int, steps: int, photometric_on_device: bool = False
 ) -> Iterator[Batch]:
     """The first batches of a stage, as training reads them."""
-    lists = (domains.root, domains.source, domains.target, domains.store)
-    return islice(
-        training_loader(
-            reading(recipe, domains.teacher), *lists, index, 0, photometric_on_device=photometric_on_device
-        ),
-        steps,
-    )
+    cut = with_teacher_modalities(recipe, domains.teacher)
+    return islice(training_loader(cut, domains, index, 0, photometric_on_device=photometric_on_device), steps)
 
 
 def start_trial(recipe: Recipe, domains: Domains) -> Trial:
@@ -73,7 +75,7 @@ def start_trial(recipe: Recipe, domains: Domains) -> Trial:
     recipe = on_one_device(recipe)
     fabric = Fabric(accelerator=recipe.train.accelerator, devices=1, precision=recipe.train.precision)
     fabric.launch()
-    return Trial(recipe, domains, fabric, set_up(recipe, domains, fabric, None))
+    return Trial(recipe, domains, fabric, build_state(recipe, domains, fabric, None))
 
 
 def on_one_device(recipe: Recipe) -> Recipe:

@@ -1,38 +1,111 @@
-"""What a run leaves to read: `metrics.jsonl` (one object a line) and TensorBoard curves."""
+"""What a run leaves to read: `metrics.jsonl`, TensorBoard curves, and `removed.jsonl`, one object per line each.
+
+`removed.jsonl` holds what agents remove from each batch, for `epicsub bench agents`, a line per step that adapts:
+
+    {"step": 4001, "source": [narration ids], "target": [...], "removed": {"rgb_source": [positions in source], ...}}
+
+Of several processes it holds the first one's share of the batch: each refines its own.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from epicsub.data.batch import Batch
 from epicsub.io import write_text
+
+REMOVALS_FILE = "removed.jsonl"
 
 
 class RunLog:
-    """Appends figures by step. Lines after `resumed_step` are of a run that was cut off, and are dropped."""
+    """Appends metrics by step.
+
+    Args:
+        folder: the run's.
+        resumed_step: lines after it are of a run that was cut off, and are dropped.
+    """
 
     def __init__(self, folder: Path, resumed_step: int = 0) -> None:
         self.path = folder / "metrics.jsonl"
-        kept = [line for line in read_metrics(self.path) if line["step"] <= resumed_step]
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        _drop_after(self.path, resumed_step)
         self._file = self.path.open("a", encoding="utf-8")
         self._curves = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_step + 1)
 
-    def write(self, kind: str, step: int, figures: dict[str, float], **more: Any) -> None:
-        """Add one line `{"kind": ..., "step": ..., figures...}` and a point on each figure's curve."""
-        self._file.write(json.dumps({"kind": kind, "step": step, **more, **figures}) + "\n")
+    def write(self, kind: str, step: int, metrics: dict[str, float], **more: Any) -> None:
+        """Add a line `{"kind": ..., "step": ..., metrics...}` and a point on each metric's curve.
+
+        Args:
+            kind: train, validation, ...
+            step: of the run, from 1.
+            metrics: values by name.
+            more: further entries of the line, without a curve.
+        """
+        self._file.write(json.dumps({"kind": kind, "step": step, **more, **metrics}) + "\n")
         self._file.flush()
-        for name, value in figures.items():
-            self._curves.add_scalar(f"{kind}/{name}", value, step)
+        for name, value in metrics.items():
+            self._curves.add_scalar(f"{kind}/{name}", value, step)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
+        """Close both files."""
         self._file.close()
         self._curves.close()
 
 
+class RemovalLog:
+    """Keeps positions as tensors until `flush`, so that a step does not wait for the device.
+
+    Args:
+        folder: the run's.
+        resumed_step: lines after it are of a run that was cut off, and are dropped.
+    """
+
+    def __init__(self, folder: Path, resumed_step: int = 0) -> None:
+        self.path = folder / REMOVALS_FILE
+        if self.path.is_file():
+            _drop_after(self.path, resumed_step)
+        self._pending: list[tuple[int, dict[str, list[str]], dict[str, Tensor]]] = []
+
+    def add(self, step: int, batch: Batch, removed: dict[str, Tensor]) -> None:
+        """Remember what agents removed from a batch.
+
+        Args:
+            step: of the run, from 1.
+            batch: that they have seen.
+            removed: positions in the batch, by agent; nothing is remembered where it is empty.
+        """
+        if removed:
+            seen = {domain: part.narration_ids for domain, part in batch.by_domain().items()}
+            self._pending.append((step, seen, removed))
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        if not self._pending:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            for step, seen, removed in self._pending:
+                positions = {agent: found.tolist() for agent, found in removed.items()}
+                file.write(json.dumps({"step": step, **seen, "removed": positions}) + "\n")
+        self._pending.clear()
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a `metrics.jsonl`; a last line that a kill cut short is left out."""
+    """Read a `metrics.jsonl`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        All whole lines; a last line that a kill cut short is left out. Empty where there is no file.
+    """
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"]
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Keep the lines of a file up to a step."""
+    lines = [line for line in read_metrics(path) if line["step"] <= step]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))

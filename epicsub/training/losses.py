@@ -1,13 +1,12 @@
 """Classification losses of the verb, noun and action heads, for long-tailed classes and for mixed and soft labels.
 
-Every loss gives one number a clip and the mean is taken over clips, also with class weights (torch's own weighted mean
-divides by the batch's weights, and would make a step in parts differ from the step at once).
+Every loss gives one number per clip and the mean is taken over clips, also with class weights: torch's own weighted
+mean divides by the batch's weights, and would make a step in parts differ from the step at once.
 
 Shapes: B clips, K classes (V verbs, N nouns, A actions).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,47 +14,45 @@ from torch.nn import functional as F
 
 from epicsub.data.batch import LabelledClipBatch, Labels
 from epicsub.models.heads import TwoHeadOutput
-
-LossName = Literal["cross_entropy", "focal", "logit_adjusted", "equalised"]
-WeightName = Literal["none", "square_root", "effective_number"]
+from epicsub.recipe.losses import LossName, WeightName
 
 
 def class_weights(counts_K: Tensor, name: WeightName, beta: float = 0.999) -> Tensor:
-    """Weight of each class by its training segments, (K,); those of the classes that occur sum to their number.
+    """Weigh each class by its training segments.
 
     A class that never occurs weighs 0: no clip is labelled with it, and label smoothing gives it nothing.
 
     Args:
         counts_K: segments of each class.
-        name: none; square_root, n^-1/2; effective_number, (1 - beta) / (1 - beta^n) (arXiv 1901.05555, Eq 3).
+        name: a row of `WEIGHTS`.
         beta: of effective_number.
+
+    Returns:
+        (K,); the weights of the classes that occur sum to their number.
     """
     occurs_K = counts_K > 0
-    n_K = counts_K.double().clamp_min(1)
-    raw_K = {
-        "none": torch.ones_like(n_K),
-        "square_root": n_K.rsqrt(),
-        "effective_number": (1 - beta) / (1 - beta**n_K),
-    }[name] * occurs_K
+    raw_K = WEIGHTS[name](counts_K.double().clamp_min(1), beta) * occurs_K
     return (raw_K / raw_K.sum() * occurs_K.sum()).float()
+
+
+WEIGHTS: dict[WeightName, Callable[[Tensor, float], Tensor]] = {
+    "none": lambda n_K, beta: torch.ones_like(n_K),
+    "square_root": lambda n_K, beta: n_K.rsqrt(),
+    "effective_number": lambda n_K, beta: (1 - beta) / (1 - beta**n_K),  # arXiv 1901.05555, Eq 3
+}
+"""Weight of a class by its number of training segments, by the recipe's name."""
 
 
 class HeadLoss(nn.Module):
     """The loss of one head.
 
-    - focal (arXiv 1708.02002, Eq 4): (1 - p)^gamma times cross-entropy, p the probability of the right class.
-    - logit_adjusted (arXiv 2007.07314, Eq 10): cross-entropy of logits + tau * log prior. A class that never occurs
-      gets prior 1: with its true prior, 0, nothing would teach the head to avoid it.
-    - equalised (arXiv 2003.05176, Eqs 10 and 11, softmax form): a rare class is left out of the denominator of clips
-      of other classes, each with probability `ignore`. A class that never occurs is not rare: it stays in.
-
     Args:
         counts_K: training segments of each class.
-        name: which loss.
+        name: a row of `LOSSES`.
         gamma: of focal.
         tau: of logit_adjusted.
         tail_share: of equalised: a class below this share of all segments is rare.
-        ignore: of equalised.
+        ignore: of equalised: probability.
         weights: class weights, see `class_weights`; with focal too, as in arXiv 1901.05555.
         beta: of effective_number.
         label_smoothing: share of the label that all classes get (cross_entropy and logit_adjusted).
@@ -85,34 +82,68 @@ class HeadLoss(nn.Module):
         self.weight_K: Tensor | None
 
     def forward(self, logits_BK: Tensor, label_B: Tensor) -> Tensor:
-        """Loss of each clip, (B,), in float32 or more; random numbers (equalised) come from torch's own generator."""
-        logits_BK = logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32))
-        if self.name == "logit_adjusted":
-            logits_BK = logits_BK + self.adjustment_K
-        if self.name == "equalised":
-            logits_BK = logits_BK.masked_fill(self._ignored(logits_BK, label_B), float("-inf"))
-        smoothing = self.label_smoothing
-        if self.name != "focal":
-            return F.cross_entropy(logits_BK, label_B, self.weight_K, reduction="none", label_smoothing=smoothing)
-        nll_B = F.cross_entropy(logits_BK, label_B, reduction="none")
-        wrong_B = (-torch.expm1(-nll_B)).clamp_min(1e-12)  # a power below 1 has no gradient at 0
-        focal_B = wrong_B**self.gamma * nll_B
-        return focal_B if self.weight_K is None else self.weight_K[label_B] * focal_B
+        """Compute the loss of each clip; random numbers (equalised) come from torch's own generator.
 
-    def _ignored(self, logits_BK: Tensor, label_B: Tensor) -> Tensor:
-        """Which classes are no negatives of which clips, (B, K) bool."""
-        drawn_BK = torch.rand_like(logits_BK) < self.ignore
-        own_BK = F.one_hot(label_B, logits_BK.shape[1]).bool()
-        return drawn_BK & self.rare_K & ~own_BK
+        Args:
+            logits_BK: of the head.
+            label_B: int64.
+
+        Returns:
+            (B,) in float32 or more.
+        """
+        return LOSSES[self.name](self, logits_BK.to(torch.promote_types(logits_BK.dtype, torch.float32)), label_B)
+
+
+def _cross_entropy(loss: HeadLoss, logits_BK: Tensor, label_B: Tensor) -> Tensor:
+    smoothing = loss.label_smoothing
+    return F.cross_entropy(logits_BK, label_B, loss.weight_K, reduction="none", label_smoothing=smoothing)
+
+
+def _focal(loss: HeadLoss, logits_BK: Tensor, label_B: Tensor) -> Tensor:
+    """(1 - p)^gamma times cross-entropy, p the probability of the right class."""
+    nll_B = F.cross_entropy(logits_BK, label_B, reduction="none")
+    wrong_B = (-torch.expm1(-nll_B)).clamp_min(1e-12)  # a power below 1 has no gradient at 0
+    focal_B = wrong_B**loss.gamma * nll_B
+    return focal_B if loss.weight_K is None else loss.weight_K[label_B] * focal_B
+
+
+def _logit_adjusted(loss: HeadLoss, logits_BK: Tensor, label_B: Tensor) -> Tensor:
+    """Cross-entropy of logits + tau * log prior.
+
+    A class that never occurs gets prior 1: with its true prior, 0, nothing would teach the head to avoid it.
+    """
+    return _cross_entropy(loss, logits_BK + loss.adjustment_K, label_B)
+
+
+def _equalised(loss: HeadLoss, logits_BK: Tensor, label_B: Tensor) -> Tensor:
+    """Cross-entropy without rare classes in the denominator of clips of other classes, each with a probability.
+
+    A class that never occurs is not rare: it stays in.
+    """
+    drawn_BK = torch.rand_like(logits_BK) < loss.ignore
+    own_BK = F.one_hot(label_B, logits_BK.shape[1]).bool()
+    return _cross_entropy(loss, logits_BK.masked_fill(drawn_BK & loss.rare_K & ~own_BK, float("-inf")), label_B)
+
+
+LOSSES: dict[LossName, Callable[[HeadLoss, Tensor, Tensor], Tensor]] = {
+    "cross_entropy": _cross_entropy,
+    "focal": _focal,  # arXiv 1708.02002, Eq 4
+    "logit_adjusted": _logit_adjusted,  # arXiv 2007.07314, Eq 10
+    "equalised": _equalised,  # arXiv 2003.05176, Eqs 10 and 11, softmax form
+}
+"""Loss of each clip, by the recipe's name. A new loss is a row here and its name in recipe/losses.py."""
 
 
 def soft_label_loss(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
-    """T^2 * KL(teacher || student) at temperature T of each clip, (B,) (arXiv 1503.02531, section 2).
+    """Compute T^2 * KL(teacher || student) at temperature T of each clip (arXiv 1503.02531, section 2).
 
     Args:
         student_BK: logits.
         teacher_BK: logits or log-probabilities: a softmax does not tell them apart.
         temperature: T; its square keeps the size of the gradient.
+
+    Returns:
+        (B,).
     """
     student = F.log_softmax(student_BK.float() / temperature, dim=1)
     teacher = F.log_softmax(teacher_BK.float() / temperature, dim=1)
@@ -120,7 +151,16 @@ def soft_label_loss(student_BK: Tensor, teacher_BK: Tensor, temperature: float) 
 
 
 def action_labels(pairs_A2: Tensor, verb_B: Tensor, noun_B: Tensor) -> Tensor:
-    """Row of each (verb, noun) in the sorted table of actions, which holds them all, (B,)."""
+    """Find each clip's row in the table of actions.
+
+    Args:
+        pairs_A2: verb and noun of each action, sorted; holds all that are asked for.
+        verb_B: labels.
+        noun_B: labels.
+
+    Returns:
+        (B,) int64.
+    """
     base = int(pairs_A2[:, 1].max()) + 1
     keys_A = pairs_A2[:, 0] * base + pairs_A2[:, 1]
     return torch.searchsorted(keys_A, verb_B * base + noun_B)

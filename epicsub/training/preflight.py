@@ -20,10 +20,10 @@ from epicsub.models.table import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel, recipe_from_dict
 from epicsub.text import join_problems
-from epicsub.training.build import features_of, model_of, source_segments, store_of, target_segments
+from epicsub.training.build import model_of
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
-from epicsub.training.distill import load_teacher, reading
-from epicsub.training.loop import Domains
+from epicsub.training.distill import load_teacher, with_teacher_modalities
+from epicsub.training.loaders import Domains, features_of, source_segments, store_of, target_segments
 
 
 def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = True) -> Domains:
@@ -55,7 +55,10 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
         teacher = load_teacher(recipe, source)
     except EpicsubError as error:
         problems.append(f"{loaded.where('train.distillation.teacher')}  {error}")
-    read, segments = reading(recipe, teacher), [*source, *(segment for part in target for segment in part)]
+    read, segments = (
+        with_teacher_modalities(recipe, teacher),
+        [*source, *(segment for part in target for segment in part)],
+    )
     store = None
     try:
         store = store_of(read, root, segments)

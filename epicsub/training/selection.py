@@ -1,4 +1,4 @@
-"""Which checkpoint is the best by a score, with the score's noise taken into account, and when to stop.
+"""Which checkpoint is the best by a score, when to stop, and the mean of a run's last evaluations.
 
 Two checkpoints are scored on the same segments, and most of their hits are the same ones. The noise of their
 difference is therefore that of the paired difference, which is far smaller than that of either score:
@@ -6,15 +6,16 @@ difference is therefore that of the paired difference, which is far smaller than
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluated:
-    """What an evaluation says of a model."""
+class EvaluationResult:
+    """Scores of a model."""
 
     scores: dict[str, float]
     """Percent, by the organisers' names."""
@@ -33,11 +34,16 @@ class Selection:
     waited: int = 0
     """Evaluations since."""
 
-    def judge(self, score: float, hits_S: Tensor | None, margin: float) -> dict[str, float]:
-        """Take in an evaluation; it is the best if it exceeds the best by more than `margin` standard errors.
+    def update(self, score: float, hits_S: Tensor | None, margin: float) -> dict[str, float]:
+        """Compare an evaluation with the best one so far, and keep it if it is better.
+
+        Args:
+            score: percent.
+            hits_S: its hits, (S,) bool; None counts no noise.
+            margin: standard errors by which it must exceed the best.
 
         Returns:
-            Figures to log: score, best (before), error in points, higher (1 or 0).
+            Metrics to log: score, best (before), error in points, higher (1 or 0).
         """
         before, error = self.best, paired_error(hits_S, self.hits_S)
         higher = score - before > margin * error
@@ -45,17 +51,95 @@ class Selection:
             self.best, self.hits_S, self.waited = score, hits_S, 0
         else:
             self.waited += 1
-        figures = {"score": score, "error": error, "higher": float(higher)}
-        return figures if math.isinf(before) else figures | {"best": before}
+        metrics = {"score": score, "error": error, "higher": float(higher)}
+        return metrics if math.isinf(before) else metrics | {"best": before}
 
-    def tired(self, patience: int | None) -> bool:
-        """Whether so many evaluations in a row were no better."""
+    def should_stop(self, patience: int | None) -> bool:
+        """Decide whether to stop early.
+
+        Args:
+            patience: evaluations in a row without a better one; None never stops.
+
+        Returns:
+            True after so many.
+        """
         return patience is not None and self.waited >= patience
 
 
 def paired_error(now_S: Tensor | None, best_S: Tensor | None) -> float:
-    """Standard error of the difference of two scores on the same segments, in points; 0 where there is no pair."""
+    """Compute the standard error of the difference of two scores on the same segments.
+
+    Args:
+        now_S: hits of one evaluation, (S,) bool.
+        best_S: hits of the other.
+
+    Returns:
+        Points; 0 where there is no pair.
+    """
     if now_S is None or best_S is None or len(now_S) < 2:
         return 0.0
     difference_S = now_S.double() - best_S.double()
     return 100 * float(torch.std(difference_S)) / math.sqrt(len(difference_S))
+
+
+@dataclass(kw_only=True)
+class FinalMean:
+    """Mean score of a run's last evaluations, as MMIR and MM-SADA report.
+
+    MMIR section 4.2: the mean target accuracy over the last 9, which MM-SADA's script makes 50 steps apart. It averages
+    the noise within a run; it is no substitute for seeds.
+    """
+
+    count: int | None
+    """Evaluations in the mean; None for no mean."""
+    every: int
+    """Steps between two of them; the last one is the run's last step."""
+    scores: dict[int, dict[str, float]] = field(default_factory=dict)
+    """Scores in percent by step. A checkpoint keeps them."""
+
+    def includes(self, step: int, total: int) -> bool:
+        """Decide whether the evaluation after a step is one of them.
+
+        Args:
+            step: of the run, from 1.
+            total: steps of the run.
+
+        Returns:
+            True if it is.
+        """
+        left = total - step
+        return self.count is not None and left % self.every == 0 and left // self.every < self.count
+
+    def add(self, step: int, total: int, scores: dict[str, float]) -> None:
+        """Keep the scores of an evaluation, if it is one of them.
+
+        Args:
+            step: of the run, from 1.
+            total: steps of the run.
+            scores: percent, by name.
+        """
+        if self.includes(step, total):
+            self.scores[step] = dict(scores)
+
+    def mean(self) -> dict[str, float]:
+        """Average each score.
+
+        Returns:
+            Percent, by name; empty until all evaluations are made.
+        """
+        if self.count is None or len(self.scores) < self.count:
+            return {}
+        first = next(iter(self.scores.values()))
+        return {name: sum(scores[name] for scores in self.scores.values()) / self.count for name in first}
+
+    def summary(self, protocol: str) -> dict[str, Any]:
+        """Summarise them for the checkpoint of a finished run.
+
+        Args:
+            protocol: that scored.
+
+        Returns:
+            Protocol, steps and mean scores; empty where there is no mean.
+        """
+        mean = self.mean()
+        return {"protocol": protocol, "steps": sorted(self.scores), "scores": mean} if mean else {}

@@ -1,8 +1,7 @@
-"""One optimiser step: losses, backward pass, update, and the figures that are logged."""
+"""One optimiser step: learning rate, losses, backward pass, update, and the metrics that are logged."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -10,80 +9,184 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from epicsub.adaptation import AdaptationBatch, AdaptationLosses, AdaptationMethod
+from epicsub.adaptation import AdaptationBatch, AdaptationLosses
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
-from epicsub.data.batch import Batch, LabelledClipBatch, Labels
+from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
 from epicsub.errors import NotFiniteError
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
-from epicsub.training.averaging import WeightAverage
-from epicsub.training.build import seed_everything_for
-from epicsub.training.distill import Teacher
-from epicsub.training.final_mean import FinalMean
-from epicsub.training.losses import Criterion
 from epicsub.training.mixing import draw_mix, mix_batch
-from epicsub.training.schedules import rate_scale, scheduled_rate
-from epicsub.training.selection import Selection
+from epicsub.training.state import State
 
-
-@dataclass(kw_only=True)
-class State:
-    """Everything that changes during a run."""
-
-    model: Any
-    adaptation: AdaptationMethod | None
-    criterion: Criterion
-    optimizer: Any
-    agent_optimizer: Any
-    average: WeightAverage | None = None
-    teacher: Teacher | None = None
-    step: int = 0
-    scores: dict[str, float]
-    last: FinalMean
-    selection: Selection = field(default_factory=Selection)
-    stopped: bool = False
-    """Whether the run ended before its last step, for want of better scores."""
-    removed: dict[str, Tensor] = field(default_factory=dict)
-    """Positions in the last step's batch that each agent took out."""
-
-    @property
-    def in_use(self) -> nn.Module:
-        """The model that is evaluated and kept: with averaged weights, where there are any yet."""
-        averaged = self.average.model if self.average else None
-        return averaged if averaged is not None else self.model
+Metrics = dict[str, Tensor | float]
 
 
 def train_step(
     fabric: Fabric, recipe: Recipe, stage: Stage, state: State, batch: Batch, step: tuple[int, int]
-) -> dict[str, Tensor | float]:
-    """One optimiser step of Eq 11 (no target in the batch) or Eq 12; returns the figures to log."""
-    generator = seed_everything_for(recipe.seed, state.step, fabric.global_rank)
+) -> Metrics:
+    """Take one optimiser step: MMIR's Eq 11 (no target in the batch) or Eq 12, then the method's later updates.
+
+    Args:
+        fabric: with the device.
+        recipe: the resolved recipe.
+        stage: of the recipe.
+        state: is changed, but for its number of steps.
+        batch: on the device.
+        step: index of the stage, and step within it, from 0.
+
+    Returns:
+        Metrics of this batch to log.
+
+    Raises:
+        NotFiniteError: a loss or the gradient is not finite; no weight has moved.
+    """
+    generator = seed_step(recipe.seed, state.step, fabric.global_rank)
     learning_rate = scheduled_rate(stage, step[1]) * rate_scale(recipe, stage)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate * group.get("rate_factor", 1.0)
     state.optimizer.zero_grad(set_to_none=True)
 
-    source, adapted = apply_mixing_and_teacher(recipe, state, batch.source, generator), None
+    source, adapted = _apply_mixing_and_teacher(recipe, state, batch.source, generator), None
     if state.adaptation is not None and batch.target is not None:
         output = state.model(source.clips)
         outputs = (output, state.model(batch.target.clips))
-        adapted = state.adaptation.losses(adaptation_batch(state, outputs, batch, stage, step, generator))
+        seen = _adaptation_batch(state, outputs, batch.source, batch.target, stage, step, generator)
+        adapted = state.adaptation.losses(seen)
         classification = state.criterion(output, source, adapted.classified_B)
-        loss = class_weight(recipe, stage) * classification + alignment_weight(recipe) * adapted.alignment
+        loss = _class_weight(recipe, stage) * classification + _alignment_weight(recipe) * adapted.alignment
         fabric.backward(loss)
     else:
         output, classification = classify(fabric, state, source, recipe.train.accumulate)
         loss = classification
     if state.adaptation is not None:
-        average_gradients(fabric, state.adaptation.alignment_parameters())
-    update_weights(fabric, recipe, state, {"the loss": loss} | agents_loss(adapted), batch)
+        _average_gradients(fabric, state.adaptation.alignment_parameters())
+    losses = {"the loss": loss}
+    if adapted is not None and adapted.agents is not None:
+        losses["the agents' loss"] = adapted.agents
+    _update_weights(fabric, recipe, state, losses, batch)
     state.removed = adapted.removed if adapted else {}
-    if adapted is not None and state.adaptation is not None:
-        step_agents(fabric, state, adapted)
-    return figures_of(output, source.labels, classification, adapted, learning_rate, recipe.classes.nouns)
+    if adapted is not None:
+        _step_agents(fabric, state, adapted)
+    metrics = _metrics(output, source.labels, classification, adapted, learning_rate, recipe.classes.nouns)
+    return metrics | later_updates(fabric, recipe, stage, state, batch, step)
 
 
-def apply_mixing_and_teacher(
+def later_updates(
+    fabric: Fabric, recipe: Recipe, stage: Stage, state: State, batch: Batch, step: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Make the adaptation method's further updates of a step; most methods have none.
+
+    Args:
+        fabric: as `train_step`, like the rest.
+        recipe: the resolved recipe.
+        stage: of the recipe.
+        state: is changed.
+        batch: on the device.
+        step: index of the stage, and step within it.
+
+    Returns:
+        Loss of each update.
+
+    Raises:
+        NotFiniteError: a loss or the gradient is not finite.
+    """
+    method = state.adaptation
+    if method is None or batch.target is None:
+        return {}
+    metrics = {}
+    generator = seed_step(recipe.seed, state.step, fabric.global_rank)
+    updates = method.later_updates(state.model.module)
+    source = _apply_mixing_and_teacher(recipe, state, batch.source, generator) if updates else batch.source
+    for number, update in enumerate(updates, 1):
+        state.optimizer.zero_grad(set_to_none=True)
+        outputs = (state.model(batch.source.clips), state.model(batch.target.clips))
+        seen = _adaptation_batch(state, outputs, batch.source, batch.target, stage, step, generator)
+        loss = _alignment_weight(recipe) * update.loss(seen)
+        if update.classifies:
+            loss = loss + _class_weight(recipe, stage) * state.criterion(outputs[0], source)
+        fabric.backward(loss)
+        _average_gradients(fabric, method.alignment_parameters())
+        moved = {id(parameter) for parameter in update.parameters}
+        for group in state.optimizer.param_groups:
+            for parameter in group["params"]:
+                if id(parameter) not in moved:
+                    parameter.grad = None  # an optimiser leaves parameters without gradient alone
+        _update_weights(fabric, recipe, state, {"the loss": loss}, batch)
+        metrics[f"loss_update_{number}"] = loss.detach()
+    return metrics
+
+
+def seed_step(seed: int, step: int, rank: int = 0) -> torch.Generator:
+    """Seed torch for one step (dropout), and make a generator for the adaptation's own draws.
+
+    Each step starts from its own seed, so a resumed run needs no random state, and two methods on the same seed see
+    the same dropout masks whatever the agents drew in between.
+
+    Args:
+        seed: of the recipe.
+        step: of the run, from 0.
+        rank: of the process.
+
+    Returns:
+        A CPU generator.
+    """
+    own = ((seed * 1_000_003 + step) * 4096 + rank) * 2
+    torch.manual_seed(own + 1)
+    return torch.Generator().manual_seed(own)
+
+
+def scheduled_rate(stage: Stage, step: int) -> float:
+    """Compute the learning rate of a step: linear warm-up, then constant or a cosine that reaches 0 after the last.
+
+    Args:
+        stage: with the schedule.
+        step: within the stage, from 0.
+
+    Returns:
+        The rate.
+    """
+    if step < stage.warmup_steps:
+        return stage.learning_rate * (step + 1) / stage.warmup_steps
+    if stage.schedule == "constant":
+        return stage.learning_rate
+    share = (step - stage.warmup_steps) / (stage.steps - stage.warmup_steps)
+    return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def rate_scale(recipe: Recipe, stage: Stage) -> float:
+    """Compute the factor of a stage's learning rates: its labelled clips per step over those the rates are meant for.
+
+    The linear rule of arXiv 1706.02677, section 2.1. A step's clips are those of all devices and accumulated parts.
+
+    Args:
+        recipe: with `train.rate_batch`.
+        stage: of the recipe.
+
+    Returns:
+        1 where the recipe has no such batch.
+    """
+    return 1.0 if recipe.train.rate_batch is None else stage.source_batch / recipe.train.rate_batch
+
+
+def scaled_rate_notes(recipe: Recipe) -> list[str]:
+    """Describe the learning rates that are scaled.
+
+    Args:
+        recipe: with `train.rate_batch`.
+
+    Returns:
+        A line per stage.
+    """
+    meant = recipe.train.rate_batch
+    return [
+        f"stage {number}: learning rate {stage.learning_rate:g} is meant for {meant} clips per step, this one takes "
+        f"{stage.source_batch}: {stage.learning_rate * rate_scale(recipe, stage):g}"
+        for number, stage in enumerate(recipe.train.stages, 1)
+        if meant is not None
+    ]
+
+
+def _apply_mixing_and_teacher(
     recipe: Recipe, state: State, source: LabelledClipBatch, generator: torch.Generator
 ) -> LabelledClipBatch:
     """Mix the labelled clips and add the teacher's soft labels, as the recipe says."""
@@ -94,10 +197,16 @@ def apply_mixing_and_teacher(
 
 
 def classify(fabric: Fabric, state: State, source: LabelledClipBatch, parts: int) -> tuple[TwoHeadOutput, Tensor]:
-    """Gradients of the classification loss, in so many parts of the batch, one after the other.
+    """Accumulate gradients of the classification loss over parts of the batch.
 
     The parts are equally large and every loss is a mean over clips, so their mean is the loss of the batch at once,
     but for what sees several clips together: batch norm has the statistics of a part.
+
+    Args:
+        fabric: with the device.
+        state: with model and loss.
+        source: labelled clips.
+        parts: number of parts.
 
     Returns:
         Logits of all clips, without their graph, and the loss.
@@ -116,51 +225,79 @@ def classify(fabric: Fabric, state: State, source: LabelledClipBatch, parts: int
     return TwoHeadOutput(verb, noun, {}), torch.stack(losses).sum()
 
 
-def adaptation_batch(
+def _adaptation_batch(
     state: State,
     outputs: tuple[TwoHeadOutput, TwoHeadOutput],
-    batch: Batch,
+    source: LabelledClipBatch,
+    target: ClipBatch,
     stage: Stage,
     step: tuple[int, int],
     generator: torch.Generator,
 ) -> AdaptationBatch:
-    """What the adaptation method sees of this step; `outputs` of source and target, `step` (stage, step within it)."""
+    """Collect what the adaptation method sees of a step."""
     return AdaptationBatch(
         source=outputs[0],
         target=outputs[1],
-        verb_B=batch.source.labels.verb_B,
-        noun_B=batch.source.labels.noun_B,
+        verb_B=source.labels.verb_B,
+        noun_B=source.labels.noun_B,
         progress=step[1] / stage.steps,
         stage=step[0],
         step=state.step,
         generator=generator,
         model=state.model.module,
-        source_ids=batch.source.narration_ids,
-        target_ids=batch.target.narration_ids if batch.target else (),
+        source_ids=source.narration_ids,
+        target_ids=target.narration_ids,
     )
 
 
-def class_weight(recipe: Recipe, stage: Stage) -> float:
-    """Weight of L_cls in a stage that adapts: the stage's own, or the recipe's."""
+def _class_weight(recipe: Recipe, stage: Stage) -> float:
+    """Look up the weight of L_cls in a stage that adapts."""
     return recipe.train.class_weight if stage.class_weight is None else stage.class_weight
 
 
-def alignment_weight(recipe: Recipe) -> float:
-    """Weight of L_adv beside L_cls; 1 for methods that weigh their own losses."""
-    return getattr(recipe.adaptation, "loss_weight", 1.0)
+def _alignment_weight(recipe: Recipe) -> float:
+    """Look up the weight of L_adv beside L_cls."""
+    return float(getattr(recipe.adaptation, "loss_weight", 1.0))
 
 
-def step_agents(fabric: Fabric, state: State, adapted: AdaptationLosses) -> None:
+def _update_weights(fabric: Fabric, recipe: Recipe, state: State, losses: dict[str, Tensor], batch: Batch) -> None:
+    """Clip the gradient and step the optimiser, unless a loss or the gradient is not finite.
+
+    With 16-mixed a gradient that is not finite is no error: the scaler leaves the step out and lowers its factor.
+    """
+    clip, scaled = recipe.train.clip_grad, recipe.train.precision == "16-mixed"
+    groups = state.optimizer.param_groups
+    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None and not scaled]
+    values = losses | {"the gradient's norm": get_total_norm(gradients)}
+    for name, value in values.items():
+        if not torch.isfinite(value):
+            raise NotFiniteError(_not_finite(name, value, batch, state.step + 1))
+    if clip is not None:
+        fabric.clip_gradients(state.model, state.optimizer, max_norm=clip, error_if_nonfinite=False)
+    state.optimizer.step()
+
+
+def _not_finite(name: str, value: Tensor, batch: Batch, step: int) -> str:
+    ids = {domain: ", ".join(part.narration_ids) for domain, part in batch.by_domain().items()}
+    return (
+        f"step {step}: {name} is {value.item()}; stopped before the update, the last checkpoint is whole.\n"
+        + "\n".join(f"  {domain} batch: {listed}" for domain, listed in ids.items())
+        + "\nTry a lower train.stages.N.learning_rate, train.clip_grad, or precision 32-true"
+    )
+
+
+def _step_agents(fabric: Fabric, state: State, adapted: AdaptationLosses) -> None:
     """Step the agents on their own loss (Eq 7), apart from the model's."""
+    assert state.adaptation is not None
     if adapted.agents is not None and state.agent_optimizer is not None:
         state.agent_optimizer.zero_grad(set_to_none=True)
-        adapted.agents.backward()
-        average_gradients(fabric, state.adaptation.agent_parameters())  # type: ignore[union-attr]
+        adapted.agents.backward()  # type: ignore[no-untyped-call]  # torch's
+        _average_gradients(fabric, state.adaptation.agent_parameters())
         state.agent_optimizer.step()
-    state.adaptation.after_step(state.step)  # type: ignore[union-attr]
+    state.adaptation.after_step(state.step)
 
 
-def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
+def _average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
     """Average over processes what DistributedDataParallel does not wrap: discriminators and agents.
 
     Each process keeps its own replay pool and refines its own share of the batch.
@@ -171,66 +308,28 @@ def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> Non
                 parameter.grad = fabric.all_reduce(parameter.grad, reduce_op="mean")
 
 
-def agents_loss(adapted: AdaptationLosses | None) -> dict[str, Tensor]:
-    """The agents' loss by its name, where there are agents."""
-    return {} if adapted is None or adapted.agents is None else {"the agents' loss": adapted.agents}
-
-
-def update_weights(fabric: Fabric, recipe: Recipe, state: State, losses: dict[str, Tensor], batch: Batch) -> None:
-    """Clip the gradient and step the optimiser, unless a loss or the gradient is not finite.
-
-    With 16-mixed a gradient that is not finite is no error: the scaler leaves the step out and lowers its factor.
-
-    Raises:
-        NotFiniteError: before the update, as one bad step spoils every weight.
-    """
-    clip, scaled = recipe.train.clip_grad, recipe.train.precision == "16-mixed"
-    groups = state.optimizer.param_groups
-    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None and not scaled]
-    refuse_non_finite(losses | {"the gradient's norm": get_total_norm(gradients)}, batch, state.step + 1)
-    if clip is not None:
-        fabric.clip_gradients(state.model, state.optimizer, max_norm=clip, error_if_nonfinite=False)
-    state.optimizer.step()
-
-
-def refuse_non_finite(values: dict[str, Tensor], batch: Batch, step: int) -> None:
-    """Stop at what is not finite, with the clips of the step.
-
-    Raises:
-        NotFiniteError: naming the value and the narration ids.
-    """
-    for name, value in values.items():
-        if not torch.isfinite(value):
-            ids = {domain: ", ".join(part.narration_ids) for domain, part in batch.by_domain().items()}
-            raise NotFiniteError(
-                f"step {step}: {name} is {value.item()}; stopped before the update, the last checkpoint is whole.\n"
-                + "\n".join(f"  {domain} batch: {listed}" for domain, listed in ids.items())
-                + "\nTry a lower train.stages.N.learning_rate, train.clip_grad, or precision 32-true"
-            )
-
-
-def figures_of(
+def _metrics(
     output: TwoHeadOutput,
     labels: Labels,
     classification: Tensor,
     adapted: AdaptationLosses | None,
     learning_rate: float,
-    nouns: bool = True,
-) -> dict[str, Tensor | float]:
-    """Figures of one batch for the log; accuracies in percent, over the source batch, of nouns where it has some."""
+    nouns: bool,
+) -> Metrics:
+    """Metrics of one batch; accuracies in percent, over the source batch, of nouns where it has some."""
     with torch.no_grad():
         verb = multiclass_accuracy(output.verb_logits_BV, labels.verb_B, NUM_VERBS, average="micro") * 100
-    figures: dict[str, Tensor | float] = {
+    metrics: Metrics = {
         "learning_rate": learning_rate,
         "loss_classification": classification.detach(),
         "verb_accuracy": verb,
     }
     if nouns:
         noun = multiclass_accuracy(output.noun_logits_BN.detach(), labels.noun_B, NUM_NOUNS, average="micro") * 100
-        figures["noun_accuracy"] = noun
+        metrics["noun_accuracy"] = noun
     if adapted is not None:
-        figures["loss_alignment"] = adapted.alignment.detach()
+        metrics["loss_alignment"] = adapted.alignment.detach()
         if adapted.agents is not None:
-            figures["loss_agents"] = adapted.agents.detach()
-        figures.update(adapted.logs)
-    return figures
+            metrics["loss_agents"] = adapted.agents.detach()
+        metrics.update(adapted.logs)
+    return metrics

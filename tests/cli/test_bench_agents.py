@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
-from epicsub.training.removals import RemovalLog
+from epicsub.training.logging import RemovalLog
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 

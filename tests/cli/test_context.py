@@ -12,7 +12,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.recipe import load_recipe
-from epicsub.training.build import source_segments, target_segments, training_loader
+from epicsub.training.loaders import source_segments, target_segments, training_loader
 
 pytestmark = pytest.mark.xdist_group("cli")
 

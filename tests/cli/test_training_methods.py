@@ -71,7 +71,7 @@ def test_methods_together_resume_to_the_bit(command, kitchens, run, work, monkey
 
     words = [*RGB, *TOGETHER[name], "--data", kitchens]
     with monkeypatch.context() as patch:
-        patch.setattr("epicsub.training.loop.save_checkpoint", save_and_copy)
+        patch.setattr("epicsub.training.state.save_checkpoint", save_and_copy)
         done = command(*words, "--out", whole)
     assert done.status == 0, done.err
     assert torch.load(cut / "last.pth", weights_only=True)["step"] == 3

@@ -14,8 +14,9 @@ from epicsub.adaptation.reversal import reversal_strength
 from epicsub.data.batch import Batch, LabelledClipBatch
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import load_recipe
-from epicsub.training.final_mean import FinalMean
-from epicsub.training.step import State, train_step
+from epicsub.training.selection import FinalMean
+from epicsub.training.state import State
+from epicsub.training.step import train_step
 
 from .small import criterion, drawn_batch
 
@@ -64,8 +65,8 @@ def stepped(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     wrapped, optimizer = fabric.setup(model, torch.optim.SGD(weights, lr=0.0))
     state = State(
         model=wrapped, adaptation=method, criterion=criterion(), optimizer=optimizer,
-        agent_optimizer=torch.optim.SGD(method.agent_parameters(), lr=AGENT_RATE), step=20, scores={},
-        last=FinalMean(count=None, every=1),
+        agent_optimizer=torch.optim.SGD(method.agent_parameters(), lr=AGENT_RATE), step=20,
+        final_mean=FinalMean(count=None, every=1),
     )  # fmt: skip
     seen = []
     losses = method.losses

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -10,7 +11,16 @@ from torch.nn import functional as F
 
 from epicsub.data.batch import LabelledClipBatch, Labels
 from epicsub.models.heads import MASKED, TwoHeadOutput
-from epicsub.training.losses import Criterion, HeadLoss, action_labels, class_weights, soft_label_loss
+from epicsub.recipe.losses import LossName, WeightName
+from epicsub.training.losses import (
+    LOSSES,
+    WEIGHTS,
+    Criterion,
+    HeadLoss,
+    action_labels,
+    class_weights,
+    soft_label_loss,
+)
 
 from .small import labelled
 
@@ -23,6 +33,11 @@ LABELS = torch.tensor([0, 1, 2, 3, 0, 3, 1])
 def probabilities(row: Tensor) -> list[float]:
     exponentials = [math.exp(value) for value in row.tolist()]
     return [value / sum(exponentials) for value in exponentials]
+
+
+def test_every_name_of_the_recipe_is_a_row() -> None:
+    assert set(LOSSES) == set(get_args(LossName))
+    assert set(WEIGHTS) == set(get_args(WeightName))
 
 
 def test_cross_entropy_is_torchs() -> None:

@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
 from epicsub.recipe import load_recipe
-from epicsub.training.photometric import augments_on_device, photometric_of, to_device
+from epicsub.training.loaders import augments_on_device, photometric_of, to_device
 
 CHANGES = ["data.augment.color_jitter=0.4", "data.augment.rand_augment={magnitude: 20}", "data.augment.erase=0.5"]
 

@@ -8,12 +8,12 @@ import torch
 
 from epicsub.errors import TrainingError
 from epicsub.recipe import Stage, load_recipe
-from epicsub.training.build import model_of, seed_everything_for
+from epicsub.training.build import model_of
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from epicsub.training.logging import RunLog, read_metrics
-from epicsub.training.loop import due
+from epicsub.training.loop import is_scheduled
 from epicsub.training.preflight import differences
-from epicsub.training.schedules import scheduled_rate
+from epicsub.training.step import scheduled_rate, seed_step
 
 
 def test_cosine_with_warm_up_passes_through_its_landmarks() -> None:
@@ -32,8 +32,8 @@ def test_constant_rate_is_constant() -> None:
 
 @pytest.mark.parametrize(("step", "expected"), [(3, True), (4, False), (6, True), (7, True)])
 def test_due_at_multiples_and_at_the_end(step: int, expected: bool) -> None:
-    assert due(3, step, 7) is expected
-    assert due(None, step, 7) is False
+    assert is_scheduled(3, step, 7) is expected
+    assert is_scheduled(None, step, 7) is False
 
 
 def test_metrics_after_the_resumed_step_and_half_lines_are_dropped(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_seeds_differ_by_step_rank_and_seed() -> None:
     for seed in range(3):
         for step in range(3):
             for rank in range(2):
-                generator = seed_everything_for(seed, step, rank)
+                generator = seed_step(seed, step, rank)
                 draws.add((torch.rand(1).item(), torch.rand(1, generator=generator).item()))
     assert len({value for pair in draws for value in pair}) == 2 * 3 * 3 * 2
 

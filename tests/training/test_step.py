@@ -11,13 +11,12 @@ from torch import nn
 from epicsub.data.batch import Batch, LabelledClipBatch
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import load_recipe
-from epicsub.training.build import optimizer_of
-from epicsub.training.final_mean import FinalMean
+from epicsub.training.build import optimizer_of, trained_parameters
 from epicsub.training.losses import Criterion, HeadLoss
-from epicsub.training.methods import trained_parameters
 from epicsub.training.mixing import Mix, mix_batch
-from epicsub.training.schedules import rate_scale, scaled_rate_notes
-from epicsub.training.step import State, classify, train_step
+from epicsub.training.selection import FinalMean
+from epicsub.training.state import State
+from epicsub.training.step import classify, rate_scale, scaled_rate_notes, train_step
 
 from .small import criterion, drawn_batch
 
@@ -51,8 +50,7 @@ def gradients(parts: int, source: LabelledClipBatch, head: dict) -> tuple[dict[s
         criterion=Criterion(heads, {"verb": 1.0, "noun": 1.0}),
         optimizer=optimizer,
         agent_optimizer=None,
-        scores={},
-        last=FinalMean(count=None, every=1),
+        final_mean=FinalMean(count=None, every=1),
     )
     output, loss = classify(fabric, state, source, parts)
     found = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
@@ -84,7 +82,7 @@ def stepped(repository: Path, *settings: str, clip: str = "null") -> tuple[dict[
     wrapped, optimizer = fabric.setup(model, optimizer_of(recipe, trained_parameters(recipe, model, [])))
     state = State(
         model=wrapped, adaptation=None, criterion=criterion(), optimizer=optimizer,
-        agent_optimizer=None, scores={}, last=FinalMean(count=None, every=1),
+        agent_optimizer=None, final_mean=FinalMean(count=None, every=1),
     )  # fmt: skip
     train_step(fabric, recipe, recipe.train.stages[0], state, Batch(batch(12)), (0, 0))
     return before, model
@@ -141,7 +139,7 @@ def test_rates_scale_with_the_batch_and_say_so(repository) -> None:
     scaled = load_recipe(path, ["train.rate_batch=64", "train.stages.0.learning_rate=0.01"]).recipe
     assert rate_scale(scaled, scaled.train.stages[0]) == 16 / 64
     assert scaled_rate_notes(scaled)[0] == (
-        "stage 1: learning rate 0.01 is meant for 64 clips a step, this one takes 16: 0.0025"
+        "stage 1: learning rate 0.01 is meant for 64 clips per step, this one takes 16: 0.0025"
     )
 
 
@@ -150,11 +148,10 @@ def test_state_uses_the_last_weights_until_there_is_an_average() -> None:
 
     model = Small()
     state = State(
-        model=model, adaptation=None, criterion=Criterion({}, {}), optimizer=None, agent_optimizer=None, scores={},
-        last=FinalMean(count=None, every=1),
-        average=WeightAverage(copy.deepcopy(model), "swa", start=1),
+        model=model, adaptation=None, criterion=Criterion({}, {}), optimizer=None, agent_optimizer=None,
+        final_mean=FinalMean(count=None, every=1), average=WeightAverage(copy.deepcopy(model), "swa", start=1),
     )  # fmt: skip
-    assert state.in_use is model
+    assert state.evaluation_model is model
     assert state.average is not None
     state.average.update(model, 2)
-    assert state.in_use is state.average.averaged.module
+    assert state.evaluation_model is state.average.averaged.module

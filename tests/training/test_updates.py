@@ -17,9 +17,9 @@ from epicsub.errors import NotFiniteError
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import load_recipe
 from epicsub.training.distill import Teacher
-from epicsub.training.final_mean import FinalMean
-from epicsub.training.method_updates import later_updates
-from epicsub.training.step import State, train_step
+from epicsub.training.selection import FinalMean
+from epicsub.training.state import State
+from epicsub.training.step import later_updates, train_step
 
 from .small import criterion, drawn_batch
 
@@ -72,7 +72,7 @@ def state_of(fabric: Fabric, spoilt: bool = False, soft: float = 0.0, method: Ad
     wrapped, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), lr=1.0))
     return State(
         model=wrapped, adaptation=method, criterion=criterion(soft=soft),
-        optimizer=optimizer, agent_optimizer=None, scores={}, last=FinalMean(count=None, every=1),
+        optimizer=optimizer, agent_optimizer=None, final_mean=FinalMean(count=None, every=1),
     )  # fmt: skip
 
 

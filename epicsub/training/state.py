@@ -1,0 +1,186 @@
+"""What changes during a run: built from the recipe, restored from a checkpoint, and written into the next."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from epicsub.adaptation import AdaptationMethod
+from epicsub.recipe import Recipe
+from epicsub.training.averaging import WeightAverage
+from epicsub.training.build import (
+    action_table,
+    adaptation_of,
+    agent_optimizer_of,
+    average_of,
+    criterion_of,
+    model_of,
+    optimizer_of,
+    parts_of,
+    trained_parameters,
+)
+from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
+from epicsub.training.distill import Teacher
+from epicsub.training.layers import checkpoint_layers, freeze
+from epicsub.training.loaders import Domains
+from epicsub.training.losses import Criterion
+from epicsub.training.selection import FinalMean, Selection
+
+
+@dataclass(kw_only=True)
+class State:
+    """Everything that changes during a run."""
+
+    model: _FabricModule
+    """Around the model, with the device's precision and several processes' gradients."""
+    adaptation: AdaptationMethod | None
+    criterion: Criterion
+    optimizer: _FabricOptimizer
+    agent_optimizer: Optimizer | None
+    average: WeightAverage | None = None
+    teacher: Teacher | None = None
+    step: int = 0
+    """Optimiser steps done, over all stages."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Of the last evaluation, in percent."""
+    final_mean: FinalMean
+    selection: Selection = field(default_factory=Selection)
+    stopped: bool = False
+    """True if the run ended before its last step, as its score no longer rose."""
+    removed: dict[str, Tensor] = field(default_factory=dict)
+    """Positions in the last step's batch that each agent removed."""
+
+    @property
+    def evaluation_model(self) -> nn.Module:
+        """The model that is evaluated and saved: with averaged weights, where there are any yet."""
+        averaged = self.average.model if self.average else None
+        return averaged if averaged is not None else self.model
+
+
+def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Checkpoint | None) -> State:
+    """Build model, adaptation and optimisers on the device.
+
+    Args:
+        recipe: the resolved recipe.
+        domains: labelled segments, for class counts, and the teacher.
+        fabric: with the device.
+        resumed: checkpoint to go on from, or None to start.
+
+    Returns:
+        The state at the checkpoint's step, or at step 0.
+
+    Raises:
+        TrainingError: `train.parts` do not fit the model.
+        ModelError: published weights are not there or do not fit.
+    """
+    torch.manual_seed(recipe.seed)
+    model = model_of(recipe, resumed is None, action_table(recipe, domains.source))
+    torch.manual_seed(recipe.seed + 1)  # the same discriminators whatever the model drew
+    adaptation = adaptation_of(recipe, model)
+    aligned = list(adaptation.alignment_parameters()) if adaptation else []
+    optimizer = optimizer_of(recipe, trained_parameters(recipe, model, aligned))
+    agent_optimizer = agent_optimizer_of(recipe, list(adaptation.agent_parameters()) if adaptation else [])
+    step = resumed.step if resumed else 0
+    if resumed:
+        model.load_state_dict(resumed.training.get("model", resumed.model))
+        if adaptation:
+            adaptation.load_state_dict(resumed.training["adaptation"])
+    freeze(model, parts_of(recipe), step)
+    fabric.to_device(model)
+    average = average_of(recipe, model)  # before what changes how the model computes: it is copied
+    if recipe.train.activation_checkpointing:
+        checkpoint_layers(model)
+    if recipe.train.compile:
+        model.compile()
+    if domains.teacher:
+        domains.teacher.to(fabric.device)
+    wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
+    if adaptation:
+        adaptation.to(fabric.device)
+    state = State(
+        model=wrapped,
+        adaptation=adaptation,
+        criterion=criterion_of(recipe, domains.source).to(fabric.device),
+        optimizer=wrapped_optimizer,
+        agent_optimizer=agent_optimizer,
+        average=average,
+        teacher=domains.teacher,
+        step=step,
+        final_mean=FinalMean(count=recipe.train.mean_of_last, every=recipe.train.mean_every),
+    )
+    if resumed:
+        _restore(state, resumed, optimizer)
+    return state
+
+
+def _restore(state: State, resumed: Checkpoint, optimizer: Optimizer) -> None:
+    """Take from a checkpoint all that the model's and the method's weights leave out."""
+    training = resumed.training
+    state.scores, state.stopped = resumed.scores, resumed.stopped
+    state.selection = Selection(
+        best=training["best"], hits_S=training.get("best_hits"), waited=training.get("waited", 0)
+    )
+    state.final_mean.scores = training.get("last_scores", {})
+    optimizer.load_state_dict(training["optimizer"])
+    if state.agent_optimizer:
+        state.agent_optimizer.load_state_dict(training["agent_optimizer"])
+    if state.average:
+        state.average.load_state_dict(training["average"])
+
+
+def save_state(recipe: Recipe, domains: Domains, state: State, folder: Path, best: bool) -> None:
+    """Write `last.pth`, and `best.pth` if this is the best state so far.
+
+    Args:
+        recipe: the resolved recipe.
+        domains: for the digests of its lists.
+        state: to be saved.
+        folder: the run's.
+        best: write `best.pth` too.
+    """
+    training: dict[str, Any] = {
+        "optimizer": state.optimizer.state_dict(),
+        "best": state.selection.best,
+        "last_scores": state.final_mean.scores,
+        "best_hits": state.selection.hits_S,
+        "waited": state.selection.waited,
+    }
+    if state.average:
+        training |= {"model": state.model.state_dict(), "average": state.average.state_dict()}
+    if state.adaptation is not None:
+        training["adaptation"] = state.adaptation.state_dict()
+    if state.agent_optimizer is not None:
+        training["agent_optimizer"] = state.agent_optimizer.state_dict()
+    checkpoint = Checkpoint(
+        recipe=recipe.model_dump(mode="json"),
+        seed=recipe.seed,
+        step=state.step,
+        steps=total_steps(recipe),
+        lists=domains.lists,
+        scores=state.scores,
+        mean_of_last=state.final_mean.summary(recipe.evaluation.protocol),
+        model=state.evaluation_model.state_dict(),
+        training=training,
+        stopped=state.stopped,
+        commit=source_commit(),
+    )
+    save_checkpoint(folder / "last.pth", checkpoint)
+    if best:
+        save_checkpoint(folder / "best.pth", checkpoint)
+
+
+def total_steps(recipe: Recipe) -> int:
+    """Count the optimiser steps of all stages.
+
+    Args:
+        recipe: with `train.stages`.
+
+    Returns:
+        The sum.
+    """
+    return sum(stage.steps for stage in recipe.train.stages)
