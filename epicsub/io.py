@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on leaving, flush it to disk and rename it over `path`.
 
     After an exception or a kill, `path` is what it was before. The temporary name keeps the suffix, because some
@@ -111,7 +111,7 @@ def write_text(path: Path, text: str) -> None:
         path: the file to write.
         text: its content.
     """
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

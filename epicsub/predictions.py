@@ -13,7 +13,7 @@ import numpy as np
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
-from epicsub.io import written_whole
+from epicsub.io import atomic_write
 from epicsub.unpickle import load_pickle, load_torch
 
 PROBABILITY_FLOOR = 1e-12
@@ -117,7 +117,7 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
     if path.suffix.lower() not in writers:
         raise PredictionsError(f"{path}: predictions are written as .npz or .pt, not {path.suffix!r}")
     try:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             writers[path.suffix.lower()](predictions, temporary)
     except OSError as error:
         raise PredictionsError(f"{path}: cannot be written: {error.strerror or error}") from error

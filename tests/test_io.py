@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from epicsub.io import find_shipped, sha256, shipped, write_text, written_whole
+from epicsub.io import atomic_write, find_shipped, sha256, shipped, write_text
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "before")
-    with pytest.raises(ZeroDivisionError), written_whole(path) as temporary:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:  # noqa: PT012
         temporary.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "before"

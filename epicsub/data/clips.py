@@ -14,7 +14,14 @@ from torch.utils.data import Dataset, Sampler
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
 from epicsub.data.domains import SOURCE, check_domains, noun_of
-from epicsub.data.loader import POLL_SECONDS, ClipLoader, CollateTold, Told, set_up_worker, workers_of_machine
+from epicsub.data.loader import (
+    POLL_SECONDS,
+    ClipLoader,
+    ReportingCollate,
+    ReportingDataset,
+    set_up_worker,
+    workers_of_machine,
+)
 from epicsub.data.photometric import PhotometricAugmentation
 from epicsub.data.samplers import Draw
 from epicsub.data.sampling import Views, clip_times
@@ -267,10 +274,10 @@ def make_loader(
         raise ValueError("either batch_sampler or batch_size")
     count = workers_of_machine() if workers is None else workers
     return ClipLoader(
-        Told(dataset, count),
+        ReportingDataset(dataset, count),
         batch_sampler=batch_sampler,
         batch_size=batch_size or 1,  # torch wants 1 beside a batch sampler
-        collate_fn=CollateTold(collate or collate_views),
+        collate_fn=ReportingCollate(collate or collate_views),
         num_workers=count,
         persistent_workers=count > 0,
         worker_init_fn=set_up_worker if count else None,

@@ -62,7 +62,7 @@ class ClipLoader(DataLoader):
 
         A decoder that loops in C never comes back and may hold Python's lock: only another process can end it.
         """
-        stuck = self.dataset.stuck()  # type: ignore[attr-defined]  # a Told
+        stuck = self.dataset.stuck()  # type: ignore[attr-defined]  # a ReportingDataset
         if stuck:
             _stop_workers(batches, os.getpid())
             told = "\n".join(f"{name}: a worker has been reading it for {seconds:.0f} s" for name, seconds in stuck)
@@ -78,7 +78,7 @@ class _Problem(NamedTuple):
     message: str
 
 
-class Told(Dataset[Any]):
+class ReportingDataset(Dataset[Any]):
     """A dataset whose DataErrors are handed over as `_Problem`, and whose workers say what they are reading."""
 
     def __init__(self, dataset: Dataset[Any], workers: int = 0) -> None:
@@ -128,7 +128,7 @@ class Told(Dataset[Any]):
         return len(self.dataset)  # type: ignore[arg-type]  # asked only of datasets that have one
 
 
-class CollateTold:
+class ReportingCollate:
     """Collates whole batches; of others, the problems, each once."""
 
     def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:

@@ -50,7 +50,7 @@ def in_processes(work: Callable[[J], R], jobs: Sequence[J], workers: int) -> Ite
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def hold_folder(folder: Path) -> Iterator[None]:
     """Hold a folder against a second run, whose clearing up would delete the files of this one.
 
     Args:

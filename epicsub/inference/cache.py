@@ -28,7 +28,7 @@ from epicsub.data.features.store import state_of
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
 from epicsub.errors import PredictionsError
-from epicsub.io import sha256, written_whole
+from epicsub.io import atomic_write, sha256
 from epicsub.predictions import Predictions
 from epicsub.recipe import Recipe
 
@@ -162,7 +162,7 @@ def keep_predictions(path: Path, key: dict[str, Any], made: Made) -> None:
     arrays = [getattr(made.predictions, name) for name in _ARRAYS]
     header = {"key": key, "content": _content(arrays), "seconds": made.seconds, "views": made.views}
     try:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             np.savez(temporary, header=np.array(json.dumps(header)), **dict(zip(_ARRAYS, arrays, strict=True)))
     except OSError as error:
         log.warning("%s: predictions cannot be kept for another time (%s)", path, error.strerror)

@@ -10,7 +10,7 @@ from torch import nn
 
 from epicsub.data.annotations import Segment
 from epicsub.data.features.store import SHARD_SEGMENTS, FeatureStore
-from epicsub.data.parallel import alone
+from epicsub.data.parallel import hold_folder
 from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views
@@ -95,7 +95,7 @@ def extract_features(
     choice = store_of(trained.recipe, root, segments)
     if not out.exists():  # and no folder is left behind, which would be listed as features
         _refuse_missing(trained, root, segments, choice)
-    with alone(out):
+    with hold_folder(out):
         store = FeatureStore(out, _made_by(trained, target.sha256, views, choice))
         todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]
         _refuse_missing(trained, root, todo, choice)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from epicsub.errors import EpicsubError
-from epicsub.io import written_whole
+from epicsub.io import atomic_write
 from epicsub.studies.agents import Count
 
 try:
@@ -103,5 +103,5 @@ def _row(figure: Figure, columns: int) -> list[Axes]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=DPI)

@@ -17,7 +17,7 @@ import numpy as np
 
 from epicsub import __version__
 from epicsub.errors import SubmissionError
-from epicsub.io import sha256, write_text, written_whole
+from epicsub.io import atomic_write, sha256, write_text
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, name_some, write_organisers_list
 from epicsub.submission.ensemble import missing_of
 from epicsub.submission.json_zip import CHALLENGES, write_json_zip, write_zip
@@ -149,5 +149,5 @@ def _floored(predictions: Predictions) -> Predictions:
 
 
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         write(temporary)

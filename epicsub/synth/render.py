@@ -17,7 +17,7 @@ import av
 import cv2
 import numpy as np
 
-from epicsub.io import written_whole
+from epicsub.io import atomic_write
 from epicsub.synth.kitchens import WORLD_SIDE, Kitchen, kitchen_of, light_map, paint_worktop
 from epicsub.synth.plan import IRRELEVANT, PlannedSegment, PlannedVideo, SynthSettings, random_stream
 from epicsub.synth.sprites import Sprite, make_sprites
@@ -149,7 +149,7 @@ def write_video(plan: PlannedVideo, settings: SynthSettings, path: Path) -> None
         path: the .MP4.
     """
     cv2.setNumThreads(1)
-    with written_whole(path) as temporary, av.open(str(temporary), "w") as container:
+    with atomic_write(path) as temporary, av.open(str(temporary), "w") as container:
         container.metadata["comment"] = json.dumps({"epicsub_synth": settings.as_dict()}, sort_keys=True)
         options = {"preset": "ultrafast", "crf": str(settings.crf), "threads": "1", "g": str(KEYFRAME_EVERY)}
         stream = container.add_stream("libx264", rate=plan.fps, options=options)

@@ -12,7 +12,7 @@ import torch
 from epicsub import __version__
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import TrainingError
-from epicsub.io import written_whole
+from epicsub.io import atomic_write
 
 FORMAT = 1
 
@@ -51,7 +51,7 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint whole or not at all; it loads with `weights_only=True`."""
     content = {"epicsub_checkpoint": FORMAT, "classes": {"verb": NUM_VERBS, "noun": NUM_NOUNS}, **vars(checkpoint)}
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(content, temporary)
 
 

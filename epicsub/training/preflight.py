@@ -14,7 +14,7 @@ from epicsub.data.features.store import made_by_digest
 from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
-from epicsub.io import sha256, written_whole
+from epicsub.io import atomic_write, sha256
 from epicsub.modality import MODALITIES
 from epicsub.models.table import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
@@ -127,7 +127,7 @@ def feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
 def folder_problems(folder: Path) -> list[str]:
     """Whether the run's folder can be written, found out by writing."""
     try:
-        with written_whole(folder / "writable"):
+        with atomic_write(folder / "writable"):
             pass
         (folder / "writable").unlink(missing_ok=True)
     except OSError as error:

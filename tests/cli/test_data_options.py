@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from epicsub.data.parallel import alone
+from epicsub.data.parallel import hold_folder
 
 from ..data.conftest import write_list
 from ..data.sparse import write_jpegs, write_sparse
@@ -67,7 +67,7 @@ def test_a_bad_video_does_not_keep_its_flow_from_being_prepared(command, root) -
 def test_another_run_s_lock_ends_all_of_it_at_once(command, root) -> None:
     write_sparse(root / "videos/P01/P01_01.MP4", range(20), RATE)
     write_sparse(root / "flow/P01/P01_01.mp4", range(20), RATE / 2, flow=True)
-    with alone(root / "prepared/rgb"):
+    with hold_folder(root / "prepared/rgb"):
         refused = command("data", "prepare", "--data", root, "--workers", 1)
     assert refused.status == 2
     assert "prepared/rgb: another process is writing there" in refused.err
@@ -94,7 +94,7 @@ def test_features_of_others_take_no_options_of_a_model(command, root) -> None:
 def test_two_at_once_into_one_folder_of_features_are_refused(command, tmp_path) -> None:
     table = {"features": {"RGB": np.zeros((1, 25, 4), np.float32)}, "narration_ids": ["P01_01_0"]}
     (tmp_path / "others.pkl").write_bytes(pickle.dumps(table))
-    with alone(tmp_path / "made"):
+    with hold_folder(tmp_path / "made"):
         refused = command("data", "features", tmp_path / "others.pkl", "-o", tmp_path / "made")
         assert refused.status == 2
         assert "another process is writing there" in refused.err

@@ -9,7 +9,7 @@ import pytest
 
 from epicsub.data.annotations import Segment, VideoInfo
 from epicsub.data.check.annotations import check_data
-from epicsub.data.check.files import Look, look_at
+from epicsub.data.check.files import FileToCheck, check_file
 from epicsub.data.decode.reader import DECODERS, open_reader, why_not
 from epicsub.data.prepared.plan import Settings, make_plan
 from epicsub.data.prepared.write import prepare
@@ -32,7 +32,7 @@ def look(tmp_path, make_video):
     def report(change=lambda data: data, deep=False, info=INFO, **options):
         path = make_video(tmp_path / "videos/P01/P01_01.MP4", 300, **options)
         path.write_bytes(change(path.read_bytes()))
-        return look_at(Look(tmp_path, "P01_01", "rgb", deep, info))
+        return check_file(FileToCheck(tmp_path, "P01_01", "rgb", deep, info))
 
     return report
 
@@ -99,7 +99,7 @@ def test_uneven_frames_are_noted_and_read_by_their_times(tmp_path, read_number):
             frame.pts, frame.time_base = stamp, Fraction(1, 50)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    report = look_at(Look(tmp_path, "P01_01", "rgb", True, None))
+    report = check_file(FileToCheck(tmp_path, "P01_01", "rgb", True, None))
     assert not report.problems
     assert "uneven intervals" in report.notes[0]
     for decoder in (name for name in DECODERS if why_not(name) is None):
@@ -112,22 +112,22 @@ def test_extracted_frames(tmp_path, video):
     rate = 50 if video == "P01_101" else 60
     folder = write_jpegs(tmp_path / f"rgb_frames/P01/{video}", {n: n for n in range(rate)}, base=1)
     fits = VideoInfo(1.0, 50.0, 120, 96)
-    assert look_at(Look(tmp_path, video, "rgb", True, fits)).problems == []
-    wrong = look_at(Look(tmp_path, video, "rgb", False, VideoInfo(4.0, 50.0, 120, 96))).problems
+    assert check_file(FileToCheck(tmp_path, video, "rgb", True, fits)).problems == []
+    wrong = check_file(FileToCheck(tmp_path, video, "rgb", False, VideoInfo(4.0, 50.0, 120, 96))).problems
     assert wrong == [
         f"holds {rate} frames, about {4 * rate} are expected for 4.00 s at {rate} a second: fetch or unpack it again"
     ]
     (folder / "frame_0000000007.jpg").unlink()
     (folder / "frame_0000000009.jpg").unlink()
     (folder / "frame_0000000012.jpg").write_bytes(b"no picture")
-    quick = look_at(Look(tmp_path, video, "rgb", False, fits)).problems
+    quick = check_file(FileToCheck(tmp_path, video, "rgb", False, fits)).problems
     assert quick == ["lacks 2 frames between its first and last, from number 7: unpack it again"]
-    assert len(look_at(Look(tmp_path, video, "rgb", True, fits)).problems) == 2
+    assert len(check_file(FileToCheck(tmp_path, video, "rgb", True, fits)).problems) == 2
 
 
 def test_the_known_broken_release_is_named(tmp_path):
     write_jpegs(tmp_path / "rgb_frames/P01/P01_109", {n: n for n in range(5)}, base=1)
-    assert "wrong once" in look_at(Look(tmp_path, "P01_109", "rgb", False, None)).notes[0]
+    assert "wrong once" in check_file(FileToCheck(tmp_path, "P01_109", "rgb", False, None)).notes[0]
 
 
 def test_flow_of_another_file(tmp_path, make_video):
@@ -135,9 +135,9 @@ def test_flow_of_another_file(tmp_path, make_video):
 
     video = make_video(tmp_path / "videos/P01/P01_01.MP4", 20)
     compute_flow(video, tmp_path / "flow/P01/P01_01.mp4", "P01_01")
-    assert look_at(Look(tmp_path, "P01_01", "flow", False, None)).problems == []
+    assert check_file(FileToCheck(tmp_path, "P01_01", "flow", False, None)).problems == []
     make_video(video, 30)
-    assert "computed from another file" in look_at(Look(tmp_path, "P01_01", "flow", False, None)).problems[0]
+    assert "computed from another file" in check_file(FileToCheck(tmp_path, "P01_01", "flow", False, None)).problems[0]
 
 
 LISTED = {

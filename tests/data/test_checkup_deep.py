@@ -7,7 +7,7 @@ import pytest
 from epicsub.data.annotations import Segment
 from epicsub.data.check import annotations as checkup
 from epicsub.data.check.annotations import check_data
-from epicsub.data.check.files import look_at
+from epicsub.data.check.files import check_file
 from epicsub.data.flow.compute import compute_flow
 from epicsub.data.prepared.plan import Settings, make_plan
 from epicsub.data.prepared.write import prepare
@@ -37,7 +37,7 @@ def root(tmp_path, make_video):
 def looked(monkeypatch):
     """The files that are decoded, by their names."""
     names = []
-    monkeypatch.setattr(checkup, "look_at", lambda look: names.append(look.path.name) or look_at(look))
+    monkeypatch.setattr(checkup, "check_file", lambda look: names.append(look.path.name) or check_file(look))
     return names
 
 

@@ -11,7 +11,7 @@ import pytest
 from epicsub.data.flow import compute as flow_module
 from epicsub.data.flow.compute import compute_flow, flow_for_videos, flow_size, flow_stride
 from epicsub.data.flow.file import FlowSettings, quantise, read_flow_note
-from epicsub.data.parallel import alone
+from epicsub.data.parallel import hold_folder
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 
@@ -221,7 +221,7 @@ def test_flow_of_other_settings_is_refused_before_anything_is_computed(root: Pat
 
 def test_two_at_once_are_refused(root: Path) -> None:
     mine = root / "flow" / "P01" / ".P01_01.zzz.mp4"
-    with alone(root / "flow"):
+    with hold_folder(root / "flow"):
         mine.parent.mkdir()
         mine.write_bytes(b"being written")
         with pytest.raises(DataError, match="another process is writing there"):

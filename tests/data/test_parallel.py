@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from epicsub.data.parallel import alone, in_processes
+from epicsub.data.parallel import hold_folder, in_processes
 from epicsub.errors import DataError
 
 
@@ -25,12 +25,12 @@ def test_a_process_that_is_ended():
 def test_a_forked_worker_does_not_hold_the_folder(tmp_path):
     forked = multiprocessing.get_context("fork")
     begun = forked.Event()
-    with alone(tmp_path):
+    with hold_folder(tmp_path):
         worker = forked.Process(target=lambda: (begun.set(), time.sleep(60)))
         worker.start()
         begun.wait()
     try:
-        with alone(tmp_path):
+        with hold_folder(tmp_path):
             pass
     finally:
         worker.kill()
@@ -42,5 +42,8 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(DataError, match=r"made/\.lock: this file system cannot lock files"), alone(tmp_path / "made"):
+    with (
+        pytest.raises(DataError, match=r"made/\.lock: this file system cannot lock files"),
+        hold_folder(tmp_path / "made"),
+    ):
         pass

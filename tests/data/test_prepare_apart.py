@@ -9,7 +9,7 @@ import pytest
 
 from epicsub.data.annotations import Segment
 from epicsub.data.decode.pyav import PyavReader
-from epicsub.data.parallel import alone
+from epicsub.data.parallel import hold_folder
 from epicsub.data.prepared.index import read_index
 from epicsub.data.prepared.plan import Settings, make_plan, measured_rate
 from epicsub.data.prepared.video import PreparedVideo
@@ -35,9 +35,9 @@ def test_pixels_are_the_originals(tmp_path, shared_data):
 
 def test_two_at_once_are_refused(tmp_path):
     with (
-        alone(tmp_path / "rgb"),
+        hold_folder(tmp_path / "rgb"),
         pytest.raises(DataError, match="another process is writing there"),
-        alone(tmp_path / "rgb"),
+        hold_folder(tmp_path / "rgb"),
     ):
         pass
 

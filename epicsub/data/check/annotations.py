@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from epicsub.data.annotations import VIDEO_INFO, Segment, VideoInfo
-from epicsub.data.check.files import FileReport, Look, look_at
+from epicsub.data.check.files import FileReport, FileToCheck, check_file
 from epicsub.data.parallel import cores, in_processes
 from epicsub.data.prepared.index import read_index
 from epicsub.data.root import DataRoot
@@ -124,19 +124,19 @@ def check_data(
         m: [v for v in video_ids if v not in here[m] and _stored(root, v, m, by_video[v])] for m in modalities
     }
     found.missing = {m: [v for v in video_ids if v not in here[m] and v not in found.stored_alone[m]] for m in here}
-    looks = [
-        Look(root.path, video_id, modality, deep, infos.get(video_id))
+    to_check = [
+        FileToCheck(root.path, video_id, modality, deep, infos.get(video_id))
         for video_id in video_ids
         for modality in modalities
         if video_id in here[modality]
     ]
-    looks += [
-        Look(root.path, video_id, modality, deep, None, stored=True)
+    to_check += [
+        FileToCheck(root.path, video_id, modality, deep, None, stored=True)
         for video_id in video_ids
         for modality in modalities
         if root.prepared(video_id, modality).is_file()
     ]
-    found.files = sorted(_all(root, looks, deep, workers or cores()), key=lambda r: (r.video_id, r.modality, r.path))
+    found.files = sorted(_all(root, to_check, deep, workers or cores()), key=lambda r: (r.video_id, r.modality, r.path))
     _segments(found, every.values(), clip_seconds, infos)
     found.lists = {name: _coverage(found, segments) for name, segments in kept.items()}
     by_kitchen: dict[str, list[Segment]] = {}
@@ -152,19 +152,19 @@ def _stored(root: DataRoot, video_id: str, modality: str, segments: Iterable[Seg
     return index is not None and all(index.covers(s.start, s.stop) for s in segments)
 
 
-def _all(root: DataRoot, looks: Sequence[Look], deep: bool, workers: int) -> Iterator[FileReport]:
+def _all(root: DataRoot, to_check: Sequence[FileToCheck], deep: bool, workers: int) -> Iterator[FileReport]:
     """Reports on all files; deep ones are kept in ROOT/checked.jsonl, a whole line each, and taken from there."""
     memory = root.path / "checked.jsonl"
     known = _remembered(memory) if deep else {}
     to_do = []
-    for look in looks:
-        if known and (report := known.get(look.key())) is not None:
-            yield replace(report, path=look.named)  # as this command calls it
+    for file in to_check:
+        if known and (report := known.get(file.key())) is not None:
+            yield replace(report, path=file.named)  # as this command calls it
         else:
-            to_do.append(look)
-    reports = in_processes(look_at, to_do, workers if deep else min(workers, 8))
-    done = len(looks) - len(to_do)
-    for report in track(reports, "decoding every frame" if deep else "looking at files", len(looks), done):
+            to_do.append(file)
+    reports = in_processes(check_file, to_do, workers if deep else min(workers, 8))
+    done = len(to_check) - len(to_do)
+    for report in track(reports, "decoding every frame" if deep else "looking at files", len(to_check), done):
         if deep:
             _remember(memory, report)
         yield report

@@ -32,7 +32,7 @@ ERRATUM = (
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FileToCheck:
     """What is to be looked at, and how closely."""
 
     root: Path
@@ -85,31 +85,31 @@ class FileReport:
     key: str = ""
 
 
-def look_at(look: Look) -> FileReport:
+def check_file(file: FileToCheck) -> FileReport:
     """Check one file.
 
     Args:
-        look: what to check.
+        file: what to check.
 
     Returns:
         Its problems and facts; a `DataError` is one of the problems.
     """
-    path = look.path
+    path = file.path
     assert path is not None
-    key = look.key()  # before it is read: of what changes meanwhile, nothing is remembered
+    key = file.key()  # before it is read: of what changes meanwhile, nothing is remembered
     problems: list[str] = []
     notes: list[str] = []
     facts: dict[str, Any] = {}
     try:
-        if look.stored:
-            facts = _entry(look, path, notes)
+        if file.stored:
+            facts = _entry(file, path, notes)
         elif path.is_dir() or path.suffix == ".tar":
-            facts = _frames(look, path, problems, notes)
+            facts = _frames(file, path, problems, notes)
         else:
-            facts = _video(look, path, problems, notes)
+            facts = _video(file, path, problems, notes)
     except DataError as error:
-        problems.append(str(error).removeprefix(f"{look.named}: "))
-    return FileReport(look.video_id, look.modality, look.named, problems=problems, notes=notes, key=key, **facts)
+        problems.append(str(error).removeprefix(f"{file.named}: "))
+    return FileReport(file.video_id, file.modality, file.named, problems=problems, notes=notes, key=key, **facts)
 
 
 def _state(path: Path) -> str:
@@ -126,13 +126,13 @@ def _state(path: Path) -> str:
         return "gone"
 
 
-def _video(look: Look, path: Path, problems: list[str], notes: list[str]) -> dict[str, Any]:
-    row = MODALITIES[look.modality]
+def _video(file: FileToCheck, path: Path, problems: list[str], notes: list[str]) -> dict[str, Any]:
+    row = MODALITIES[file.modality]
     reader = open_reader(path, "pyav", gray=not row.is_color)
     assert isinstance(reader, PyavReader)
     facts: dict[str, Any] = {"duration": reader.duration, "fps": reader.fps, "size": (reader.width, reader.height)}
     try:
-        end = _every_frame(reader, notes) if look.deep else reader.duration
+        end = _every_frame(reader, notes) if file.deep else reader.duration
         last = max(0.0, reader.duration - 0.5 / reader.fps)
         reader.frames_at(np.array([last]))  # from the last keyframe on
         facts["readable_to"] = end
@@ -142,13 +142,13 @@ def _video(look: Look, path: Path, problems: list[str], notes: list[str]) -> dic
     finally:
         reader.close()
     if row.command:
-        _flow_source(look, path, problems)
-    elif look.info:
-        _against_table(facts, look.info, problems, notes)
+        _flow_source(file, path, problems)
+    elif file.info:
+        _against_table(facts, file.info, problems, notes)
     return facts
 
 
-def _entry(look: Look, path: Path, notes: list[str]) -> dict[str, Any]:
+def _entry(file: FileToCheck, path: Path, notes: list[str]) -> dict[str, Any]:
     """An entry of the prepared store: whole, and with `deep` every picture of it.
 
     Raises:
@@ -158,9 +158,9 @@ def _entry(look: Look, path: Path, notes: list[str]) -> dict[str, Any]:
     if index is None:
         notes.append("incomplete cache entry, counts as missing: run `epicsub data prepare` again")
         return {}
-    reader = PreparedVideo(path, not MODALITIES[look.modality].is_color, index)
+    reader = PreparedVideo(path, not MODALITIES[file.modality].is_color, index)
     try:
-        if look.deep:
+        if file.deep:
             reader.decode_all()
     finally:
         reader.close()
@@ -193,35 +193,35 @@ def _against_table(facts: dict[str, Any], info: VideoInfo, problems: list[str], 
         notes.append(f"{width}x{height}, {info.width}x{info.height} in {VIDEO_INFO}: a resized copy")
 
 
-def _flow_source(look: Look, path: Path, problems: list[str]) -> None:
-    note, video = read_flow_note(path), DataRoot(look.root).video(look.video_id)
+def _flow_source(file: FileToCheck, path: Path, problems: list[str]) -> None:
+    note, video = read_flow_note(path), DataRoot(file.root).video(file.video_id)
     if note is None:
-        problems.append("is no whole flow file of epicsub: run `epicsub data flow` again")
+        problems.append("incomplete flow file: run `epicsub data flow` again")
     elif video and note["source"] != {"name": video.name, "bytes": video.stat().st_size}:
         problems.append(f"was computed from another file than {video.name}: run `epicsub data flow --overwrite`")
 
 
-def _frames(look: Look, path: Path, problems: list[str], notes: list[str]) -> dict[str, Any]:
-    frames = ExtractedFrames(path, look.video_id, look.modality)
+def _frames(file: FileToCheck, path: Path, problems: list[str], notes: list[str]) -> dict[str, Any]:
+    frames = ExtractedFrames(path, file.video_id, file.modality)
     facts: dict[str, Any] = {
         "duration": frames.duration, "fps": frames.fps, "size": (frames.width, frames.height),
         "readable_to": frames.duration,
     }  # fmt: skip
-    if look.video_id in BROKEN_FRAMES:
+    if file.video_id in BROKEN_FRAMES:
         notes.append(ERRATUM)
     if holes := frames.holes():
         problems.append(
             f"lacks {counted(len(holes), 'frame', 'frames')} between its first and last, from number {holes[0]}: "
             "unpack it again"
         )
-    if look.info and abs(frames.duration - look.info.duration) > SHORTER:
-        expected = round(look.info.duration * frames.fps)
+    if file.info and abs(frames.duration - file.info.duration) > SHORTER:
+        expected = round(file.info.duration * frames.fps)
         problems.append(
             f"holds {round(frames.duration * frames.fps)} frames, about {expected} are expected for "
-            f"{look.info.duration:.2f} s at {frames.fps:g} a second: fetch or unpack it again"
+            f"{file.info.duration:.2f} s at {frames.fps:g} a second: fetch or unpack it again"
         )
     try:
-        for start in _places(frames, look.deep):
+        for start in _places(frames, file.deep):
             frames.frames_at(start)
     except DataError as error:
         problems.append(str(error).removeprefix(f"{path}: "))

@@ -46,9 +46,9 @@ def read_external(place: Path) -> list[Shard]:
     """
     if not place.exists():
         raise DataError(f"{place}: no such folder or file of features; `epicsub data features` makes them")
-    frames = frames_folder(place)
+    frames = _frames_folder(place)
     if frames is not None:
-        return list(read_frames(frames, place))
+        return list(_read_frames(frames, place))
     pickles = [place] if place.is_file() else sorted(place.glob("*.pkl"))
     if not pickles:
         raise DataError(
@@ -58,7 +58,7 @@ def read_external(place: Path) -> list[Shard]:
     shards, problems = [], []
     for path in pickles:
         try:
-            shards.append(read_challenge(path))
+            shards.append(_read_challenge(path))
         except DataError as error:
             problems.append(str(error))
     if problems:
@@ -77,10 +77,10 @@ def is_external(place: Path) -> bool:
     """
     if place.is_file():
         return place.suffix.lower() == ".pkl"
-    return place.is_dir() and (frames_folder(place) is not None or any(place.glob("*.pkl")))
+    return place.is_dir() and (_frames_folder(place) is not None or any(place.glob("*.pkl")))
 
 
-def read_challenge(path: Path) -> Shard:
+def _read_challenge(path: Path) -> Shard:
     """One pickle of the domain adaptation challenge; its modalities get lower-case names.
 
     Raises:
@@ -107,7 +107,7 @@ def read_challenge(path: Path) -> Shard:
     return Shard(path, ids, tensors)
 
 
-def frames_folder(place: Path) -> Path | None:
+def _frames_folder(place: Path) -> Path | None:
     """The folder with train/ and test/ of single frames in or under `place`, or None."""
     for folder in (place / "I3D-feature-pretrain", place):
         if any((folder / split / kitchen).is_dir() for split in SPLITS for kitchen in KITCHENS):
@@ -115,7 +115,7 @@ def frames_folder(place: Path) -> Path | None:
     return None
 
 
-def read_frames(folder: Path, place: Path) -> Iterator[Shard]:
+def _read_frames(folder: Path, place: Path) -> Iterator[Shard]:
     """One shard of rgb features (N, FRAMES, D) for each split and kitchen that is there.
 
     Raises:

@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 
 from epicsub.data.features.external import FRAMES, read_external
 from epicsub.data.features.table import FeatureTable, Shard
-from epicsub.data.parallel import alone
+from epicsub.data.parallel import hold_folder
 from epicsub.errors import DataError
-from epicsub.io import write_text, written_whole
+from epicsub.io import atomic_write, write_text
 from epicsub.text import first_of
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class FeatureStore:
                 raise DataError(f"{origin}: {modality} features are not finite for {names}; they are not written")
         number = 1 + max((int(entry["file"][9:14]) for entry in self.shards), default=-1)
         file = f"features-{number:05d}.safetensors"
-        with written_whole(self.folder / file) as temporary:
+        with atomic_write(self.folder / file) as temporary:
             save_file({name: x_ND.contiguous() for name, x_ND in tensors.items()}, temporary)
         self.shards.append({"file": file, "narration_ids": list(narration_ids)})
         self.narration_ids.update(narration_ids)
@@ -215,7 +215,7 @@ def repack(place: Path, out: Path, size: int = SHARD_SEGMENTS) -> tuple[int, int
         DataError: `place` holds no features, or another process writes to `out`.
     """
     shards = read_external(place)
-    with alone(out):
+    with hold_folder(out):
         store = FeatureStore(out, {"repacked": str(place), "frames": FRAMES})
         before = len(store.narration_ids)
         return write_all(store, shards, size), before

@@ -23,7 +23,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.flow.file import FlowSettings, flow_note, quantise, read_flow_note, write_flow
 from epicsub.data.frames import index_stride
-from epicsub.data.parallel import alone, cores, in_processes
+from epicsub.data.parallel import cores, hold_folder, in_processes
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.modality import FLOW, RGB
@@ -108,7 +108,7 @@ def flow_for_videos(
     kept = len(ids) - len(jobs) - len(problems)
     if jobs:
         folder = root.path / FLOW.video_folder
-        with alone(folder):
+        with hold_folder(folder):
             for leftover in folder.glob("*/.P*.mp4"):  # temporary files of a run that was killed
                 leftover.unlink()
             outcomes = in_processes(_try_one, jobs, workers or cores())

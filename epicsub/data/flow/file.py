@@ -19,7 +19,7 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from epicsub.errors import DataError
-from epicsub.io import written_whole
+from epicsub.io import atomic_write
 
 FORMAT = 1
 METHODS = ("dis", "tvl1")
@@ -128,7 +128,7 @@ def write_flow(
     count = 0
     # MP4 counts in 1/timescale of a second: with the source's own, timestamps stay exact
     container_options = {"video_track_timescale": str(time_base.denominator)}
-    with written_whole(path) as temporary, av.open(str(temporary), "w", options=container_options) as container:
+    with atomic_write(path) as temporary, av.open(str(temporary), "w", options=container_options) as container:
         container.metadata["comment"] = json.dumps(note)
         options = {"preset": "ultrafast", "crf": str(CRF), "bf": "0", "g": str(KEYFRAME_EVERY), "threads": "1"}
         stream = container.add_stream("libx264", rate=30, options=options)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from epicsub.data.parallel import alone, cores, in_processes
+from epicsub.data.parallel import cores, hold_folder, in_processes
 from epicsub.data.prepared.encode import open_source
 from epicsub.data.prepared.plan import Interval, Job, Plan
 from epicsub.data.prepared.video import write_entry
@@ -92,7 +92,7 @@ def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
     folder = root.path / "prepared" / plan.modality
     done: list[Outcome] = []
     total = sum(job.seconds for job in plan.jobs)
-    with alone(folder):
+    with hold_folder(folder):
         _remove_leftovers(folder)
         outcomes = in_processes(_prepare_one, plan.jobs, workers or cores())
         label = f"preparing {plan.modality}, seconds of video"
