@@ -2,7 +2,7 @@
 
     python benchmarks/broken_pieces.py --json benchmarks/results/broken_pieces.json
 
-One piece a time: its line is changed in the copy, the tests named beside it are run there, and the line is put back. A
+One piece at a time: its line is changed in the copy, the tests named beside it are run, and the line is put back. A
 break is caught when a test fails. The tests pass on the untouched copy first, or nothing is concluded. A line that the
 code no longer has stops the script, so that the list cannot fall behind.
 """
@@ -125,7 +125,7 @@ BREAKS = (
 
 
 def main() -> None:
-    """Break, test, put back; print a line each."""
+    """Break, test, put back; print one line each."""
     parser = benchmark_parser(__doc__)
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:

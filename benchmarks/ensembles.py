@@ -127,7 +127,7 @@ def choices_table(runs: list[str], kitchens: Path) -> dict[str, dict[str, dict[s
 
 def pairs_table(strength: float) -> dict[str, dict[str, float]]:
     """Accuracies without pairs, with the marginals of the joint, and with its best pair raised to the top as well."""
-    labelled, member, ratio = world(strength)
+    labelled, member, ratio = synthetic_pairs(strength)
     chosen = choose_strength(labelled, member, ratio)
     weight = chosen.best * ratio
     verb, noun = member.verb_logprobs.astype(float), member.noun_logprobs.astype(float)
@@ -148,8 +148,10 @@ def pairs_table(strength: float) -> dict[str, dict[str, float]]:
     return table | {"chosen": {"strength": chosen.value, "best": chosen.best}}
 
 
-def world(co_occurrence: float, train: int = 20000, segments: int = 3000) -> tuple[Labelled, Predictions, np.ndarray]:
-    """Made-up segments of 97 verbs and 300 nouns, how a model that sees each head alone predicts them, the ratio."""
+def synthetic_pairs(
+    co_occurrence: float, train: int = 20000, segments: int = 3000
+) -> tuple[Labelled, Predictions, np.ndarray]:
+    """Synthetic segments of 97 verbs and 300 nouns, how a model that sees each head alone predicts them, the ratio."""
     rng = np.random.default_rng(0)
     plain = rng.dirichlet(np.full(97, 0.3))[:, None] * rng.dirichlet(np.full(300, 0.3))
     chance = plain * np.exp(co_occurrence * rng.normal(size=plain.shape))

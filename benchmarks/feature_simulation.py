@@ -2,7 +2,7 @@
 
     python benchmarks/feature_simulation.py --json benchmarks/results/simulation.json
 
-Every run is one line of --runs; a study that was stopped goes on where it was. --parts picks what is run: `arms` (the
+Every run is one line of --runs; a study that was stopped resumes. --parts picks what is run: `arms` (the
 reported setting), `dose` (shares of planted outliers from 0 to 40 %), `stationary` (the DQN alone). The report is made
 of every run there is. What is simulated stands in benchmarks/simulation/generator.py, what was tried before the
 reported seeds were run in benchmarks/simulation/LOG.md.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from agent_looks import report_agents
+from agent_quality import report_agents
 from machine import benchmark_parser, write_figures
 from simulation.arms import ARMS, CONTROL
 from simulation.generator import Setting
@@ -65,7 +65,7 @@ def dosed(rho: float) -> Setting:
 
 
 def report_arms(arms: dict[str, dict[int, Run]]) -> dict[str, float]:
-    """Print a row an arm, and what was taken out; return the figures."""
+    """Print one row per arm, and what was removed; return the figures."""
     figures: dict[str, float] = {}
     print(
         "| arm | target accuracy | difference to adversarial, 95 % interval | seeds | diverged |\n|---|---|---|---|---|"
@@ -83,8 +83,8 @@ def report_arms(arms: dict[str, dict[int, Run]]) -> dict[str, float]:
     finished = {
         name: [run for run in arms[name].values() if run["accuracy"] is not None] for name in ARMS if name in arms
     }
-    looks = {name: [run["agents"] for run in runs if run["agents"]] for name, runs in finished.items()}
-    return figures | report_agents(looks)
+    qualities = {name: [run["agents"] for run in runs if run["agents"]] for name, runs in finished.items()}
+    return figures | report_agents(qualities)
 
 
 def _ends(difference: Difference) -> list[tuple[str, float]]:
@@ -92,7 +92,7 @@ def _ends(difference: Difference) -> list[tuple[str, float]]:
 
 
 def _report_removed(arms: dict[str, dict[int, Run]]) -> None:
-    print("\nShare of planted instances among those taken out in the second half of stage 2 (exploration included)\n")
+    print("\nShare of planted instances among those removed in the second half of stage 2 (exploration included)\n")
     for name, runs in arms.items():
         removed = [run["removed"] for run in runs.values() if run["removed"]]
         if removed:

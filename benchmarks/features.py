@@ -7,7 +7,7 @@ runs, source_only_0 and so on): seed s of an arm reads the features of model s %
 source segments that the arms learn from, and paired seeds share one of three feature sets. Every arm of a seed has
 the same features, first weights, order of clips and dropout, and differs in its method alone, with that method's own
 default settings, its weight of the classification loss among them; none was tuned. Runs go through the functions of
-`epicsub train`; a finished one is kept in --out, so that a stopped benchmark goes on, and one that diverges is kept
+`epicsub train`; a finished one is kept in --out, so that a stopped benchmark resumes, and one that diverges is kept
 as such and counted.
 
 "Target" is the validation list: kitchens that training sees without labels. A fifth of its segments shows verbs that no
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from agent_looks import look_at_run, report_agents
+from agent_quality import quality_of_run, report_agents
 from machine import benchmark_parser, write_figures
 from pairs import paired
 
@@ -199,7 +199,7 @@ def run(job: Job) -> None:
             domains = prepare(loaded, job.root, Path(folder))
             trained = load_trained(fit(loaded.recipe, domains, Path(folder), None, None), torch.device("cpu"))
             figures: dict[str, Any] = scores(trained.model, trained.recipe, job.root, job.lists)
-            figures["agents"] = look_at_run(trained, job.root, set(pd.read_csv(outliers)["narration_id"]), job.seed)
+            figures["agents"] = quality_of_run(trained, job.root, set(pd.read_csv(outliers)["narration_id"]), job.seed)
         except TrainingError as error:
             if "stopped before the update" not in str(error):
                 raise
@@ -278,8 +278,8 @@ def report(found: dict[str, list[dict[str, float] | None]], share: dict[str, flo
         figures |= {f"{arm}: difference": difference, f"{arm}: half of the interval": half}
         if arm in GAINS:
             figures[f"{GAINS[arm]}_gain"] = difference
-    looks = {arm: [run["agents"] for run in runs if run and run.get("agents")] for arm, runs in found.items()}
-    figures |= report_agents({arm: seen for arm, seen in looks.items() if seen})
+    qualities = {arm: [run["agents"] for run in runs if run and run.get("agents")] for arm, runs in found.items()}
+    figures |= report_agents({arm: seen for arm, seen in qualities.items() if seen})
     plain, with_agents = share["adversarial_step_ms"], share["mmir_step_ms"]
     print(
         f"\nA step: {plain:.1f} ms without agents, {with_agents:.1f} ms with: {share['agents_share']:.0f} % is theirs"

@@ -1,4 +1,4 @@
-"""Flow pictures a second of DIS and TV-L1 at a short side of 256, and what the 100 hours of the data set take.
+"""Flow frames per second of DIS and TV-L1 at a short side of 256, and what the 100 hours of the data set take.
 
     python benchmarks/flow_speed.py --json benchmarks/results/flow_speed.json
 

@@ -10,7 +10,7 @@ and nouns fall from the most frequent to the rarest on exponential curves to a `
 are made (arXiv 1901.05555, section 5.1); every arm of a seed learns from the same list, in the same order, from the
 same first weights. "Rare" is the rarer half of the verbs or of the nouns; an action is rare if its verb or its noun
 is, as the organisers count it. The held-out segments keep their nearly even shares. Each arm has its method's defaults
-here, chosen before the first run; none was tuned. A finished run is kept in --out, so that a stopped benchmark goes on.
+here, chosen before the first run; none was tuned. A finished run is kept in --out, so that a stopped benchmark resumes.
 `--lists` plans the kitchens without drawing them, says how many segments of which classes each seed has, and trains
 nothing.
 """
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--lists", action="store_true", help="print what each seed learns from; train nothing")
     arguments = parser.parse_args()
     if arguments.lists:
-        keep_lists(planned_lists(arguments.ratio, arguments.seeds), arguments.ratio, arguments.json)
+        write_lists(planned_lists(arguments.ratio, arguments.seeds), arguments.ratio, arguments.json)
         return
     torch.set_num_threads(1)
     data = ("--data", str(arguments.kitchens))
@@ -104,7 +104,7 @@ def main() -> None:
         for arm in arguments.arms:
             found[arm].append(run(arm, seed, kept, root, arguments.out))
             print(f"seed {seed}, {arm}: " + ", ".join(f"{name} {found[arm][-1][name]:.1f}" for name in MEASURES))
-    tell_lists(lists)
+    print_lists(lists)
     report(found, arguments.json, lists=lists, settings={"ratio": arguments.ratio, "seeds": arguments.seeds})
 
 
@@ -140,7 +140,7 @@ def counts(kept: pd.DataFrame, heldout: pd.DataFrame) -> dict[str, Any]:
 
 
 def rare_of(kept: pd.DataFrame, heldout: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Whether each held-out segment is of a rare verb, noun, action: not of the more frequent half of those kept."""
+    """Which held-out segments are of a rare verb, noun, action: not of the more frequent half of those kept."""
     rare = {}
     for task in HEADS:
         ranked = kept[f"{task}_class"].value_counts().index
@@ -148,7 +148,7 @@ def rare_of(kept: pd.DataFrame, heldout: pd.DataFrame) -> dict[str, np.ndarray]:
     return rare | {"action": rare["verb"] | rare["noun"]}
 
 
-def tell_lists(lists: list[dict[str, Any]]) -> None:
+def print_lists(lists: list[dict[str, Any]]) -> None:
     """Print how many segments of each class each seed learns from, and of how many rare classes how many score."""
     print("\n| seed | segments | of each verb | of each noun | rare: verbs, scored | nouns, scored | actions scored |")
     print("|---|---|---|---|---|---|---|")
@@ -158,9 +158,9 @@ def tell_lists(lists: list[dict[str, Any]]) -> None:
         print(f"| {seed} | " + " | ".join(map(str, [*cells, one["rare scored"]["action"]])) + " |")
 
 
-def keep_lists(lists: list[dict[str, Any]], ratio: float, path: Path | None) -> None:
+def write_lists(lists: list[dict[str, Any]], ratio: float, path: Path | None) -> None:
     """Print the lists, and put them beside the figures that a file holds of them."""
-    tell_lists(lists)
+    print_lists(lists)
     if path is not None:
         held = json.loads(path.read_text())
         if (held["settings"]["ratio"], held["settings"]["seeds"]) != (ratio, len(lists)):

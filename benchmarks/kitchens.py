@@ -2,7 +2,7 @@
 
     python benchmarks/kitchens.py --json benchmarks/results/kitchens.json
 
-Every run goes through the command line. A run that is finished is not repeated, and one that was killed goes on. Each
+Every run goes through the command line. A run that is finished is not repeated, and one that was killed resumes. Each
 arm is its recipe of recipes/tiny as it stands; none was tuned on these kitchens' target.
 "Target" is the validation list: kitchens that training saw without labels. A share of its segments shows verbs that no
 training segment has; "target, known verbs" leaves those out, which only this script may know.
@@ -138,7 +138,7 @@ def chance(lists: dict[str, pd.DataFrame], train: Path) -> dict[str, float]:
 
 
 def report(scores: dict[str, dict[str, list[float]]], floor: dict[str, float], path: Path | None) -> None:
-    """Print one row an arm: mean and standard deviation over seeds, in percent."""
+    """Print one row per arm: mean and standard deviation over seeds, in percent."""
     seeds = len(next(iter(next(iter(scores.values())).values())))
     print(f"\nTop-1 in percent, mean and standard deviation over {seeds} seeds\n")
     print("| | " + " | ".join(floor) + " |\n|---" * 1 + "|---" * len(floor) + "|")

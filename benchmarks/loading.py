@@ -2,7 +2,7 @@
 
     python benchmarks/loading.py --json benchmarks/results/loading.json
 
-One video of 184 seconds, 640x360 at 59.94 frames a second, drawn from a real kitchen clip (--clip). Every reader runs
+One video of 184 seconds, 640x360 at 59.94 frames per second, drawn from a real kitchen clip (--clip). Every reader runs
 alone in its own processes, first one on one core, then one on each of two; all get the same starts. The brief's way is
 opencv_seek. `*_share_of_limit` is against libavcodec decoding every picture from the keyframe before a clip's first
 frame to its last one, converting none; it can exceed 1, because epicsub leaves out pictures that nobody needs.
@@ -99,7 +99,7 @@ def ratios(rates: dict[str, dict[int, float]]) -> dict[str, float]:
 
 
 def make_data(folder: Path, clip: Path) -> tuple[float, dict[str, float]]:
-    """The video and its prepared store; how long it lasts, and bytes a second of both."""
+    """The video and its prepared store; how long it lasts, and bytes per second of both."""
     path = make_video(original(folder), clip)
     root = DataRoot(folder)
     with_all = [Segment("P01_01_0", "P01", VIDEO, 0.0, 170.0, 0, 0, None, None)]

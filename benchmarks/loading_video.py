@@ -1,4 +1,4 @@
-"""The benchmark's video: a real kitchen clip, filmed by a head that moves, at 59.94 frames a second."""
+"""The benchmark's video: a real kitchen clip, filmed by a head that moves, at 59.94 frames per second."""
 
 from fractions import Fraction
 from pathlib import Path

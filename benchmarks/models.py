@@ -13,7 +13,7 @@ several runs; figures of another device, batch or number of threads are not mixe
 On a GPU `--device cuda` measures all four modes. Its fp32 convolutions are TF32's, as PyTorch has them.
 
 With `--plain` the file of the public I3D port (github.com/piergiaj/pytorch-i3d) is stepped too, in fp32 and NCDHW as it
-comes, turn about with ours in channels_last_3d and bfloat16: `i3d_train_over_plain` is the ratio of their clips per
+comes, alternating with ours in channels_last_3d and bfloat16: `i3d_train_over_plain` is the ratio of their clips per
 second, from the medians of one run.
 """
 
@@ -219,7 +219,9 @@ def ratio(spent: Seconds, batch: int) -> dict[str, float]:
     """Clips per second of both, and ours over the port's, from the medians."""
     clips = {name: batch / statistics.median(values) for name, values in spent.items()}
     over = clips["ours"] / clips["plain"]
-    print(f"I3D training, clips a second: public port {clips['plain']:.3f}, ours {clips['ours']:.3f}, ratio {over:.2f}")
+    print(
+        f"I3D training, clips per second: public port {clips['plain']:.3f}, ours {clips['ours']:.3f}, ratio {over:.2f}"
+    )
     return {
         "i3d_train_plain_clips_per_second": clips["plain"],
         "i3d_train_clips_per_second": clips["ours"],

@@ -148,7 +148,7 @@ def loader_growth(kitchens: Path) -> dict[str, float]:
 
 
 def grown(name: str, held: list[float], span: int) -> dict[str, float]:
-    """Figures of what was held in turn, `span` looks for `SPAN` clips."""
+    """Figures of what was held in turn, `span` samples for `SPAN` clips."""
     first, last = np.median(held[span : 2 * span]), np.median(held[-span:])
     return {f"{name}_growth_mb": round(float(last - first), 1), f"{name}_mb": round(float(last))}
 

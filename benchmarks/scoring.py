@@ -61,7 +61,7 @@ def main() -> None:
 
 def scoring_figures(repeats: int) -> dict[str, float]:
     """Time of both sides, their ratio, and the memory of ours."""
-    predictions, labels = made_up(SEGMENTS)
+    predictions, labels = synthetic(SEGMENTS)
     ours, our_seconds = timed(lambda: official_scores(predictions, labels, TAIL_VERBS, TAIL_NOUNS, UNSEEN), repeats)
     plain, plain_seconds = timed(lambda: plain_scores(predictions, labels), min(repeats, 2))
     assert ours.keys() == plain.keys()
@@ -81,7 +81,7 @@ def scoring_figures(repeats: int) -> dict[str, float]:
     }
 
 
-def made_up(segments: int, seed: int = 0) -> tuple[Predictions, pd.DataFrame]:
+def synthetic(segments: int, seed: int = 0) -> tuple[Predictions, pd.DataFrame]:
     """Predictions that know something, and labels with a long tail, as many as asked for.
 
     Other seeds are other models of the same segments.
@@ -107,7 +107,7 @@ def made_up(segments: int, seed: int = 0) -> tuple[Predictions, pd.DataFrame]:
 
 
 def timed(work: Callable[[], dict[str, float]], repeats: int) -> tuple[dict[str, float], float]:
-    """What `work` gives, and the least seconds it took."""
+    """Result of `work`, and the least seconds it took."""
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -206,7 +206,7 @@ def writing_memory(folder: Path, what: str) -> list[float]:
 
 def ensemble(segments: int) -> Predictions:
     """The mean of three models that know something: what a submission is made of."""
-    return average({str(seed): made_up(segments, seed)[0] for seed in range(3)})
+    return average({str(seed): synthetic(segments, seed)[0] for seed in range(3)})
 
 
 def plain_zip(path: Path, predictions: Predictions, tables: tuple[np.ndarray, np.ndarray]) -> None:

@@ -2,7 +2,7 @@
 
     python benchmarks/step_overhead.py --json benchmarks/results/step_overhead.json
 
-Both methods step the same two-stream I3D on clips of 16x224x224, turn about in one run. A step is what training does:
+Both methods step the same two-stream I3D on clips of 16x224x224, alternating in one run. A step is what training does:
 both domains forward, losses, backward, SGD of model and discriminators, and of the agents on their own loss. The replay
 pools are filled before, since agents learn from more than 64 picks only.
 
@@ -33,7 +33,7 @@ CHANNELS = {"rgb": 3, "flow": 2}
 
 
 class Heads(nn.Module):
-    """A linear bottleneck of 256 units and two heads a modality, on features of 1024: training on frozen features."""
+    """A linear bottleneck of 256 units and two heads per modality, on features of 1024: training on frozen features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ Seconds = dict[str, list[float]]
 
 
 def times(model: nn.Module, draw: Callable[[int], dict[str, Tensor]], pairs: int, warm: int) -> Seconds:
-    """Seconds of steps of both methods, turn about: whole steps by method, and `adversarial part`, `mmir part`."""
+    """Seconds of steps of both methods, alternating: whole steps by method, and `adversarial part`, `mmir part`."""
     dims: dict[str, int] = model.feature_dims  # type: ignore[assignment]
     methods: dict[str, AdaptationMethod] = {"adversarial": Adversarial(dims), "mmir": MMIR(dims)}
     fill_replay(methods["mmir"], 64)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
-"""Gigabytes of the prepared store of all 89,977 segments, from bytes a second measured on real pictures.
+"""Gigabytes of the prepared store of all 89,977 segments, from bytes per second measured on real frames.
 
     python benchmarks/store_size.py --json benchmarks/results/store_size.json
 
-Needs the video of benchmarks/loading.py (a real kitchen clip with a moving camera at 59.94 frames a second) and, for
+Needs the video of benchmarks/loading.py (a real kitchen clip with a moving camera at 59.94 frames per second) and, for
 flow, the piece that benchmarks/flow_speed.py computed of it. Validation and test are counted from their tables,
 overlaps once, margins with them; the training table too where it is there, else every second of the videos that the
 other two lack, which is more than it can take. Flow is counted by pictures, by each video's frame rate and stride.
@@ -61,7 +61,7 @@ def stored_seconds(annotations: Path, infos: dict[str, VideoInfo]) -> dict[str, 
 
 
 def rate_of(video: Path, modality: str) -> float:
-    """Bytes a second of the store that a video, or a flow file, makes."""
+    """Bytes per second of the store that a video, or a flow file, makes."""
     reader = PyavReader(video, gray=modality == "flow")
     duration = reader.duration
     reader.close()

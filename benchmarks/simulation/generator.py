@@ -1,6 +1,6 @@
-"""Made-up features of two kitchens with planted outliers.
+"""Synthetic features of two kitchens with planted outliers.
 
-One instance is a 24-vector a modality (rgb, flow): x = A_k (mean + noise) + b_k, where the kitchen k (source, target)
+One instance is a 24-vector per modality (rgb, flow): x = A_k (mean + noise) + b_k, where the kitchen k (source, target)
 gives A_k, a rotation (Cayley transform) times gains of the channels, and b_k. The mean is that of the instance's
 class, except for planted outliers, a share rho of the training instances of each domain:
 
@@ -10,7 +10,7 @@ class, except for planted outliers, a share rho of the training instances of eac
 
 Test instances are target instances of known classes. Class frequencies are those of D1 (source) and D2 (target) of
 MM-SADA, and so are the sizes of the two training sets. Each instance also comes as five frames, for the method that
-wants some: x plus noise as large as the instances', drawn for each frame and moved so that the frames' mean is x.
+reads them: x plus noise as large as the instances', drawn for each frame and moved so that the frames' mean is x.
 
 Where the description that this follows is silent, these are our choices: class means are `CLASS_SCALE` x N(0, I),
 drawn for each modality; the Cayley transform is of a skew matrix of `ROTATION` x shift x N(0, 1) / sqrt(d) entries;

@@ -36,7 +36,7 @@ class TwoStream(nn.Module):
         self.heads = nn.ModuleDict({m: nn.ModuleDict({"verb_head": nn.Linear(FEATURES, CLASSES)}) for m in MODALITIES})
 
     def features(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        """(B, D) a modality."""
+        """(B, D) per modality."""
         return {m: stream(x[m]) for m, stream in self.streams.items()}
 
     def classify(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Paired differences over seeds, with diverged runs counted and never dropped in silence."""
+"""Paired differences over seeds, with diverged runs counted and never dropped silently."""
 
 import math
 from dataclasses import dataclass

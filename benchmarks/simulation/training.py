@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from epicsub.adaptation import AdaptationBatch, AdaptationMethod
 from epicsub.models.heads import TwoHeadOutput
-from simulation.agents import Look, look_at_agents
+from simulation.agents import AgentQuality, quality_of_agents
 from simulation.arms import Arm, Case
 from simulation.generator import Instances, Simulation
 
@@ -36,7 +36,7 @@ class Outcome:
     diverged_at: int | None = None
     """Step whose loss was not finite."""
     removed: dict[str, float] = field(default_factory=dict)
-    """Share of planted instances among those taken out in the second half of stage 2, by modality and domain."""
+    """Share of planted instances among those removed in the second half of stage 2, by modality and domain."""
     agents: dict[str, dict[str, float]] = field(default_factory=dict)
     """By agent: see simulation.agents. Means over the last checks."""
 
@@ -59,7 +59,7 @@ def train(data: Simulation, arm: Arm, lam: float, seed: int, labelled: Instances
     method = arm.method(Case(data, lam, net))
     aligns = method is not None and not method.reads_target_after_training
     optimizers = _optimizers(net, method)
-    outcome, looks, planted = Outcome(), [], _Counter()
+    outcome, qualities, planted = Outcome(), [], _Counter()
     for step in range(sum(STEPS)):
         stage = int(step >= STEPS[0])
         rows = (orders[0][step], orders[1][step])
@@ -78,9 +78,9 @@ def train(data: Simulation, arm: Arm, lam: float, seed: int, labelled: Instances
         left = sum(STEPS) - step - 1
         if left % CHECK_EVERY == 0 and left // CHECK_EVERY < CHECKS:
             outcome.checks.append(accuracy(net, method, arm, data))
-            looks.append(look_at_agents(method, net, data, seed + left))
+            qualities.append(quality_of_agents(method, net, data, seed + left))
     outcome.accuracy = sum(outcome.checks) / len(outcome.checks)
-    outcome.removed, outcome.agents = planted.shares(), _mean(looks)
+    outcome.removed, outcome.agents = planted.shares(), _mean(qualities)
     return outcome
 
 
@@ -105,7 +105,7 @@ def _losses(
     step: int,
     seed: int,
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """The loss of network and discriminators, that of the agents if there is one, and what was taken out."""
+    """The loss of network and discriminators, that of the agents if there is one, and what was removed."""
     if method is None or len(outputs) == 1:
         return [_classification(outputs[0], labels_B)], {}
     adapted = method.losses(
@@ -166,7 +166,7 @@ def _take(part: Instances, arm: Arm, rows: Tensor | slice) -> dict[str, Tensor]:
 
 
 class _Counter:
-    """Planted instances among those taken out."""
+    """Planted instances among those removed."""
 
     def __init__(self) -> None:
         self.counts: dict[str, list[int]] = {}
@@ -181,12 +181,12 @@ class _Counter:
         return {name: hit / total for name, (hit, total) in self.counts.items()}
 
 
-def _mean(looks: list[dict[str, Look]]) -> dict[str, dict[str, float]]:
+def _mean(qualities: list[dict[str, AgentQuality]]) -> dict[str, dict[str, float]]:
     """Means over the checks, leaving out what a check could not tell (no reward was positive)."""
     found: dict[str, dict[str, float]] = {}
-    for name in looks[0] if looks else ():
-        for figure in Look._fields:
-            values = [getattr(look[name], figure) for look in looks]
+    for name in qualities[0] if qualities else ():
+        for figure in AgentQuality._fields:
+            values = [getattr(quality[name], figure) for quality in qualities]
             known = [value for value in values if not math.isnan(value)]
             found.setdefault(name, {})[figure] = sum(known) / len(known) if known else math.nan
     return found

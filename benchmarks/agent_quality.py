@@ -27,7 +27,7 @@ from epicsub.training.loaders import view_loader
 SETS = 200  # candidate sets an agent is shown
 
 
-class Look(NamedTuple):
+class AgentQuality(NamedTuple):
     """Shares, 0 to 1."""
 
     greedy_precision: float
@@ -41,10 +41,10 @@ class Look(NamedTuple):
 
 
 @torch.no_grad()
-def look_at(
+def agent_quality_of(
     method: MMIR, outputs: Mapping[str, TwoHeadOutput], planted: Mapping[str, Tensor], seed: int
-) -> dict[str, Look]:
-    """One row an agent.
+) -> dict[str, AgentQuality]:
+    """One row per agent.
 
     Args:
         method: after training.
@@ -54,7 +54,7 @@ def look_at(
     """
     generator = torch.Generator().manual_seed(seed)
     ours = method.rewards.deltas(*outputs.values(), method.discriminators) if method.rewards else {}
-    looks = {}
+    qualities = {}
     for domain, output in outputs.items():
         for modality, f_nD in output.features.items():
             name = f"{modality}_{domain}"
@@ -68,17 +68,17 @@ def look_at(
             sets_KN = candidate_sets(len(f_nD), method.candidates, generator)[:SETS]
             action_K = method.agents[name].online(f_nD[sets_KN]).argmax(1)
             picked_K = sets_KN.gather(1, action_K[:, None]).squeeze(1)
-            looks[name] = Look(
+            qualities[name] = AgentQuality(
                 greedy_precision=_share(planted[domain][picked_K]),
                 base=_share(planted[domain]),
                 positive=_share(positive_n),
                 planted_if_positive=_share(planted[domain][positive_n]),
             )
-    return looks
+    return qualities
 
 
 @torch.no_grad()
-def look_at_run(trained: Trained, root: DataRoot, outliers: set[str], seed: int) -> dict[str, dict[str, float]]:
+def quality_of_run(trained: Trained, root: DataRoot, outliers: set[str], seed: int) -> dict[str, dict[str, float]]:
     """The same of a run on features, over its own training lists; nothing of a run without agents.
 
     Args:
@@ -102,7 +102,7 @@ def look_at_run(trained: Trained, root: DataRoot, outliers: set[str], seed: int)
             {m: torch.cat([output.features[m] for output in seen]) for m in trained.recipe.data.modalities},
         )
         planted[domain] = torch.tensor([segment.narration_id in outliers for segment in segments])
-    return {name: look._asdict() for name, look in look_at(method, outputs, planted, seed).items()}
+    return {name: quality._asdict() for name, quality in agent_quality_of(method, outputs, planted, seed).items()}
 
 
 def _share(mask: Tensor) -> float:
@@ -110,7 +110,7 @@ def _share(mask: Tensor) -> float:
 
 
 def report_agents(arms: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]) -> dict[str, float]:
-    """Print means over runs with 95 % intervals, an agent a row; return the means.
+    """Print means over runs with 95 % intervals, one row per agent; return the means.
 
     Args:
         arms: arm -> what was seen in each of its runs, by agent and figure.
@@ -121,7 +121,7 @@ def report_agents(arms: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]
     for name, runs in arms.items():
         for agent in runs[0] if runs else ():
             cells = []
-            for figure in Look._fields:
+            for figure in AgentQuality._fields:
                 values = np.array([run[agent][figure] for run in runs])
                 values = values[~np.isnan(values)]
                 mean = float(values.mean()) if len(values) else math.nan
