@@ -29,6 +29,7 @@ from pathlib import Path
 
 from machine import benchmark_parser, here, write_figures
 
+TREE = Path(__file__).resolve().parents[1]
 SMALL_FILE = 50
 PROTOCOL = """\
 name: small
@@ -52,7 +53,7 @@ ENVIRONMENT = {"COLUMNS": "120", "TERM": "dumb", "NO_COLOR": "1"}
 def main() -> None:
     """Count, run, print."""
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--tree", type=Path, default=Path(__file__).resolve().parents[1], help="the checkout to measure")
+    parser.add_argument("--tree", type=Path, default=TREE, help="the checkout to measure")
     arguments = parser.parse_args()
     tree = arguments.tree.resolve()
     figures = size(tree) | commands(tree) | seconds(tree)
