@@ -106,7 +106,7 @@ class PhotometricAugmentation:
         changed = dict(clips)
         for name in (name for name in clips if MODALITIES[name].is_color):
             if self.color_jitter:
-                clip_THWC = jitter_colors(changed[name].permute(1, 2, 3, 0), *factors)
+                clip_THWC = _jitter_colors(changed[name].permute(1, 2, 3, 0), *factors)
                 changed[name] = clip_THWC.permute(3, 0, 1, 2)
             if self._operations is not None:
                 changed[name] = self._operations(changed[name].transpose(0, 1)).transpose(0, 1)
@@ -125,19 +125,10 @@ def _erase(clip_CTHW: torch.Tensor, modality: str, top: int, left: int, height: 
     return erased
 
 
-def jitter_colors(clip_THWC: torch.Tensor, brightness: float, contrast: float, saturation: float) -> torch.Tensor:
-    """Change brightness, contrast about the clip's mean level, then saturation.
+def _jitter_colors(clip_THWC: torch.Tensor, brightness: float, contrast: float, saturation: float) -> torch.Tensor:
+    """(T, H, W, 3) with brightness, contrast about the clip's mean level, then saturation multiplied by these factors.
 
     In integers: a table of 256 levels for the first two, weights of 1/256 for the third. The same on every device.
-
-    Args:
-        clip_THWC: uint8 (T, H, W, 3).
-        brightness: factor.
-        contrast: factor.
-        saturation: factor.
-
-    Returns:
-        uint8 (T, H, W, 3).
     """
     levels = torch.bincount(clip_THWC.reshape(-1), minlength=256).cpu()
     mean = float((levels * torch.arange(256)).sum() / levels.sum()) * brightness

@@ -18,22 +18,10 @@ FORM = re.compile(r"([1-9]\d{0,2})x([13])(\+flip)?(@\d+(?:\.\d+)?(?:,\d+(?:\.\d+
 FACTORS = (0.1, 10.0)
 
 
-def dense_times(start: float, stop: float, frames: int, stride: float, position: float) -> np.ndarray:
-    """Place a window of `frames` * `stride` seconds in a segment; each frame is the middle of an equal part of it.
+def _dense_times(start: float, stop: float, frames: int, stride: float, position: float) -> np.ndarray:
+    """A window of `frames` * `stride` seconds at `position` (0 to 1) of a segment, a frame in the middle of each part.
 
-    Args:
-        start: of the segment in seconds.
-        stop: of the segment in seconds, after `start`.
-        frames: frames in a clip.
-        stride: seconds between frames.
-        position: where in the segment the window lies, 0 at its start to 1 at its end.
-
-    Returns:
-        (frames,) float64 seconds, rising, inside the segment. A segment shorter than the window gives `frames` times
-        spread evenly over it: the clip then repeats frames, evenly.
-
-    Raises:
-        ValueError: an argument is out of range.
+    A segment shorter than the window gives `frames` times spread evenly over it: the clip then repeats frames, evenly.
     """
     _check(start, stop, frames, position)
     if not stride > 0:
@@ -44,21 +32,8 @@ def dense_times(start: float, stop: float, frames: int, stride: float, position:
     return times
 
 
-def uniform_times(start: float, stop: float, frames: int, offsets: np.ndarray | float) -> np.ndarray:
-    """Take one time from each of `frames` equal parts of a segment.
-
-    Args:
-        start: of the segment in seconds.
-        stop: of the segment in seconds, after `start`.
-        frames: frames in a clip.
-        offsets: where in its part each frame lies, 0 to 1: (frames,), or one number for all.
-
-    Returns:
-        (frames,) float64 seconds, rising, inside the segment.
-
-    Raises:
-        ValueError: an argument is out of range.
-    """
+def _uniform_times(start: float, stop: float, frames: int, offsets: np.ndarray | float) -> np.ndarray:
+    """One time from each of `frames` equal parts of a segment, at `offsets` (0 to 1) of the part."""
     _check(start, stop, frames, offsets)
     times: np.ndarray = np.clip(start + (np.arange(frames) + offsets) * ((stop - start) / frames), start, stop)
     return times
@@ -67,26 +42,27 @@ def uniform_times(start: float, stop: float, frames: int, offsets: np.ndarray | 
 def clip_times(
     start: float, stop: float, frames: int, sampling: str, stride: float | None, place: np.ndarray | float
 ) -> np.ndarray:
-    """Take the times of a clip by the name of the sampling.
+    """Choose the times of a clip.
 
     Args:
         start: of the segment in seconds.
         stop: of the segment in seconds, after `start`.
         frames: frames in a clip.
-        sampling: "dense" for `dense_times`, "uniform" for `uniform_times`.
+        sampling: "dense": frames from the middle of equal parts of a window of `frames` * `stride` seconds, or of a
+            segment shorter than that; "uniform": one frame from each equal part of the segment.
         stride: seconds between frames, dense only.
-        place: position of the window (dense), or the offsets (uniform).
+        place: position of the window (dense), or offsets in the parts, (frames,) or one for all (uniform); 0 to 1.
 
     Returns:
-        (frames,) float64 seconds.
+        (frames,) float64 seconds, rising, inside the segment.
 
     Raises:
-        ValueError: an unknown `sampling`, or a stride missing or given where it has no effect.
+        ValueError: an argument is out of range, `sampling` is unknown, or `stride` is missing or has no effect.
     """
     if sampling == "dense" and stride is not None:
-        return dense_times(start, stop, frames, stride, float(place))
+        return _dense_times(start, stop, frames, stride, float(place))
     if sampling == "uniform" and stride is None:
-        return uniform_times(start, stop, frames, place)
+        return _uniform_times(start, stop, frames, place)
     raise ValueError(f"sampling {sampling!r} with stride {stride}: dense with a stride, or uniform without")
 
 
@@ -110,17 +86,8 @@ def with_context(start: float, stop: float, seconds: float, context: float, end:
     return start - min(lack - after, most_before), stop + after
 
 
-def view_positions(count: int) -> np.ndarray:
-    """Spread clips of one segment for evaluation.
-
-    As MM-SADA's test centres, `linspace(start, end, count + 2)[1:-1]`: one view is the middle.
-
-    Args:
-        count: number of clips.
-
-    Returns:
-        (count,) positions, evenly inside (0, 1).
-    """
+def _view_positions(count: int) -> np.ndarray:
+    """Positions of clips for evaluation, (count,), evenly inside (0, 1): MM-SADA's test centres; one is the middle."""
     return np.linspace(0, 1, count + 2)[1:-1]
 
 
@@ -162,7 +129,7 @@ class Views:
         Returns:
             Stride factor and position of each clip; a position is 0 at the segment's start and 1 at its end.
         """
-        positions = view_positions(self.clips).tolist()
+        positions = _view_positions(self.clips).tolist()
         return [(factor, position) for factor in self.strides for position in positions]
 
 

@@ -91,30 +91,20 @@ class TrainTransform:
         mirrored = bool(generator.random() < self.flip)
         out = {}
         for modality, clip_THWC in clips.items():
-            clip_TSSC = resize(cut(clip_THWC, box), self.size, self.size)
+            clip_TSSC = _resize(_cut(clip_THWC, box), self.size, self.size)
             if mirrored:
-                clip_TSSC = mirror(clip_TSSC, modality)
+                clip_TSSC = _mirror(clip_TSSC, modality)
             out[modality] = clip_TSSC.permute(3, 0, 1, 2)
         return out
 
     def _box(self, height: int, width: int, generator: np.random.Generator) -> Box:
         if self.crop == "scale_jitter":
-            return scale_jitter_box(height, width, self.scales, generator)
-        return random_resized_box(height, width, (self.area[0], self.area[1]), generator)
+            return _scale_jitter_box(height, width, self.scales, generator)
+        return _random_resized_box(height, width, (self.area[0], self.area[1]), generator)
 
 
-def scale_jitter_box(height: int, width: int, scales: Sequence[float], generator: np.random.Generator) -> Box:
-    """Draw a box of TSN's scale jittering.
-
-    Args:
-        height: of the picture in pixels.
-        width: of the picture in pixels.
-        scales: sides as shares of the short side, falling; height and width are neighbours in the list at most.
-        generator: source of randomness.
-
-    Returns:
-        A box at one of the 13 offsets.
-    """
+def _scale_jitter_box(height: int, width: int, scales: Sequence[float], generator: np.random.Generator) -> Box:
+    """A box with sides of `scales` (falling) x the short side, neighbours in the list at most, at one of 13 offsets."""
     pairs = [(i, j) for i in range(len(scales)) for j in range(len(scales)) if abs(i - j) <= 1]
     i, j = pairs[generator.integers(len(pairs))]
     down, right = QUARTERS[generator.integers(len(QUARTERS))]
@@ -123,18 +113,8 @@ def scale_jitter_box(height: int, width: int, scales: Sequence[float], generator
     return Box(down / 4 * (1 - box_height), right / 4 * (1 - box_width), box_height, box_width)
 
 
-def random_resized_box(height: int, width: int, area: tuple[float, float], generator: np.random.Generator) -> Box:
-    """Draw a box as torchvision's RandomResizedCrop does.
-
-    Args:
-        height: of the picture in pixels.
-        width: of the picture in pixels.
-        area: lowest and highest share of the picture.
-        generator: source of randomness.
-
-    Returns:
-        A box with sides 3:4 to 4:3; the middle square if ten draws do not fit.
-    """
+def _random_resized_box(height: int, width: int, area: tuple[float, float], generator: np.random.Generator) -> Box:
+    """A box of a share of the picture drawn from `area`, sides 3:4 to 4:3; the middle square if ten do not fit."""
     for _ in range(10):
         pixels = generator.uniform(*area) * height * width
         aspect = math.exp(generator.uniform(math.log(ASPECTS[0]), math.log(ASPECTS[1])))
@@ -146,35 +126,19 @@ def random_resized_box(height: int, width: int, area: tuple[float, float], gener
     return Box((1 - side / height) / 2, (1 - side / width) / 2, side / height, side / width)
 
 
-def cut(clip_THWC: torch.Tensor, box: Box) -> torch.Tensor:
-    """Cut a box out of a clip.
-
-    Args:
-        clip_THWC: (T, H, W, C).
-        box: rounded to whole pixels, at least one.
-
-    Returns:
-        A view (T, h, w, C).
-    """
+def _cut(clip_THWC: torch.Tensor, box: Box) -> torch.Tensor:
+    """The box's whole pixels, at least one: a view (T, h, w, C)."""
     height, width = clip_THWC.shape[1:3]
     box_height, box_width = max(1, round(box.height * height)), max(1, round(box.width * width))
     top, left = min(round(box.top * height), height - box_height), min(round(box.left * width), width - box_width)
     return clip_THWC[:, top : top + box_height, left : left + box_width]
 
 
-def resize(clip_THWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Resize a clip on uint8, bilinear with antialiasing.
+def _resize(clip_THWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """(T, height, width, C), bilinear with antialiasing on uint8; the clip itself if it has that size.
 
     torch's uint8 kernel on channels-last memory is 3 to 9 times as fast as on planes; OpenCV's area filter is slower
     still, and its plain bilinear one aliases.
-
-    Args:
-        clip_THWC: uint8 (T, H, W, C).
-        height: in pixels.
-        width: in pixels.
-
-    Returns:
-        uint8 (T, height, width, C); the clip itself if it has that size.
     """
     if tuple(clip_THWC.shape[1:3]) == (height, width):
         return clip_THWC
@@ -182,44 +146,20 @@ def resize(clip_THWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return F.interpolate(clip_TCHW, (height, width), mode="bilinear", antialias=True).permute(0, 2, 3, 1)
 
 
-def resize_short_side(clip_THWC: torch.Tensor, short_side: int) -> torch.Tensor:
-    """Resize a clip in proportion.
-
-    Args:
-        clip_THWC: uint8 (T, H, W, C).
-        short_side: pixels of the shorter side.
-
-    Returns:
-        uint8 (T, h, w, C), the longer side rounded.
-    """
+def _resize_short_side(clip_THWC: torch.Tensor, short_side: int) -> torch.Tensor:
+    """(T, h, w, C) with a shorter side of `short_side` pixels, the longer one in proportion, rounded."""
     height, width = clip_THWC.shape[1:3]
     scale = short_side / min(height, width)
-    return resize(clip_THWC, round(height * scale), round(width * scale))
+    return _resize(clip_THWC, round(height * scale), round(width * scale))
 
 
-def center_crop(clip_THWC: torch.Tensor, size: int) -> torch.Tensor:
-    """Cut out the middle square.
-
-    Args:
-        clip_THWC: (T, H, W, C), no side shorter than `size`.
-        size: pixels of the side.
-
-    Returns:
-        A view (T, size, size, C).
-    """
-    return three_crops(clip_THWC, size)[1]
+def _center_crop(clip_THWC: torch.Tensor, size: int) -> torch.Tensor:
+    """The middle square: a view (T, size, size, C)."""
+    return _three_crops(clip_THWC, size)[1]
 
 
-def three_crops(clip_THWC: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Cut out squares at the start, middle and end of the longer side, in the middle of the other.
-
-    Args:
-        clip_THWC: (T, H, W, C), no side shorter than `size`.
-        size: pixels of the side.
-
-    Returns:
-        Three views (T, size, size, C).
-    """
+def _three_crops(clip_THWC: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Squares at the start, middle and end of the longer side, in the middle of the other: views (T, size, size, C)."""
     height, width = clip_THWC.shape[1:3]
     crops = []
     for third in (0, 1, 2):
@@ -245,25 +185,17 @@ def view_crops(
     Returns:
         uint8 (V, C, T, size, size), crop by crop, each followed by its mirror image.
     """
-    resized = resize_short_side(clip_THWC, short_side)
+    resized = _resize_short_side(clip_THWC, short_side)
     views = []
-    for crop in three_crops(resized, size) if crops == 3 else [center_crop(resized, size)]:
+    for crop in _three_crops(resized, size) if crops == 3 else [_center_crop(resized, size)]:
         views.append(crop)
         if flip:
-            views.append(mirror(crop, modality))
+            views.append(_mirror(crop, modality))
     return torch.stack(views).permute(0, 4, 1, 2, 3)
 
 
-def mirror(clip_THWC: torch.Tensor, modality: str) -> torch.Tensor:
-    """Exchange left and right; levels that count motion to the right change their sign.
-
-    Args:
-        clip_THWC: uint8 (T, H, W, C).
-        modality: name, for the channels to negate: x -> 255 - x, exact because 127.5 stands for 0.
-
-    Returns:
-        A copy (T, H, W, C).
-    """
+def _mirror(clip_THWC: torch.Tensor, modality: str) -> torch.Tensor:
+    """A copy with left and right exchanged: x -> 255 - x in channels of motion to the right (127.5 stands for 0)."""
     mirrored = clip_THWC.flip(2)
     for channel in MODALITIES[modality].mirror_negates:
         mirrored[..., channel] = 255 - mirrored[..., channel]

@@ -14,9 +14,9 @@ from epicsub.data.clips import ViewClips, collate, make_loader
 from epicsub.data.loader import workers_of_machine
 from epicsub.data.root import DataRoot
 from epicsub.data.samplers import Draw
-from epicsub.data.sampling import Views, dense_times, parse_views, view_positions
+from epicsub.data.sampling import Views, _dense_times, _view_positions, parse_views
 from epicsub.data.sources import ClipSource
-from epicsub.data.transforms import center_crop, mirror, resize_short_side, three_crops
+from epicsub.data.transforms import _center_crop, _mirror, _resize_short_side, _three_crops
 from epicsub.errors import DataError
 
 from .clip_data import SEGMENTS, make_root, same, segments, steps, train_clips
@@ -141,16 +141,16 @@ def test_views_are_the_right_pixels(root):
     for modality in ("rgb", "flow"):
         assert views[modality].shape == (12, 3 if modality == "rgb" else 2, 4, 48, 48)
         number = 0
-        for position in view_positions(2):
-            times = dense_times(one.start, one.stop, 4, 1 / 30, position)
-            resized = resize_short_side(source.read(one, times)[modality], 56)
-            for crop in three_crops(resized, 48):
-                for view in (crop, mirror(crop, modality)):
+        for position in _view_positions(2):
+            times = _dense_times(one.start, one.stop, 4, 1 / 30, position)
+            resized = _resize_short_side(source.read(one, times)[modality], 56)
+            for crop in _three_crops(resized, 48):
+                for view in (crop, _mirror(crop, modality)):
                     assert torch.equal(views[modality][number], view.permute(3, 0, 1, 2))
                     number += 1
     _, single = ViewClips([one], source, views=Views(), **settings)[0]
-    middle = source.read(one, dense_times(one.start, one.stop, 4, 1 / 30, 0.5))["rgb"]
-    assert torch.equal(single["rgb"][0], center_crop(resize_short_side(middle, 56), 48).permute(3, 0, 1, 2))
+    middle = source.read(one, _dense_times(one.start, one.stop, 4, 1 / 30, 0.5))["rgb"]
+    assert torch.equal(single["rgb"][0], _center_crop(_resize_short_side(middle, 56), 48).permute(3, 0, 1, 2))
 
 
 def test_stride_factors_are_views_at_the_multiplied_stride(root):

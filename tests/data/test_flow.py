@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from epicsub.data.flow import compute as flow_module
-from epicsub.data.flow.compute import compute_flow, flow_for_videos, flow_size, flow_stride
+from epicsub.data.flow.compute import _flow_size, compute_flow, flow_for_videos, flow_stride
 from epicsub.data.flow.file import FlowSettings, quantise, read_flow_note
 from epicsub.data.parallel import hold_folder
 from epicsub.data.root import DataRoot
@@ -159,7 +159,7 @@ def test_keyframes_and_note(tmp_path: Path) -> None:
     ],
 )
 def test_size(size: tuple[int, int], short_side: int, wanted: tuple[int, int]) -> None:
-    assert flow_size(*size, short_side) == wanted
+    assert _flow_size(*size, short_side) == wanted
 
 
 def test_odd_sizes_and_unaligned_rows(tmp_path: Path) -> None:

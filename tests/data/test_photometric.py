@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from epicsub.data.photometric import PhotometricAugmentation, RandAugment, jitter_colors
+from epicsub.data.photometric import PhotometricAugmentation, RandAugment, _jitter_colors
 from epicsub.modality import MODALITIES
 
 
@@ -34,12 +34,12 @@ def test_colours_against_floats(factors):
     image = np.clip(np.round((image - image.mean()) * contrast + image.mean()), 0, 255)
     gray = image @ np.array([0.299, 0.587, 0.114])
     image = np.clip(image * saturation + gray[..., None] * (1 - saturation), 0, 255)
-    assert np.abs(jitter_colors(clip, *factors).numpy() - image).max() < 2.0
+    assert np.abs(_jitter_colors(clip, *factors).numpy() - image).max() < 2.0
 
 
 def test_no_change_of_colours_is_none():
     clip = noise(2, 12, 10, 3)
-    assert torch.equal(jitter_colors(clip, 1.0, 1.0, 1.0), clip)
+    assert torch.equal(_jitter_colors(clip, 1.0, 1.0, 1.0), clip)
 
 
 def test_nothing_is_changed_by_default():

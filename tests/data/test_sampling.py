@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from epicsub.data.sampling import (
     Views,
+    _dense_times,
+    _uniform_times,
+    _view_positions,
     clip_times,
-    dense_times,
     parse_views,
-    uniform_times,
-    view_positions,
     with_context,
 )
 from epicsub.errors import DataError
@@ -24,13 +24,13 @@ shares = st.floats(0, 1)
 
 @given(starts, lengths, counts, st.floats(0.001, 1), shares)
 def test_dense_is_inside_ordered_counted_and_repeatable(start, length, frames, stride, position):
-    times = dense_times(start, start + length, frames, stride, position)
+    times = _dense_times(start, start + length, frames, stride, position)
     assert times.shape == (frames,)
     assert times.dtype == np.float64
     assert start <= times.min()
     assert times.max() <= start + length
     assert (np.diff(times) >= 0).all()
-    np.testing.assert_array_equal(times, dense_times(start, start + length, frames, stride, position))
+    np.testing.assert_array_equal(times, _dense_times(start, start + length, frames, stride, position))
     step = min(stride, length / frames)
     np.testing.assert_allclose(np.diff(times), step, atol=1e-9)
 
@@ -38,7 +38,7 @@ def test_dense_is_inside_ordered_counted_and_repeatable(start, length, frames, s
 @given(starts, lengths, counts, st.integers(0, 2**32))
 def test_uniform_has_one_time_in_each_part(start, length, frames, seed):
     offsets = np.random.default_rng(seed).random(frames)
-    times = uniform_times(start, start + length, frames, offsets)
+    times = _uniform_times(start, start + length, frames, offsets)
     assert times.shape == (frames,)
     edges = start + np.arange(frames + 1) * length / frames
     assert (times >= edges[:-1] - 1e-9).all()
@@ -51,19 +51,19 @@ def test_uniform_has_one_time_in_each_part(start, length, frames, seed):
 def test_positions_reach_both_ends(start, length, frames, stride):
     stop = start + length
     half = min(stride, length / frames) / 2
-    assert dense_times(start, stop, frames, stride, 0.0)[0] == pytest.approx(start + half)
-    assert dense_times(start, stop, frames, stride, 1.0)[-1] == pytest.approx(stop - half)
+    assert _dense_times(start, stop, frames, stride, 0.0)[0] == pytest.approx(start + half)
+    assert _dense_times(start, stop, frames, stride, 1.0)[-1] == pytest.approx(stop - half)
 
 
 def test_dense_by_hand():
-    np.testing.assert_allclose(dense_times(10, 20, 4, 0.5, 0.0), [10.25, 10.75, 11.25, 11.75])
-    np.testing.assert_allclose(dense_times(10, 20, 4, 0.5, 0.5), [14.25, 14.75, 15.25, 15.75])
-    np.testing.assert_allclose(dense_times(10, 20, 4, 0.5, 1.0), [18.25, 18.75, 19.25, 19.75])
+    np.testing.assert_allclose(_dense_times(10, 20, 4, 0.5, 0.0), [10.25, 10.75, 11.25, 11.75])
+    np.testing.assert_allclose(_dense_times(10, 20, 4, 0.5, 0.5), [14.25, 14.75, 15.25, 15.75])
+    np.testing.assert_allclose(_dense_times(10, 20, 4, 0.5, 1.0), [18.25, 18.75, 19.25, 19.75])
 
 
 @pytest.mark.parametrize("position", [0.0, 0.3, 1.0])
 def test_segment_shorter_than_a_clip_is_spread_evenly(position):
-    np.testing.assert_allclose(dense_times(1.0, 1.1, 5, 0.5, position), [1.01, 1.03, 1.05, 1.07, 1.09])
+    np.testing.assert_allclose(_dense_times(1.0, 1.1, 5, 0.5, position), [1.01, 1.03, 1.05, 1.07, 1.09])
 
 
 @given(starts, lengths, st.floats(0, 5), st.floats(0, 3), st.floats(0, 10))
@@ -91,27 +91,27 @@ def test_context_by_hand():
 
 
 def test_uniform_by_hand():
-    np.testing.assert_allclose(uniform_times(0, 8, 4, 0.5), [1, 3, 5, 7])
-    np.testing.assert_allclose(uniform_times(0, 8, 4, np.array([0, 1, 0.5, 0.25])), [0, 4, 5, 6.5])
+    np.testing.assert_allclose(_uniform_times(0, 8, 4, 0.5), [1, 3, 5, 7])
+    np.testing.assert_allclose(_uniform_times(0, 8, 4, np.array([0, 1, 0.5, 0.25])), [0, 4, 5, 6.5])
 
 
 def test_view_positions_are_those_of_mm_sada():
-    np.testing.assert_allclose(view_positions(1), [0.5])
-    np.testing.assert_allclose(view_positions(5), [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
+    np.testing.assert_allclose(_view_positions(1), [0.5])
+    np.testing.assert_allclose(_view_positions(5), [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
 
 
 def test_by_name_and_what_is_refused():
-    np.testing.assert_array_equal(clip_times(0, 8, 4, "uniform", None, 0.5), uniform_times(0, 8, 4, 0.5))
-    np.testing.assert_array_equal(clip_times(0, 8, 4, "dense", 0.1, 0.5), dense_times(0, 8, 4, 0.1, 0.5))
+    np.testing.assert_array_equal(clip_times(0, 8, 4, "uniform", None, 0.5), _uniform_times(0, 8, 4, 0.5))
+    np.testing.assert_array_equal(clip_times(0, 8, 4, "dense", 0.1, 0.5), _dense_times(0, 8, 4, 0.1, 0.5))
     for sampling, stride in (("dense", None), ("uniform", 0.1), ("random", None)):
         with pytest.raises(ValueError, match=f"'{sampling}' with stride {stride}"):
             clip_times(0, 8, 4, sampling, stride, 0.5)
     with pytest.raises(ValueError, match="4 frames from 8 to 0 s"):
-        dense_times(8, 0, 4, 0.1, 0.5)
+        _dense_times(8, 0, 4, 0.1, 0.5)
     with pytest.raises(ValueError, match="0 to 1"):
-        dense_times(0, 8, 4, 0.1, 1.5)
+        _dense_times(0, 8, 4, 0.1, 1.5)
     with pytest.raises(ValueError, match="stride 0"):
-        dense_times(0, 8, 4, 0, 0.5)
+        _dense_times(0, 8, 4, 0, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from epicsub.data.transforms import (
     QUARTERS,
     Box,
     TrainTransform,
-    center_crop,
-    cut,
-    mirror,
-    random_resized_box,
-    resize,
-    resize_short_side,
-    scale_jitter_box,
-    three_crops,
+    _center_crop,
+    _cut,
+    _mirror,
+    _random_resized_box,
+    _resize,
+    _resize_short_side,
+    _scale_jitter_box,
+    _three_crops,
     view_crops,
 )
 
@@ -45,7 +45,7 @@ def slow_resize(image_HW, height, width):
 @pytest.mark.parametrize(("height", "width", "channels"), [(80, 100, 3), (80, 100, 2), (33, 21, 3), (64, 64, 2)])
 def test_resize_against_the_definition(height, width, channels):
     clip = noise(2, height, width, channels)
-    got = resize(clip, 40, 28)
+    got = _resize(clip, 40, 28)
     assert got.dtype == torch.uint8
     for frame in range(2):
         for channel in range(channels):
@@ -55,25 +55,25 @@ def test_resize_against_the_definition(height, width, channels):
 
 def test_resize_to_its_own_size_is_nothing():
     clip = noise(1, 20, 30, 3)
-    assert resize(clip, 20, 30) is clip
+    assert _resize(clip, 20, 30) is clip
 
 
 def test_mirror_negates_u_exactly():
     """All 256 levels: u -> 255 - u at the mirrored place, v only mirrored."""
     levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1)
     flow = torch.cat((levels, levels), dim=-1)
-    mirrored = mirror(flow, "flow")
+    mirrored = _mirror(flow, "flow")
     for y in range(16):
         for x in range(16):
             assert mirrored[0, y, x, 0] == 255 - int(flow[0, y, 15 - x, 0])
             assert mirrored[0, y, x, 1] == flow[0, y, 15 - x, 1]
-    assert torch.equal(mirror(mirrored, "flow"), flow)
+    assert torch.equal(_mirror(mirrored, "flow"), flow)
     assert flow[0, 0, 0, 0] == 0  # the original is untouched
 
 
 def test_mirror_of_rgb_keeps_colours():
     clip = noise(3, 7, 9, 3)
-    np.testing.assert_array_equal(mirror(clip, "rgb").numpy(), clip.numpy()[:, :, ::-1])
+    np.testing.assert_array_equal(_mirror(clip, "rgb").numpy(), clip.numpy()[:, :, ::-1])
 
 
 def test_mirrored_flow_is_the_flow_of_the_mirrored_video():
@@ -81,7 +81,7 @@ def test_mirrored_flow_is_the_flow_of_the_mirrored_video():
     bound = 20.0
     flow = torch.full((1, 4, 4, 2), 128, dtype=torch.uint8)
     flow[0, 1, 0, 0] = round((3 / bound + 1) * 127.5)
-    u = (mirror(flow, "flow")[0, 1, 3, 0].double() / 127.5 - 1) * bound
+    u = (_mirror(flow, "flow")[0, 1, 3, 0].double() / 127.5 - 1) * bound
     assert u == pytest.approx(-3, abs=bound / 255)
 
 
@@ -115,7 +115,7 @@ def test_scale_jitter_against_slow_tsn(height, width):
     generator = np.random.default_rng(0)
     seen = set()
     for _ in range(3000):
-        box = scale_jitter_box(height, width, SCALES, generator)
+        box = _scale_jitter_box(height, width, SCALES, generator)
         pixels = tuple(
             round(share * length, 3) for share, length in zip(box, (height, width, height, width), strict=True)
         )
@@ -132,7 +132,7 @@ def test_random_resized_box_keeps_its_bounds():
     generator = np.random.default_rng(0)
     areas, aspects = [], []
     for _ in range(2000):
-        box = random_resized_box(256, 456, (0.2, 0.6), generator)
+        box = _random_resized_box(256, 456, (0.2, 0.6), generator)
         assert box.top >= 0
         assert box.left >= 0
         assert box.top + box.height <= 1 + 1e-9
@@ -146,14 +146,14 @@ def test_random_resized_box_keeps_its_bounds():
 
 
 def test_random_resized_gives_up_on_the_middle_square():
-    assert random_resized_box(10, 1000, (1.0, 1.0), np.random.default_rng(0)) == Box(0, 0.495, 1, 0.01)
+    assert _random_resized_box(10, 1000, (1.0, 1.0), np.random.default_rng(0)) == Box(0, 0.495, 1, 0.01)
 
 
 def test_cut_is_whole_pixels_inside():
     clip = noise(2, 10, 20, 3)
-    assert torch.equal(cut(clip, Box(0.2, 0.1, 0.5, 0.25)), clip[:, 2:7, 2:7])
-    assert torch.equal(cut(clip, Box(0, 0, 1, 1)), clip)
-    assert cut(clip, Box(0.99, 0.999, 0.001, 0.001)).shape == (2, 1, 1, 3)
+    assert torch.equal(_cut(clip, Box(0.2, 0.1, 0.5, 0.25)), clip[:, 2:7, 2:7])
+    assert torch.equal(_cut(clip, Box(0, 0, 1, 1)), clip)
+    assert _cut(clip, Box(0.99, 0.999, 0.001, 0.001)).shape == (2, 1, 1, 3)
 
 
 def test_train_transform_is_one_crop_for_frames_and_modalities():
@@ -211,11 +211,11 @@ def test_memory_is_channels_last():
 
 def test_centre_and_three_crops_by_hand():
     clip = noise(1, 6, 11, 3)
-    assert torch.equal(center_crop(clip, 4), clip[:, 1:5, 3:7])
-    crops = three_crops(clip, 4)
+    assert torch.equal(_center_crop(clip, 4), clip[:, 1:5, 3:7])
+    crops = _three_crops(clip, 4)
     for crop, left in zip(crops, (0, 3, 7), strict=True):
         assert torch.equal(crop, clip[:, 1:5, left : left + 4])
-    for crop, top in zip(three_crops(clip.transpose(1, 2), 4), (0, 3, 7), strict=True):
+    for crop, top in zip(_three_crops(clip.transpose(1, 2), 4), (0, 3, 7), strict=True):
         assert torch.equal(crop, clip.transpose(1, 2)[:, top : top + 4, 1:5])
 
 
@@ -223,18 +223,18 @@ def test_view_crops_order():
     clip = noise(3, 16, 24, 2)
     views = view_crops(clip, "flow", 16, 12, crops=3, flip=True)
     assert views.shape == (6, 2, 3, 12, 12)
-    for number, crop in enumerate(three_crops(clip, 12)):
+    for number, crop in enumerate(_three_crops(clip, 12)):
         assert torch.equal(views[2 * number], crop.permute(3, 0, 1, 2))
-        assert torch.equal(views[2 * number + 1], mirror(crop, "flow").permute(3, 0, 1, 2))
+        assert torch.equal(views[2 * number + 1], _mirror(crop, "flow").permute(3, 0, 1, 2))
     assert torch.equal(
-        view_crops(clip, "flow", 16, 12, crops=1, flip=False)[0], center_crop(clip, 12).permute(3, 0, 1, 2)
+        view_crops(clip, "flow", 16, 12, crops=1, flip=False)[0], _center_crop(clip, 12).permute(3, 0, 1, 2)
     )
 
 
 def test_short_side():
-    assert resize_short_side(noise(1, 80, 100, 3), 40).shape == (1, 40, 50, 3)
-    assert resize_short_side(noise(1, 100, 80, 3), 40).shape == (1, 50, 40, 3)
-    assert resize_short_side(noise(1, 240, 426, 3), 256).shape == (1, 256, 454, 3)
+    assert _resize_short_side(noise(1, 80, 100, 3), 40).shape == (1, 40, 50, 3)
+    assert _resize_short_side(noise(1, 100, 80, 3), 40).shape == (1, 50, 40, 3)
+    assert _resize_short_side(noise(1, 240, 426, 3), 256).shape == (1, 256, 454, 3)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def compute_flow(source: Path, target: Path, video_id: str, settings: FlowSettin
     stride = flow_stride(video_id)
     reader = open_reader(source, "pyav")  # complains about missing, empty and unreadable files
     stated_end = reader.duration - (SHORT_END + 1) / reader.fps
-    size = flow_size(reader.width, reader.height, settings.short_side)
+    size = _flow_size(reader.width, reader.height, settings.short_side)
     reader.close()
     estimator = _make_estimator(settings.method, min(size))
     threads = cv2.getNumThreads()
@@ -171,17 +171,8 @@ def flow_stride(video_id: str) -> int:
     return index_stride(video_id, FLOW.name)
 
 
-def flow_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """Give the size of the flow pictures, never larger than the video.
-
-    Args:
-        width: of the video in pixels.
-        height: of the video in pixels.
-        short_side: of the flow picture in pixels.
-
-    Returns:
-        Width and (even) height in pixels.
-    """
+def _flow_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """Width and (even) height of the flow picture; never larger than the video."""
     scale = min(1.0, short_side / min(width, height))
     return max(1, round(width * scale)), max(2, 2 * int(height * scale / 2 + 1e-6))
 
