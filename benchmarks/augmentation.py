@@ -25,7 +25,7 @@ from epicsub.data.photometric import PhotometricAugmentation, RandAugment
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
-from epicsub.training.mixing import Mix, mix_batch
+from epicsub.training.augmentation import Mix, mix_batch
 
 REPEATS, BATCH = 40, 16
 CROPS: dict[str, dict[str, Any]] = {

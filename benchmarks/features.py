@@ -37,10 +37,11 @@ from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
 from epicsub.errors import TrainingError
 from epicsub.inference.predict import predict
-from epicsub.inference.targets import load_trained
+from epicsub.inference.targets import Target
 from epicsub.io import write_text
 from epicsub.progress import track
 from epicsub.recipe import Recipe, load_recipe
+from epicsub.training.checkpoint import load_checkpoint
 from epicsub.training.loaders import view_loader
 from epicsub.training.loop import fit
 from epicsub.training.preflight import prepare
@@ -197,7 +198,8 @@ def run(job: Job) -> None:
         loaded = load_recipe(TINY / ARMS[job.arm].recipe, changes)
         try:
             domains = prepare(loaded, job.root, Path(folder))
-            trained = load_trained(fit(loaded.recipe, domains, Path(folder), None, None), torch.device("cpu"))
+            path = fit(loaded.recipe, domains, Path(folder), None, None)
+            trained = Target(path.stem, path, load_checkpoint(path)).load(torch.device("cpu"))
             figures: dict[str, Any] = scores(trained.model, trained.recipe, job.root, job.lists)
             figures["agents"] = quality_of_run(trained, job.root, set(pd.read_csv(outliers)["narration_id"]), job.seed)
         except TrainingError as error:

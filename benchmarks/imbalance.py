@@ -32,7 +32,7 @@ from epicsub.data.annotations import read_segments
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
 from epicsub.inference.predict import predict
-from epicsub.inference.targets import load_trained
+from epicsub.inference.targets import resolve_target
 from epicsub.io import write_text
 from epicsub.recipe import load_recipe
 from epicsub.synth import SynthSettings
@@ -181,7 +181,7 @@ def run(arm: str, seed: int, kept: pd.DataFrame, root: DataRoot, out: Path) -> S
             quiet = ["train.log_every=1000", "train.checkpoint_every=100000"]
             loaded = load_recipe(RECIPE, [*ARMS[arm], *quiet, f"seed={seed}", f"data.skip={folder / 'skip.txt'}"])
             checkpoint = fit(loaded.recipe, prepare(loaded, root, folder), folder, None, None)
-            trained = load_trained(checkpoint, torch.device("cpu"))
+            trained = resolve_target(str(checkpoint)).load(torch.device("cpu"))
             loader = view_loader(trained.recipe, root, read_segments(root.annotations(HELDOUT)), Views())
             made = predict(trained.model, loader, len(loader), torch.device("cpu"), HELDOUT)
         heldout = pd.read_csv(root.annotations(HELDOUT))

@@ -63,7 +63,7 @@ def notes_before(recipe: "Recipe", root: "DataRoot", domains: "Domains") -> "Ite
     from epicsub.inference.targets import upper_bound_note
     from epicsub.training.loaders import reading_notes, skipped_ids
     from epicsub.training.preflight import clip_notes
-    from epicsub.training.step import scaled_rate_notes
+    from epicsub.training.schedule import scaled_rate_notes
 
     targets = ", ".join(map(str, map(len, domains.target))) or "no"
     yield f"{recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments"

@@ -83,7 +83,14 @@ class Target:
         Raises:
             InferenceError: the target holds predictions, or its weights do not fit its recipe.
         """
-        return rebuild(self._checkpoint, self.recipe, self.path, device)
+        checkpoint, recipe = self._checkpoint, self.recipe
+        model = model_of(recipe, weights=False, actions=checkpoint.model.get(PAIRS_NAME))
+        missing, unexpected = model.load_state_dict(checkpoint.model, strict=False)
+        if missing or unexpected:
+            raise InferenceError(
+                f"{self.path}: does not fit its own recipe's model: missing {missing[:5]}, unexpected {unexpected[:5]}"
+            )
+        return Trained(model.to(device), recipe, checkpoint)
 
     def notes(self) -> list[str]:
         """Describe what a reader of the checkpoint's scores should know.
@@ -183,48 +190,6 @@ def _run_checkpoint(folder: Path) -> tuple[Path, Checkpoint]:
     return path, checkpoint if path == last else load_checkpoint(path, for_resuming=False)
 
 
-def load_trained(path: Path, device: torch.device) -> Trained:
-    """Rebuild the model of a checkpoint with exactly its weights.
-
-    Args:
-        path: a `.pth` file that `epicsub train` wrote.
-        device: where to.
-
-    Returns:
-        The model, its recipe and the whole checkpoint.
-
-    Raises:
-        TrainingError: the file is missing, damaged or not a checkpoint.
-        InferenceError: weights are missing or left over.
-    """
-    checkpoint = load_checkpoint(path)
-    return rebuild(checkpoint, recipe_from_dict(checkpoint.recipe, str(path)), path, device)
-
-
-def rebuild(checkpoint: Checkpoint, recipe: Recipe, path: Path, device: torch.device) -> Trained:
-    """Build the model of a checkpoint that is read already.
-
-    Args:
-        checkpoint: with the weights.
-        recipe: the checkpoint's, resolved.
-        path: where it was read, for messages.
-        device: where to.
-
-    Returns:
-        The model with the weights.
-
-    Raises:
-        InferenceError: weights are missing or left over.
-    """
-    model = model_of(recipe, weights=False, actions=checkpoint.model.get(PAIRS_NAME))
-    missing, unexpected = model.load_state_dict(checkpoint.model, strict=False)
-    if missing or unexpected:
-        raise InferenceError(
-            f"{path}: does not fit its own recipe's model: missing {missing[:5]}, unexpected {unexpected[:5]}"
-        )
-    return Trained(model.to(device), recipe, checkpoint)
-
-
 def predictions_of(
     target: Target, segments: list[Segment], root: DataRoot, views: Views | None, device: torch.device, stop: int = 0
 ) -> Predictions:
@@ -261,11 +226,7 @@ def predict_checkpoint(
 
     Args:
         target: a checkpoint.
-        segments: as `predictions_of`, like the rest.
-        root: where the videos lie.
-        views: views per segment.
-        device: where to run.
-        stop: leave out views.
+        segments, root, views, device, stop: see `predictions_of`.
 
     Returns:
         Predictions and what they cost when they were made.
@@ -318,13 +279,10 @@ def _predict(
 
 
 def upper_bound_note(lists: Sequence[str]) -> str:
-    """Describe a model that was trained with the target's labels.
+    """Describe a model that was trained with the labels of these target lists, in a line.
 
     Args:
-        lists: annotation lists that it was trained on.
-
-    Returns:
-        A line.
+        lists: annotation lists.
     """
     return (
         f"upper bound: trained on the labels of the target ({', '.join(lists)}), no adaptation; scores on segments of "

@@ -17,8 +17,9 @@ from lightning_fabric import Fabric
 from epicsub.data.batch import Batch
 from epicsub.errors import NotFiniteError, TrainingError
 from epicsub.recipe import Recipe, Stage
+from epicsub.training.augmentation import augments_on_device, to_device
 from epicsub.training.distill import with_teacher_modalities
-from epicsub.training.loaders import Domains, augments_on_device, to_device, training_loader
+from epicsub.training.loaders import Domains, training_loader
 from epicsub.training.state import State, build_state
 from epicsub.training.step import Metrics, train_step
 

@@ -1,21 +1,18 @@
 """From the recipe's data settings to segments, clips and batches, for training and for prediction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
 from epicsub.data.annotations import Segment, read_skip_list
-from epicsub.data.batch import Batch, ClipBatch
 from epicsub.data.check.annotations import lengths_note, short_with_context
 from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
 from epicsub.data.domains import load_source, load_target
 from epicsub.data.features.store import open_features
 from epicsub.data.features.table import FeatureBatches, FeatureTable, FeatureViews
-from epicsub.data.photometric import PhotometricAugmentation, RandAugment
 from epicsub.data.prepared.index import Indexes, StoreChoice, choose_store
 from epicsub.data.root import DataRoot
 from epicsub.data.samplers import StepSampler, balanced_weights, batches_of_share
@@ -24,12 +21,12 @@ from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
 from epicsub.errors import DataError
 from epicsub.recipe import Recipe
+from epicsub.training.augmentation import photometric_of
 from epicsub.training.distill import Teacher
 
 OPEN_READERS = 16  # videos kept open by one worker
 Loader = DataLoader[Any] | FeatureBatches
 ViewLoader = DataLoader[Any] | FeatureViews
-ClipsT = TypeVar("ClipsT", bound=ClipBatch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +72,7 @@ def source_segments(recipe: Recipe, root: DataRoot) -> list[Segment]:
         root: the data root.
 
     Returns:
-        The segments of all lists.
-
-    Raises:
-        DataError: see `load_source`.
+        The segments of all lists; for what is refused see `load_source`.
     """
     classes = recipe.classes
     return load_source(root, recipe.data.source, skipped_ids(recipe), classes.verbs, classes.nouns)
@@ -92,10 +86,7 @@ def target_segments(recipe: Recipe, root: DataRoot) -> list[list[Segment]]:
         root: the data root.
 
     Returns:
-        The segments of each list.
-
-    Raises:
-        DataError: see `load_target`.
+        The segments of each list; for what is refused see `load_target`.
     """
     return load_target(root, recipe.data.target, skipped_ids(recipe))
 
@@ -272,58 +263,6 @@ def view_loader(
     )
     batches = batches_of_share(len(segments), recipe.evaluation.batch_size, rank, ranks)
     return make_loader(clips, batch_sampler=batches, workers=recipe.data.workers)
-
-
-def photometric_of(recipe: Recipe) -> PhotometricAugmentation:
-    """Build the photometric augmentation of the recipe's training clips.
-
-    Args:
-        recipe: with `data.augment`.
-
-    Returns:
-        An augmentation; one that changes nothing where the recipe reads features.
-    """
-    augment = recipe.data.augment
-    if augment is None:
-        return PhotometricAugmentation()
-    drawn = augment.rand_augment
-    return PhotometricAugmentation(
-        augment.color_jitter, RandAugment(drawn.operations, drawn.magnitude) if drawn else None, augment.erase
-    )
-
-
-def augments_on_device(fabric: Fabric) -> bool:
-    """Tell where photometric augmentation is done: a GPU does it while the workers decode.
-
-    Args:
-        fabric: with the device.
-
-    Returns:
-        False where the workers do it.
-    """
-    return fabric.device.type == "cuda"
-
-
-def to_device(fabric: Fabric, recipe: Recipe, batch: Batch) -> Batch:
-    """Move a batch to the device and apply the augmentation that the workers left to it.
-
-    Args:
-        fabric: with the device.
-        recipe: with the augmentation.
-        batch: from `training_loader`.
-
-    Returns:
-        The batch on the device.
-    """
-    moved: Batch = fabric.to_device(batch)
-    augment = photometric_of(recipe)
-    return Batch(_augmented(augment, moved.source), moved.target and _augmented(augment, moved.target))
-
-
-def _augmented(augment: PhotometricAugmentation, part: ClipsT) -> ClipsT:
-    if part.photometric_B4 is None:
-        return part
-    return replace(part, clips=augment.apply_batch(part.clips, part.photometric_B4), photometric_B4=None)
 
 
 def _source_weights(recipe: Recipe, source: Sequence[Segment]) -> list[float] | None:

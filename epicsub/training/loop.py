@@ -18,12 +18,13 @@ from epicsub.data.batch import Batch
 from epicsub.data.sampling import Views
 from epicsub.progress import track
 from epicsub.recipe import Recipe, Stage
+from epicsub.training.augmentation import augments_on_device, to_device
 from epicsub.training.averaging import refresh_batch_norms
 from epicsub.training.build import parts_of
 from epicsub.training.checkpoint import Checkpoint
 from epicsub.training.distill import with_teacher_modalities
 from epicsub.training.layers import freeze
-from epicsub.training.loaders import Domains, augments_on_device, to_device, training_loader, view_loader
+from epicsub.training.loaders import Domains, training_loader, view_loader
 from epicsub.training.logging import RemovalLog, RunLog
 from epicsub.training.selection import EvaluationResult
 from epicsub.training.state import State, build_state, save_state, total_steps

@@ -258,7 +258,7 @@ def resumable(recipe: Recipe, domains: Domains, folder: Path) -> Checkpoint | No
     changed = [
         f"  {key}: {before!r} in the run, {now!r} now"
         for key, (before, now) in differences(before_run, recipe.model_dump(mode="json")).items()
-        if key not in ("data.root", "data.workers")
+        if key not in ("description", "data.root", "data.workers")
     ]
     changed += [
         f"  {name}: another content than the run's"

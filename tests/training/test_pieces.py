@@ -13,7 +13,8 @@ from epicsub.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from epicsub.training.logging import RunLog, read_metrics
 from epicsub.training.loop import is_scheduled
 from epicsub.training.preflight import differences
-from epicsub.training.step import scheduled_rate, seed_step
+from epicsub.training.schedule import scheduled_rate
+from epicsub.training.step import seed_step
 
 
 def test_cosine_with_warm_up_passes_through_its_landmarks() -> None:

@@ -1,19 +1,25 @@
-"""MixUp (arXiv 1710.09412) and CutMix (arXiv 1905.04899) for clips of several modalities and two heads.
+"""What is done to a whole batch on the device: photometric augmentation, MixUp and CutMix.
 
-torchvision's transforms take one picture tensor and one label; here all modalities of a clip share the draw, and every
-label is mixed. Partners, the Beta draw and the box are torchvision's: the batch moved on by one, one share a batch, a
+MixUp (arXiv 1710.09412) and CutMix (arXiv 1905.04899) are for clips of several modalities and two heads. torchvision's
+transforms take one picture tensor and one label; here all modalities of a clip share the draw, and every label is
+mixed. Partners, the Beta draw and the box are torchvision's: the batch moved on by one, one share a batch, a
 box with a side of sqrt(1 - share) around a uniform centre, cut at the border.
 
 Shapes: B clips, C channels, T frames, H, W pixels.
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
-from epicsub.data.batch import LabelledClipBatch, Labels
+from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
+from epicsub.data.photometric import PhotometricAugmentation, RandAugment
+from epicsub.recipe import Recipe
+
+ClipsT = TypeVar("ClipsT", bound=ClipBatch)
 
 
 class Mix(NamedTuple):
@@ -25,13 +31,16 @@ class Mix(NamedTuple):
 
 
 def draw_mix(mixup: float, cutmix: float, probability: float, generator: torch.Generator) -> Mix | None:
-    """Draw what happens to a batch; None leaves it as it is.
+    """Draw what happens to a batch.
 
     Args:
         mixup: alpha of MixUp, 0 for never.
         cutmix: alpha of CutMix, 0 for never; with both, each comes half the time.
         probability: that a batch is mixed at all.
         generator: a CPU generator.
+
+    Returns:
+        The draw, or None to leave the batch as it is.
     """
     seed = int(torch.randint(2**62, (), generator=generator))
     random = np.random.default_rng(seed)
@@ -78,6 +87,67 @@ def mix_batch(source: LabelledClipBatch, mix: Mix) -> LabelledClipBatch:
 
 
 def pixels_of(box: tuple[float, float, float, float], height: int, width: int) -> tuple[int, int, int, int]:
-    """Top, bottom, left, right in whole pixels."""
+    """Convert a box to whole pixels.
+
+    Args:
+        box: top, bottom, left, right, as shares of the sides.
+        height: of the picture, in pixels.
+        width: of the picture.
+
+    Returns:
+        Top, bottom, left, right.
+    """
     top, bottom, left, right = box
     return int(top * height), int(bottom * height), int(left * width), int(right * width)
+
+
+def photometric_of(recipe: Recipe) -> PhotometricAugmentation:
+    """Build the photometric augmentation of the recipe's training clips.
+
+    Args:
+        recipe: with `data.augment`.
+
+    Returns:
+        An augmentation; one that changes nothing where the recipe reads features.
+    """
+    augment = recipe.data.augment
+    if augment is None:
+        return PhotometricAugmentation()
+    drawn = augment.rand_augment
+    return PhotometricAugmentation(
+        augment.color_jitter, RandAugment(drawn.operations, drawn.magnitude) if drawn else None, augment.erase
+    )
+
+
+def augments_on_device(fabric: Fabric) -> bool:
+    """Tell where photometric augmentation is done: a GPU does it while the workers decode.
+
+    Args:
+        fabric: with the device.
+
+    Returns:
+        False where the workers do it.
+    """
+    return fabric.device.type == "cuda"
+
+
+def to_device(fabric: Fabric, recipe: Recipe, batch: Batch) -> Batch:
+    """Move a batch to the device and apply the augmentation that the workers left to it.
+
+    Args:
+        fabric: with the device.
+        recipe: with the augmentation.
+        batch: from `training_loader`.
+
+    Returns:
+        The batch on the device.
+    """
+    moved: Batch = fabric.to_device(batch)
+    augment = photometric_of(recipe)
+    return Batch(_augmented(augment, moved.source), moved.target and _augmented(augment, moved.target))
+
+
+def _augmented(augment: PhotometricAugmentation, part: ClipsT) -> ClipsT:
+    if part.photometric_B4 is None:
+        return part
+    return replace(part, clips=augment.apply_batch(part.clips, part.photometric_B4), photometric_B4=None)
