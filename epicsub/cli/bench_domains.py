@@ -16,7 +16,7 @@ from epicsub.data.annotations import read_segments
 from epicsub.errors import EpicsubError, NotFiniteError, TrainingError, ValidationError
 from epicsub.inference.targets import predictions_of, resolve_target
 from epicsub.io import write_text
-from epicsub.studies.domains import Run, finished, keep, pairs_of, plan, published, summary
+from epicsub.studies.domains import Run, pairs_of, plan, published, read_result, summary, write_result
 from epicsub.training.loaders import skipped_ids
 from epicsub.training.preflight import prepare
 from epicsub.validation import evaluate, load_protocol
@@ -26,10 +26,10 @@ WIDTH = 160
 
 
 def domains(
-    recipes: Annotated[list[Path], typer.Argument(help="A recipe for each method.")],
+    recipes: Annotated[list[Path], typer.Argument(help="Name or path of a recipe per method.")],
     protocol: Annotated[Path, typer.Option(help="Pairs of kitchens: a file with parts, or one part of it.")],
     seeds: Annotated[str, typer.Option(help="Seeds of every method and pair, e.g. 1,2,3.")] = "1",
-    out: Annotated[Path, typer.Option(help="Where the runs go, a folder each.")] = Path("outputs/domains"),
+    out: Annotated[Path, typer.Option(help="Where the runs go, one folder per run.")] = Path("outputs/domains"),
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for every recipe, repeatable.")] = None,
     score: Annotated[
         str | None, typer.Option(help="Default: top-1 of actions, or of verbs where there is less.")
@@ -44,20 +44,20 @@ def domains(
     parts = [part for _, part in pairs_of(protocol).values()]
     chosen = score or f"all_{'action' if 'action' in parts[0].tasks else parts[0].tasks[0]}_accuracy_at_1"
     runs = plan(recipes, protocol, [int(seed) for seed in seeds.split(",")], settings or [], out)
-    told = [finished(run) for run in runs]
-    left = sum(one is None for one in told)
+    results = [read_result(run) for run in runs]
+    left = sum(result is None for result in results)
     typer.echo(f"{len(runs)} runs, {len(runs) - left} of them done ({out})")
-    check_all([run for run, one in zip(runs, told, strict=True) if one is None], data)
-    done = [one or train_one(run, data, device) for run, one in zip(runs, told, strict=True)]
+    _check_all([run for run, result in zip(runs, results, strict=True) if result is None], data)
+    done = [result or _train_one(run, data, device) for run, result in zip(runs, results, strict=True)]
     table, ours = published(parts), summary(runs, done, chosen)
-    show(chosen, list(pairs_of(protocol)), ours, table, parts[0].published_remark)
+    _show(chosen, list(pairs_of(protocol)), ours, table, parts[0].published_remark)
     if json_file:
         content = {"protocol": str(protocol), "score": chosen, "methods": ours, "published": table}
         write_text(json_file, json.dumps(content, indent=2) + "\n")
         typer.echo(f"wrote {json_file}")
 
 
-def check_all(runs: list[Run], data: Path | None) -> None:
+def _check_all(runs: list[Run], data: Path | None) -> None:
     """Refuse, before anything slow, what any of the runs would refuse."""
     problems = []
     for run in runs:
@@ -69,8 +69,8 @@ def check_all(runs: list[Run], data: Path | None) -> None:
         raise TrainingError("\n".join(dict.fromkeys(problems)))
 
 
-def train_one(run: Run, data: Path | None, device: str) -> dict[str, Any]:
-    """Train a run, or its rest, score it, and keep what it reached. One whose loss is not finite counts as failed."""
+def _train_one(run: Run, data: Path | None, device: str) -> dict[str, Any]:
+    """Train a run or resume it, score it, and write its result. One whose loss is not finite counts as failed."""
     recipe = run.loaded.recipe
     root = data_root(data, recipe.data.root)
     typer.echo(f"{run.method} {run.pair} seed {run.seed}")
@@ -78,7 +78,7 @@ def train_one(run: Run, data: Path | None, device: str) -> dict[str, Any]:
         train(run.recipe, list(run.overrides), run.folder, True, data)
     except NotFiniteError as error:
         typer.echo(f"failed: {error}")
-        keep(run, {}, {}, str(error))
+        write_result(run, {}, {}, str(error))
     else:
         protocol, skipped = load_protocol(Path(recipe.evaluation.protocol)), skipped_ids(recipe)
         listed = read_segments(root.annotations(protocol.validation.list))
@@ -86,23 +86,23 @@ def train_one(run: Run, data: Path | None, device: str) -> dict[str, Any]:
         segments = [segment for segment in listed if segment.narration_id not in skipped]
         predicted = predictions_of(target, segments, root, None, device_of(device))
         scores = evaluate(predicted, protocol, root.path / "annotations").scores
-        keep(run, scores, target.checkpoint.mean_of_last if target.checkpoint else {})
-    told = finished(run)
-    assert told is not None
-    return told
+        write_result(run, scores, target.checkpoint.mean_of_last if target.checkpoint else {})
+    result = read_result(run)
+    assert result is not None
+    return result
 
 
-def show(
+def _show(
     score: str, pairs: list[str], ours: dict[str, Any], published: dict[str, list[float]], remark: str | None
 ) -> None:
-    """Print the table: a row a method, a column a pair, ours first."""
+    """Print the table: one row per method, one column per pair, ours first."""
     console = Console(width=None if sys.stdout.isatty() else max(WIDTH, Console().width))
     table = Table(box=box.SIMPLE_HEAD, title=f"{score}, percent; mean ± standard deviation", title_justify="left")
     table.add_column("method")
     for pair in [*pairs, "mean"]:
         table.add_column(pair.replace("-", " → "), justify="right")
     for method, found in ours.items():
-        table.add_row(method, *(cell(found[pair]) for pair in [*pairs, "mean"]))
+        table.add_row(method, *(_cell(found[pair]) for pair in [*pairs, "mean"]))
     table.add_section()
     for method, row in published.items():
         table.add_row(f"published: {method}", *(f"{figure:.1f}" for figure in row))
@@ -113,7 +113,7 @@ def show(
         console.print("Failed runs have a loss that is not finite; the means are of the others.", highlight=False)
 
 
-def cell(found: dict[str, Any]) -> str:
+def _cell(found: dict[str, Any]) -> str:
     """A mean and its deviation over seeds, and how many of them failed."""
     failed = f" ({len(found['failed'])} of {len(found['seeds'])} failed)" if found["failed"] else ""
     if found["mean"] is None:

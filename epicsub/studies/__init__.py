@@ -1,1 +1,1 @@
-"""Studies of many runs, or of one run's inside: tables and pictures made of what training left."""
+"""Studies of many runs, or of one run's inside: tables and pictures of what training wrote."""

@@ -1,4 +1,4 @@
-"""A table of methods over the pairs of a protocol: which runs it takes, and what they add up to."""
+"""A table of methods over the pairs of a protocol: which runs it needs, and their scores together."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,13 @@ class Run:
 
 
 def pairs_of(path: Path) -> dict[str, tuple[Path, Protocol]]:
-    """Pairs by name, each with the words that name it to `load_protocol`: all parts of a file, or the part named.
+    """Pairs of a protocol: all parts of a file, or the part named.
+
+    Args:
+        path: `FILE`, `FILE:PART`, or the name of a shipped protocol.
+
+    Returns:
+        Pair -> what names it to `load_protocol`, and its protocol.
 
     Raises:
         ValidationError: no such protocol, or one that names no list to adapt to.
@@ -67,6 +73,16 @@ def plan(
     A recipe's own lists give way to the pair's: labels of the source list, clips of the target list; a supervised
     bound has the target list's labels.
 
+    Args:
+        recipes: one per method, by name or path.
+        protocol: its pairs of domains.
+        seeds: of every method and pair.
+        overrides: `KEY=VALUE` for every recipe.
+        out: folder of the runs.
+
+    Returns:
+        The runs, each in a folder of its own.
+
     Raises:
         EpicsubError: recipes that cannot be loaded on these lists, or two of one name; all problems at once.
     """
@@ -80,7 +96,7 @@ def plan(
             continue
         for pair, (words, lists) in pairs_of(protocol).items():
             for seed in seeds:
-                own = (*lists_of(method.adaptation.method, lists), f"evaluation.protocol={words}", f"seed={seed}")
+                own = (*_lists(method.adaptation.method, lists), f"evaluation.protocol={words}", f"seed={seed}")
                 try:
                     loaded = load_recipe(path, [*overrides, *own])
                 except EpicsubError as error:
@@ -95,8 +111,8 @@ def plan(
     return runs
 
 
-def lists_of(method: str, protocol: Protocol) -> list[str]:
-    """Overrides that put a pair's lists and classes into a recipe of an adaptation method."""
+def _lists(method: str, protocol: Protocol) -> list[str]:
+    """Overrides that put a pair's lists and classes into the recipe of a method."""
     source = protocol.target_list if method == BOUND else protocol.training_list
     target = "" if method in (*NO_TARGET, BOUND) else protocol.target_list
     verbs = "null" if protocol.verbs is None else f"[{', '.join(map(str, protocol.verbs))}]"
@@ -108,55 +124,80 @@ def lists_of(method: str, protocol: Protocol) -> list[str]:
     ]
 
 
-def finished(run: Run) -> dict[str, Any] | None:
-    """What a run that is done has reached, or None.
+def read_result(run: Run) -> dict[str, Any] | None:
+    """Read the scores of a run that has ended.
+
+    Args:
+        run: one of the table.
+
+    Returns:
+        What `write_result` wrote; None for a run that has not ended.
 
     Raises:
-        ValidationError: it was done with other settings.
+        ValidationError: the run had other settings.
     """
     if not run.result.is_file():
         return None
-    told: dict[str, Any] = json.loads(run.result.read_text(encoding="utf-8"))
-    if told["recipe"] != settings_of(run):
+    result: dict[str, Any] = json.loads(run.result.read_text(encoding="utf-8"))
+    result["recipe"].pop("description", None)
+    if result["recipe"] != _settings(run):
         raise ValidationError(
             f"{run.result}: of a run with other settings than {run.recipe} has now ({run.folder / 'recipe.yaml'} has "
             "them); give another --out, or delete the run's folder"
         )
-    return told
+    return result
 
 
-def keep(run: Run, scores: Mapping[str, float], mean_of_last: Mapping[str, Any], failed: str | None = None) -> None:
-    """Write a run's scores, or why it has none."""
-    told = {"scores": scores, "mean_of_last": mean_of_last, "failed": failed, "recipe": settings_of(run)}
-    write_text(run.result, json.dumps(told, indent=2) + "\n")
+def write_result(
+    run: Run, scores: Mapping[str, float], mean_of_last: Mapping[str, Any], failed: str | None = None
+) -> None:
+    """Write a run's scores, or why it has none.
+
+    Args:
+        run: one of the table.
+        scores: of its checkpoint, in percent.
+        mean_of_last: mean of its last evaluations, empty where the recipe asks for none.
+        failed: why there are no scores.
+    """
+    result = {"scores": scores, "mean_of_last": mean_of_last, "failed": failed, "recipe": _settings(run)}
+    write_text(run.result, json.dumps(result, indent=2) + "\n")
 
 
-def settings_of(run: Run) -> dict[str, Any]:
+def _settings(run: Run) -> dict[str, Any]:
     """Settings that a run's scores depend on."""
     settings = run.loaded.recipe.model_dump(mode="json")
+    settings.pop("description")
     for key in ("root", "workers"):
         settings["data"].pop(key)
     return settings
 
 
-def figure_of(told: Mapping[str, Any], score: str) -> float | None:
+def _figure(result: Mapping[str, Any], score: str) -> float | None:
     """A run's figure: the mean of its last evaluations where its recipe asks for it, else that of its checkpoint."""
-    if told["failed"]:
+    if result["failed"]:
         return None
-    scores = told["mean_of_last"].get("scores", told["scores"])
+    scores = result["mean_of_last"].get("scores", result["scores"])
     found: float = scores[score]
     return found
 
 
-def summary(runs: Sequence[Run], told: Sequence[Mapping[str, Any]], score: str) -> dict[str, dict[str, Any]]:
-    """Method -> pair (and `mean`, over the pairs) -> figures by seed, their mean, standard deviation, failed seeds.
+def summary(runs: Sequence[Run], results: Sequence[Mapping[str, Any]], score: str) -> dict[str, dict[str, Any]]:
+    """Summarise the runs of a table.
 
     The standard deviation is of one seed's figure (n - 1), None for less than two. A seed that failed in some pair
     has no mean over the pairs. No failed run is left out unseen: its seed stands under `failed`.
+
+    Args:
+        runs: all of the table.
+        results: of each run, as `write_result` wrote it.
+        score: which of the scores.
+
+    Returns:
+        Method -> pair (and `mean`, over the pairs) -> figures by seed, their mean, standard deviation, failed seeds.
     """
     made: dict[str, dict[str, Any]] = {}
-    for run, one in zip(runs, told, strict=True):
-        made.setdefault(run.method, {}).setdefault(run.pair, {})[run.seed] = figure_of(one, score)
+    for run, result in zip(runs, results, strict=True):
+        made.setdefault(run.method, {}).setdefault(run.pair, {})[run.seed] = _figure(result, score)
     for pairs in made.values():
         seeds = list(next(iter(pairs.values())))
         over = {seed: [figures[seed] for figures in pairs.values()] for seed in seeds}
@@ -165,7 +206,14 @@ def summary(runs: Sequence[Run], told: Sequence[Mapping[str, Any]], score: str) 
 
 
 def published(protocols: Sequence[Protocol]) -> dict[str, list[float]]:
-    """Published figures by method, one for each pair and their mean; methods that some pair lacks are left out."""
+    """Published figures of the methods that every pair has.
+
+    Args:
+        protocols: one per pair.
+
+    Returns:
+        Method -> top-1 in percent of each pair, and their mean.
+    """
     names = [name for name in protocols[0].published if all(name in part.published for part in protocols)]
     rows = {name: [part.published[name] for part in protocols] for name in names}
     return {name: [*row, mean(row)] for name, row in rows.items()}

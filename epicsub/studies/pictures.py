@@ -9,7 +9,6 @@ import numpy as np
 
 from epicsub.errors import EpicsubError
 from epicsub.io import atomic_write
-from epicsub.studies.agents import Count
 
 try:
     from matplotlib.axes import Axes
@@ -30,7 +29,15 @@ DPI = 110
 
 
 def curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> bool:
-    """Reward, Q-value and share of positive rewards of every agent, by step; False where no agent has rewards."""
+    """Draw reward, Q-value and share of positive rewards of every agent, by step.
+
+    Args:
+        metrics: lines of a run's `metrics.jsonl`.
+        path: the .png.
+
+    Returns:
+        False where no agent has rewards: nothing is drawn then.
+    """
     lines = [line for line in metrics if line["kind"] == "train"]
     agents = sorted({key.partition("/")[0] for line in lines for key in line if key.endswith("/reward")})
     if not agents:
@@ -49,8 +56,16 @@ def curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> bool:
     return True
 
 
-def contact_sheet(rows: Mapping[str, Sequence[Count]], pictures: Mapping[str, bytes | str], path: Path) -> None:
-    """Middle frames of the segments that each agent removed most often, a row an agent; a lost frame says why."""
+def contact_sheet(
+    rows: Mapping[str, Sequence[tuple[str, str]]], pictures: Mapping[str, bytes | str], path: Path
+) -> None:
+    """Draw middle frames of segments, one row per agent.
+
+    Args:
+        rows: agent -> narration id and caption of its segments.
+        pictures: narration id -> encoded picture, or why there is none.
+        path: the .png.
+    """
     columns = max(1, *(len(row) for row in rows.values()))
     figure = Figure(figsize=(TILE[0] * columns, TILE[1] * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
@@ -60,23 +75,25 @@ def contact_sheet(rows: Mapping[str, Sequence[Count]], pictures: Mapping[str, by
             axes.set_yticks([])
             axes.set_frame_on(False)
         axes_row[0].set_ylabel(agent.replace("_", "\n"), rotation=0, ha="right", va="center")
-        for axes, count in zip(axes_row, row, strict=False):
-            picture = pictures[count.narration_id]
+        for axes, (narration_id, caption) in zip(axes_row, row, strict=False):
+            picture = pictures[narration_id]
             if isinstance(picture, bytes):
                 decoded = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
                 assert decoded is not None
                 axes.imshow(decoded[..., ::-1])
             else:
                 axes.text(0.5, 0.5, "no picture", ha="center", va="center", transform=axes.transAxes)
-            axes.set_title(f"{count.narration_id}  {count.removed} of {count.seen}", fontsize=8)
+            axes.set_title(caption, fontsize=8)
     _save(figure, path)
 
 
 def embeddings(features: Mapping[str, Mapping[str, np.ndarray]], path: Path, seed: int = 0) -> None:
-    """t-SNE of source and target features, a panel for each state of the model.
+    """Draw t-SNE of source and target features, one panel per state of the model.
 
     Args:
         features: title -> domain -> (N, D). Each panel is embedded on its own: places do not compare, mixing does.
+        path: the .png.
+        seed: of PCA and t-SNE.
     """
     figure = Figure(figsize=(4.6 * len(features), 4.4), layout="constrained")
     for axes, (title, domains) in zip(_row(figure, len(features)), features.items(), strict=True):

@@ -1,4 +1,4 @@
-"""epicsub bench domains: killed and taken up again, it prints what it would have."""
+"""epicsub bench domains: killed and resumed, it prints what it would have."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from epicsub.cli.bench_domains import cell
+from epicsub.cli.bench_domains import _cell
 from epicsub.predictions import read_predictions
 from epicsub.studies.domains import plan, summary
 
@@ -171,16 +171,16 @@ def test_every_kind_of_method_gets_its_lists(repository, work, pairs) -> None:
 
 def test_a_run_that_diverged_stays_in_the_table() -> None:
     runs = [SimpleNamespace(method="m", pair=pair, seed=seed) for pair in ("A-B", "B-A") for seed in (1, 2)]
-    told = [
+    results = [
         {"failed": None, "scores": {"top": figure}, "mean_of_last": {}}
         if figure
         else {"failed": "step 3", "scores": {}}
         for figure in (40.0, 50.0, None, 70.0)
     ]
-    found = summary(runs, told, "top")["m"]
+    found = summary(runs, results, "top")["m"]
     assert (found["A-B"]["mean"], found["A-B"]["failed"]) == (45.0, [])
     assert found["A-B"]["deviation"] == pytest.approx(10 / 2**0.5)
-    assert cell(found["A-B"]) == "45.0 ± 7.1"
+    assert _cell(found["A-B"]) == "45.0 ± 7.1"
     assert (found["B-A"]["mean"], found["B-A"]["deviation"], found["B-A"]["failed"]) == (70.0, None, [1])
     assert (found["mean"]["mean"], found["mean"]["failed"]) == (60.0, [1])
-    assert cell(found["B-A"]) == "70.0 (1 of 2 failed)"
+    assert _cell(found["B-A"]) == "70.0 (1 of 2 failed)"
