@@ -71,6 +71,8 @@ def sync_folder(folder: Path) -> None:
     Args:
         folder: whose entries changed.
     """
+    if os.name == "nt":  # Windows opens no folder, and writes names through by itself
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -3,7 +3,6 @@ thrown away, and write nothing."""
 
 import math
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -97,6 +96,12 @@ def with_stages(recipe: Recipe, stages: list[Stage], **more: Any) -> Recipe:
 
 def peak_memory() -> int:
     """Most bytes that this process has held."""
+    if sys.platform == "win32":
+        raise TrainingError(
+            "--find-batch and --dry-run: Windows has no getrusage to count memory; use Linux, macOS or WSL 2"
+        )
+    import resource  # POSIX alone has it
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -173,8 +173,10 @@ def _all(root: DataRoot, to_check: Sequence[FileToCheck], deep: bool, workers: i
 def _remember(path: Path, report: FileReport) -> None:
     """Add a line; one that a kill cut off is ended first, so that it takes no other with it."""
     with open(path, "ab+") as handle:
-        if handle.tell() and os.pread(handle.fileno(), 1, handle.tell() - 1) != b"\n":
-            handle.write(b"\n")
+        if handle.tell():
+            handle.seek(-1, os.SEEK_END)
+            if handle.read(1) != b"\n":
+                handle.write(b"\n")  # at the end, wherever the file was read
         handle.write(json.dumps(asdict(report)).encode() + b"\n")
 
 

@@ -37,8 +37,10 @@ class PreparedVideo:
             index: what `path` holds, where it has been read already.
 
         Raises:
-            DataError: the entry is incomplete.
+            DataError: the entry is incomplete, or the system is Windows.
         """
+        if not hasattr(os, "pread"):
+            raise DataError("the prepared store is read by pread, which Windows lacks: set data.store=original")
         index = index or read_index(path)
         if index is None:
             raise DataError(f"{path}: incomplete cache entry; {ADVICE}")
