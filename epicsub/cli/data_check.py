@@ -10,7 +10,7 @@ from rich.table import Table
 
 from epicsub.cli.options import DataOption, SkipOption, data_root
 from epicsub.data.annotations import read_skip_list
-from epicsub.data.check.annotations import Checkup, check_data
+from epicsub.data.check.annotations import DataReport, check_data
 from epicsub.data.prepared.plan import names_of_lists
 from epicsub.io import write_text
 from epicsub.modality import VideoModality
@@ -57,7 +57,7 @@ def check(
         raise typer.Exit(2)
 
 
-def _show(found: Checkup, deep: bool) -> None:
+def _show(found: DataReport, deep: bool) -> None:
     """The tables and the findings."""
     console = Console()
     for title, rows in (("list", found.lists), ("kitchen", found.kitchens)):

@@ -38,9 +38,8 @@ def features(
                 f"{', '.join(unused)}: for features that a checkpoint makes, and {source} holds external features, "
                 "which are copied as they are; leave it out"
             )
-        written, kept = repack(Path(source), out, shard)
-        made = counted(written, "segment", "segments")
-        typer.echo(f"{out}: {made} copied, {counted(kept, 'was', 'were')} there")
+        copied, before = repack(Path(source), out, shard)
+        typer.echo(f"{out}: {counted(copied, 'segment', 'segments')} copied, {counted(before, 'was', 'were')} there")
         return
     target, chosen = resolve_target(source), device_of(device)
     views = parse_views(tta) if tta else None

@@ -1,5 +1,6 @@
 """epicsub data prepare: the parts of the videos that segments need, small and fast to read."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -108,7 +109,7 @@ def _typical_size_line(plan: Plan) -> str:
 
 
 def _settings_of(
-    modalities: list[str], short_side: int | None, crf: int | None, flow_crf: int | None, margin: float
+    modalities: Sequence[str], short_side: int | None, crf: int | None, flow_crf: int | None, margin: float
 ) -> dict[str, Settings]:
     """How each modality is stored.
 

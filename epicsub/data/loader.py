@@ -31,18 +31,18 @@ def workers_of_machine() -> int:
     return min(cores(), MOST_WORKERS)
 
 
-class ClipLoader(DataLoader):
+class ClipLoader(DataLoader[Any]):
     """A DataLoader that raises a worker's DataError as itself.
 
     torch would raise it with the worker's traceback as its message, and only the first of a batch. It would also wait
     five seconds for each worker when an exception keeps the loader until the garbage collector takes it, because the
-    collector closes the queues before the loader can say goodbye. A finalizer, which keeps them, says it in time.
+    collector closes the queues before the loader can stop its workers. A finalizer, which keeps them, does in time.
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is what a loop needs
         batches = super().__iter__()
-        if self.num_workers and not hasattr(self, "_goodbye"):  # workers persist: there is one iterator
-            self._goodbye = weakref.finalize(self, _stop_workers, batches, os.getpid())
+        if self.num_workers and not hasattr(self, "_finalizer"):  # workers persist: there is one iterator
+            self._finalizer = weakref.finalize(self, _stop_workers, batches, os.getpid())
         while True:
             try:
                 batch = next(batches)
@@ -58,16 +58,16 @@ class ClipLoader(DataLoader):
             yield batch
 
     def _refuse_stuck(self, batches: Any) -> None:
-        """End the workers and say where they were, if one of them has been there for too long.
+        """End the workers and report what they were reading, if one of them is stuck.
 
         A decoder that loops in C never comes back and may hold Python's lock: only another process can end it.
         """
         stuck = self.dataset.stuck()  # type: ignore[attr-defined]  # a ReportingDataset
         if stuck:
             _stop_workers(batches, os.getpid())
-            told = "\n".join(f"{name}: a worker has been reading it for {seconds:.0f} s" for name, seconds in stuck)
+            lines = "\n".join(f"{name}: a worker has been reading it for {seconds:.0f} s" for name, seconds in stuck)
             raise DataError(
-                f"{told}\nthe decoder is stuck, its process has been ended: look at the video with `epicsub data check "
+                f"{lines}\nthe decoder is stuck, its process has been ended: check the video with `epicsub data check "
                 "--deep`, fetch it again, or leave the segment out with data.skip"
             )
 

@@ -31,7 +31,7 @@ class Coverage:
 
 
 @dataclass(slots=True)
-class Checkup:
+class DataReport:
     """All that was found."""
 
     lists: dict[str, Coverage] = field(default_factory=dict)
@@ -89,7 +89,7 @@ def check_data(
     deep: bool = False,
     workers: int | None = None,
     skip: Iterable[str] = (),
-) -> Checkup:
+) -> DataReport:
     """Check every file that the lists need.
 
     Args:
@@ -117,7 +117,7 @@ def check_data(
     for segment in every.values():
         by_video.setdefault(segment.video_id, []).append(segment)
     video_ids = sorted(by_video)
-    found = Checkup(left_out=sum(len(lists[name]) - len(kept[name]) for name in lists))
+    found = DataReport(left_out=sum(len(lists[name]) - len(kept[name]) for name in lists))
     found.unknown_videos = [video_id for video_id in video_ids if infos and video_id not in infos]
     here = {m: {v for v in video_ids if root.found(v, m) is not None} for m in modalities}
     found.stored_alone = {
@@ -195,7 +195,9 @@ def _remembered(path: Path) -> dict[str, FileReport]:
     return known
 
 
-def _segments(found: Checkup, segments: Iterable[Segment], clip_seconds: float, infos: Mapping[str, VideoInfo]) -> None:
+def _segments(
+    found: DataReport, segments: Iterable[Segment], clip_seconds: float, infos: Mapping[str, VideoInfo]
+) -> None:
     """Which segments cannot be read, run past the end, are short or overlap another one."""
     reports: dict[str, list[FileReport]] = {}
     for report in found.files:
@@ -230,7 +232,7 @@ def _segments(found: Checkup, segments: Iterable[Segment], clip_seconds: float, 
             latest = max(latest, segment.stop)
 
 
-def _coverage(found: Checkup, segments: Sequence[Segment]) -> Coverage:
+def _coverage(found: DataReport, segments: Sequence[Segment]) -> Coverage:
     videos = Counter(segment.video_id for segment in segments)
     gone = {video_id for ids in found.missing.values() for video_id in ids}
     read = sum(segment.narration_id not in found.unreadable for segment in segments)

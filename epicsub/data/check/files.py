@@ -1,4 +1,4 @@
-"""What a video, flow file, folder of extracted frames or prepared entry says of itself, and whether it holds it."""
+"""Check a video, flow file, folder of extracted frames or prepared entry: is it complete, and does it decode?"""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ ERRATUM = (
 
 @dataclass(frozen=True, slots=True)
 class FileToCheck:
-    """What is to be looked at, and how closely."""
+    """A file to check, and how thoroughly."""
 
     root: Path
     video_id: str

@@ -1,6 +1,6 @@
 """What a data root holds: counted and measured, nothing decoded."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -79,18 +79,18 @@ def needs_of(
     """
     indexes = dict(known or {})
     videos = {segment.video_id for segment in segments}
-    told = counted(len(videos), "video", "videos")
+    all_videos = counted(len(videos), "video", "videos")
     lines = []
     for modality in modalities:
         gone = {video_id for video_id in videos if root.found(video_id, modality) is None}
         lost = sum(segment.video_id in gone for segment in segments)
         unprepared, _ = lacks(root, segments, modality, indexes)
         originals = (
-            f"lack {len(gone)} of {told} ({lost} of {counted(len(segments), 'segment', 'segments')})"
+            f"lack {len(gone)} of {all_videos} ({lost} of {counted(len(segments), 'segment', 'segments')})"
             if gone
             else "complete"
         )
-        stored = f"lacks {len(unprepared)} of {told}" if unprepared else "complete"
+        stored = f"lacks {len(unprepared)} of {all_videos}" if unprepared else "complete"
         lines.append(f"{modality}: originals {originals}, prepared store {stored}")
     return lines
 
@@ -98,6 +98,7 @@ def needs_of(
 def _originals(root: DataRoot, by_video: Mapping[str, Sequence[Segment]]) -> Iterator[Form]:
     """One for each folder of video files, then of extracted frames, that is there."""
     rows = [MODALITIES[name] for name in get_args(VideoModality)]
+    kinds: list[tuple[str, str, Callable[[str, str], Path | None]]]
     kinds = [(row.video_folder, row.name, root.video) for row in rows]
     kinds += [(row.frame_folder, row.name, root.frames) for row in rows]
     for folder, modality, find in kinds:

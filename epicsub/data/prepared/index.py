@@ -96,7 +96,7 @@ class Index:
         Returns:
             Half a frame before the end, in seconds.
         """
-        return max(0.0, self.note["duration"] - 0.5 / self.note["fps"])
+        return max(0.0, float(self.note["duration"]) - 0.5 / float(self.note["fps"]))
 
     def covers(self, start: float, stop: float) -> bool:
         """Check an interval.
@@ -148,8 +148,8 @@ def read_index(path: Path) -> Index | None:
         index = Index(path, json.loads(line), len(line))
         rows = sum(stretch.rows for stretch in index.stretches)
         sizes = (path.stat().st_size, pictures_of(path).stat().st_size)
-        wanted = (len(line) + rows * PACKET.itemsize, index.note["bytes"])
-        return index if index.note["epicsub_prepared"] == FORMAT and sizes == wanted else None
+        expected = (len(line) + rows * PACKET.itemsize, index.note["bytes"])
+        return index if index.note["epicsub_prepared"] == FORMAT and sizes == expected else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -185,7 +185,7 @@ class StoreChoice:
 def choose_store(
     root: DataRoot, segments: Iterable[Segment], modalities: Sequence[str], store: str, known: Indexes | None = None
 ) -> StoreChoice:
-    """What to read for these segments.
+    """Choose what to read for some segments.
 
     Args:
         root: the data root.
@@ -204,30 +204,30 @@ def choose_store(
     if store not in STORES:
         raise ValueError(f"store {store!r}: one of {STORES}")
     segments = list(segments)
-    chosen, told, problems = set(), [], []
+    chosen, notes, problems = set(), [], []
     indexes = dict(known or {})
     for modality in modalities:
         lacking, settings = ([], "") if store == "original" else lacks(root, segments, modality, indexes)
         if store != "original" and not lacking:
             chosen.add(modality)
-            told.append(f"{modality} is read from prepared/ ({settings})")
+            notes.append(f"{modality} is read from prepared/ ({settings})")
             continue
         some = (root.path / "prepared" / modality).is_dir() and store == "auto"
-        told.append(
+        notes.append(
             f"{modality} is read from the originals"
             + (f" (prepared/ lacks {counted(len(lacking), 'video', 'videos')})" if some else "")
         )
         problems += lacking[:SHOWN] + [f"... and {len(lacking) - SHOWN} more of {modality}"] * (len(lacking) > SHOWN)
     if store == "prepared" and problems:
-        told_all = "\n".join(problems)
-        raise DataError(f"the prepared store is not complete; `epicsub data prepare` completes it:\n{told_all}")
-    return StoreChoice(frozenset(chosen), "; ".join(told), indexes)
+        lines = "\n".join(problems)
+        raise DataError(f"the prepared store is not complete; `epicsub data prepare` completes it:\n{lines}")
+    return StoreChoice(frozenset(chosen), "; ".join(notes), indexes)
 
 
 def lacks(
     root: DataRoot, segments: Sequence[Segment], modality: str, indexes: dict[tuple[str, str], Index]
 ) -> tuple[list[str], str]:
-    """What the prepared store lacks of one modality.
+    """Find what the prepared store lacks of one modality.
 
     Args:
         root: the data root.
@@ -243,7 +243,7 @@ def lacks(
         by_video.setdefault(segment.video_id, []).append(segment)
     lines: list[str] = []
     settings: dict[str, str] = {}
-    for video_id, wanted in by_video.items():
+    for video_id, needed in by_video.items():
         path = root.prepared(video_id, modality)
         index = indexes.get((modality, video_id)) or read_index(path)
         if index is None:
@@ -252,7 +252,7 @@ def lacks(
         indexes[modality, video_id] = index
         side = f"short side {index.note['short_side']}, " if not MODALITIES[modality].keeps_size else ""
         settings.setdefault(f"{side}crf {index.note['crf']}", video_id)
-        lacking = [segment.narration_id for segment in wanted if not index.covers(segment.start, segment.stop)]
+        lacking = [segment.narration_id for segment in needed if not index.covers(segment.start, segment.stop)]
         if lacking:
             lines.append(f"{path}: lacks {counted(len(lacking), 'segment', 'segments')} ({', '.join(lacking[:SHOWN])})")
     if len(settings) > 1:

@@ -160,12 +160,12 @@ def make_plan(
     Raises:
         DataError: entries were made with other settings or from another file, and `overwrite` is not given.
     """
-    wanted = intervals_of(segments, settings.margin)
+    needed = intervals_of(segments, settings.margin)
     jobs: list[Job] = []
     conflicts: list[str] = []
     missing: dict[str, int] = {}
     kept = kept_bytes = 0
-    for video_id, intervals in wanted.items():
+    for video_id, intervals in needed.items():
         original, path = root.found(video_id, modality), root.prepared(video_id, modality)
         index = read_index(path)
         differs = _differences(index, original, modality, settings) if index else []
@@ -184,7 +184,7 @@ def make_plan(
         raise DataError(f"existing entries differ in settings or source; delete them or use --overwrite:\n{lines}")
     jobs.sort(key=lambda job: -job.seconds)  # the longest first: no core waits for one at the end
     bare = intervals_of(segments, 0.0)
-    return Plan(modality, jobs, kept, kept_bytes, missing, _seconds(bare), _seconds(wanted))
+    return Plan(modality, jobs, kept, kept_bytes, missing, _seconds(bare), _seconds(needed))
 
 
 def make_plans(
@@ -205,9 +205,9 @@ def make_plans(
         DataError: as `make_plan`, of all modalities at once.
     """
     plans, problems = [], []
-    for modality, wanted in settings.items():
+    for modality, chosen in settings.items():
         try:
-            plans.append(make_plan(root, segments, modality, wanted, overwrite))
+            plans.append(make_plan(root, segments, modality, chosen, overwrite))
         except DataError as error:
             problems.append(str(error))
     if problems:

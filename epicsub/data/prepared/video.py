@@ -104,27 +104,27 @@ class PreparedVideo:
             packets = self.index.packets(stretch)
             order = np.argsort(packets["pts"], kind="stable")
             shown = order[np.searchsorted(packets["pts"][order], limits, side="right") - 1]  # places in the table
-            wanted = {int(packets["pts"][place]): rows[shown == place] for place in np.unique(shown)}
-            self._decode(packets, needed_places(packets, shown), wanted, out)
+            pending = {int(packets["pts"][place]): rows[shown == place] for place in np.unique(shown)}
+            self._decode(packets, needed_places(packets, shown), pending, out)
         except (av.error.FFmpegError, OSError) as error:
             raise self._error(f"cannot be decoded ({error.strerror}): damaged, {ADVICE}") from None
-        if wanted:
-            raise self._error(f"{counted(len(wanted), 'frame does', 'frames do')} not decode: damaged, {ADVICE}")
+        if pending:
+            raise self._error(f"{counted(len(pending), 'frame does', 'frames do')} not decode: damaged, {ADVICE}")
 
-    def _decode(self, packets: np.ndarray, places: np.ndarray, wanted: dict[int, np.ndarray], out: np.ndarray) -> None:
-        """Decode the pictures at `places`, write those `wanted` (by timestamp) and take them off the list."""
+    def _decode(self, packets: np.ndarray, places: np.ndarray, pending: dict[int, np.ndarray], out: np.ndarray) -> None:
+        """Decode the pictures at `places`, write those `pending` (by timestamp) and take them off the list."""
         references = np.cumsum(packets["flags"] & REFERENCE != 0)
         last = -1  # references up to and with the last picture given to the decoder
         data = self._read(packets, places)
         for place, content in zip(places.tolist(), data, strict=True):
             if packets["flags"][place] & KEY and last >= 0 and references[place] != last + 1:
-                self._write(self._decoder.decode(None), wanted, out)
+                self._write(self._decoder.decode(None), pending, out)
                 self._decoder.flush_buffers()  # a jump: what comes is not predicted from what was
             packet = av.Packet(content)
             packet.pts = int(packets["pts"][place])
-            self._write(self._decoder.decode(packet), wanted, out)
+            self._write(self._decoder.decode(packet), pending, out)
             last = references[place]
-        self._write(self._decoder.decode(None), wanted, out)
+        self._write(self._decoder.decode(None), pending, out)
         self._decoder.flush_buffers()
 
     def _read(self, packets: np.ndarray, places: np.ndarray) -> list[bytes]:
@@ -141,9 +141,9 @@ class PreparedVideo:
             raise self._error(f"has other bytes than were written: damaged, {ADVICE}")
         return pictures
 
-    def _write(self, frames: list[VideoFrame], wanted: dict[int, np.ndarray], out: np.ndarray) -> None:
+    def _write(self, frames: list[VideoFrame], pending: dict[int, np.ndarray], out: np.ndarray) -> None:
         for frame in frames:
-            rows: Any = wanted.pop(frame.pts or 0, None)
+            rows: Any = pending.pop(frame.pts or 0, None)
             if rows is None:
                 continue
             if frame.is_corrupt or (frame.width, frame.height) != (self.width, self.height):
