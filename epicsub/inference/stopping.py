@@ -29,13 +29,13 @@ from epicsub.progress import track
 
 ROUNDING = 1e-5  # a view: above what float32 and another batch size change in a probability
 
-Place = tuple[float, float]
+ClipPosition = tuple[float, float]
 
 
 @torch.inference_mode()
 def predict_until_decided(
     model: nn.Module,
-    loader_of: Callable[[Sequence[Segment], Place], Iterable],
+    loader_of: Callable[[Sequence[Segment], ClipPosition], Iterable],
     segments: Sequence[Segment],
     views: Views,
     depth: int,

@@ -18,7 +18,7 @@ from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import EpicsubError, InferenceError, PredictionsError
 from epicsub.inference.cache import Made, cache_file, find_predictions, keep_predictions, key_of
 from epicsub.inference.predict import concatenate, predict
-from epicsub.inference.stopping import Place, predict_until_decided
+from epicsub.inference.stopping import ClipPosition, predict_until_decided
 from epicsub.io import sha256
 from epicsub.models.heads import PAIRS_NAME
 from epicsub.predictions import Predictions, read_predictions
@@ -271,7 +271,7 @@ def _predict(
         predictions = predict(model, loader, len(loader), device, label)
         return Made(predictions, time.monotonic() - began, views.count)
 
-    def loader_of(some: Sequence[Segment], place: Place) -> ViewLoader:
+    def loader_of(some: Sequence[Segment], place: ClipPosition) -> ViewLoader:
         return view_loader(recipe, root, some, views, store, [place])
 
     predictions, done_N = predict_until_decided(model, loader_of, segments, views, stop, device, label)
