@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from machine import benchmark_parser, write_figures
 
-from epicsub.cli.ensemble import labelled_members
+from epicsub.api.plan import labelled_members
 from epicsub.data.root import DataRoot
 from epicsub.inference.targets import resolve_targets
 from epicsub.predictions import Predictions

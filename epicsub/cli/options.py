@@ -1,21 +1,22 @@
 """Options that several commands share, and what they resolve to."""
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from epicsub.data.root import DataRoot
+from epicsub.api.common import data_root, device_of
 
-if TYPE_CHECKING:
-    import torch
+__all__ = [
+    "CountOption", "DataOption", "DeviceOption", "ProtocolOption", "SkipOption", "StopOption", "TtaOption", "data_root",
+    "device_of",
+]  # fmt: skip
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data root. Default: data.root of the recipe, $EPICSUB_DATA, data/.")
 ]
 ProtocolOption = Annotated[
-    Path | None, typer.Option("--protocol", help="Which lists and counts. Default: the recipe's.")
+    str | None, typer.Option("--protocol", help="Which lists and counts, by name or path. Default: the recipe's.")
 ]
 TtaOption = Annotated[
     str | None,
@@ -33,21 +34,3 @@ CountOption = Annotated[
 ]
 
 SkipOption = Annotated[Path | None, typer.Option("--skip", help="File of narration ids to leave out, one a line.")]
-
-DEFAULT_PROTOCOL = Path("validation/ek100.yaml")
-
-
-def data_root(option: Path | None, recipe_root: str | None = None) -> DataRoot:
-    """The data root: the option, else the recipe's, else $EPICSUB_DATA, else data/."""
-    return DataRoot(option or Path(recipe_root or os.environ.get("EPICSUB_DATA") or "data"))
-
-
-def device_of(name: str) -> "torch.device":
-    """The device of that name; `auto` takes what the machine has."""
-    import torch  # commands that run no model start without it
-
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -19,17 +19,17 @@ def predict(
     device: DeviceOption = "auto",
 ) -> None:
     """Predict every segment of a split and write log-probabilities."""
+    from epicsub.api.common import protocol_of
     from epicsub.cli.options import data_root, device_of
-    from epicsub.cli.validate import protocol_of
     from epicsub.data.annotations import read_segments
     from epicsub.data.sampling import parse_views
     from epicsub.inference.targets import predictions_of, resolve_target
     from epicsub.predictions import save_predictions
-    from epicsub.validation import load_protocol
+    from epicsub.validation import find_protocol
 
     resolved = resolve_target(target)
     root = data_root(data)
-    lists = load_protocol(protocol or protocol_of([resolved]))
+    lists = find_protocol(protocol, protocol_of([resolved])).protocol
     segments = read_segments(root.annotations(getattr(lists, split).list))
     views = parse_views(tta) if tta else None
     predictions = predictions_of(resolved, segments, root, views, device_of(device), stop)

@@ -1,9 +1,9 @@
 """Predictions of several members in, one checked upload out."""
 
 from epicsub.submission.check import Findings, check_submission
-from epicsub.submission.ensemble import average, fill_prior, missing_of
+from epicsub.submission.ensemble import average, missing_of
 from epicsub.submission.supervision import Levels, combine_levels, levels_of_recipe
-from epicsub.submission.write import Written, write_submission
+from epicsub.submission.write import Written, fill_prior, write_submission
 
 __all__ = [
     "Findings",

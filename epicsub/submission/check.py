@@ -36,6 +36,8 @@ class Findings:
     """entries that the file has"""
     ids: dict[str, list[str]] = field(default_factory=dict)
     """missing, unexpected, twice: every narration id of which that is so"""
+    against: str = ""
+    """what the ids or their number were compared with"""
 
 
 def check_submission(

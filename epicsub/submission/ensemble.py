@@ -24,16 +24,12 @@ Letters: K members, N segments, C classes of a head.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.stats import rankdata
 
-from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import SubmissionError
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, name_some
-from epicsub.validation.tables import read_classes
 
 Rule = Literal["mean", "logits", "geometric", "rank"]
 RULES: tuple[str, ...] = get_args(Rule)
@@ -153,6 +149,8 @@ def part_of(rule: Rule, table_NC: np.ndarray, temperature: float = 1.0) -> np.nd
         (N, C) float64.
     """
     if rule == "rank":
+        from scipy.stats import rankdata  # takes half a second, which checking a submission need not wait for
+
         return np.asarray(-rankdata(-table_NC, method="average", axis=1))
     tempered_NC = tempered(table_NC, temperature)
     return np.exp(tempered_NC) if rule == "mean" else tempered_NC
@@ -259,34 +257,6 @@ def aligned(
     return [member.select(narration_ids) for member in members.values()]
 
 
-def fill_prior(
-    members: Mapping[str, Predictions], narration_ids: Sequence[str], annotations: Path, training_list: str
-) -> tuple[dict[str, Predictions], dict[str, list[str]]]:
-    """Give every member that lacks segments the class frequencies of the training list for them.
-
-    Args:
-        members: by name.
-        narration_ids: the segments that a submission must have.
-        annotations: folder of the organisers' tables.
-        training_list: file name of the labelled training list.
-
-    Returns:
-        The members, whole; and by member the ids that were filled (members that lacked none are not in it).
-
-    Raises:
-        ValidationError: no such table, or its labels are no classes.
-    """
-    lacking = {name: missing_of(member, narration_ids) for name, member in members.items()}
-    lacking = {name: missing for name, missing in lacking.items() if missing}
-    if not lacking:
-        return dict(members), {}
-    path = Path(annotations) / training_list
-    verb_V = _log_frequencies(read_classes(path, "verb_class"), NUM_VERBS)
-    noun_M = _log_frequencies(read_classes(path, "noun_class"), NUM_NOUNS)
-    filled = {name: _with_rows(members[name], missing, verb_V, noun_M) for name, missing in lacking.items()}
-    return {**members, **filled}, lacking
-
-
 def missing_of(member: Predictions, narration_ids: Sequence[str]) -> list[str]:
     """List the segments that a member has no predictions for.
 
@@ -317,18 +287,3 @@ def _shares(members: Mapping[str, Predictions], weights: Mapping[str, float] | N
         raise SubmissionError("\n".join([*problems, f"members are {', '.join(members)}"]))
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}
-
-
-def _log_frequencies(classes: Sequence[int], number: int) -> np.ndarray:
-    counts = np.bincount(classes, minlength=number)
-    if len(counts) > number:
-        raise SubmissionError(f"the training list has a class {len(counts) - 1}, {number} classes expected")
-    return floored(np.log(np.maximum(counts / counts.sum(), PROBABILITY_FLOOR)))
-
-
-def _with_rows(member: Predictions, names: list[str], verb_V: np.ndarray, noun_M: np.ndarray) -> Predictions:
-    return Predictions(
-        np.concatenate([member.narration_ids, np.array(names, dtype=np.str_)]),
-        np.concatenate([member.verb_logprobs, np.tile(verb_V, (len(names), 1))]),
-        np.concatenate([member.noun_logprobs, np.tile(noun_M, (len(names), 1))]),
-    )

@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from epicsub import __version__
+from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import SubmissionError
 from epicsub.io import atomic_write, sha256, write_text
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, name_some, write_organisers_list
-from epicsub.submission.ensemble import missing_of
+from epicsub.submission.ensemble import floored, missing_of
 from epicsub.submission.json_zip import CHALLENGES, write_json_zip, write_zip
 from epicsub.submission.supervision import Levels
+from epicsub.validation.tables import read_classes
 
 MANIFEST_KEYS = ("protocol", "views", "filled_with_prior", "members")
 MEMBER_KEYS = ("name", "kind", "sha256", "weight")
@@ -39,6 +41,34 @@ class Written(NamedTuple):
     json_zip: Path
     """holds test.json: the organisers' format of version 0.2"""
     manifest: Path
+
+
+def fill_prior(
+    members: Mapping[str, Predictions], narration_ids: Sequence[str], annotations: Path, training_list: str
+) -> tuple[dict[str, Predictions], dict[str, list[str]]]:
+    """Give every member that lacks segments the class frequencies of the training list for them.
+
+    Args:
+        members: by name.
+        narration_ids: the segments that a submission must have.
+        annotations: folder of the organisers' tables.
+        training_list: file name of the labelled training list.
+
+    Returns:
+        The members, whole; and by member the ids that were filled (members that lacked none are not in it).
+
+    Raises:
+        ValidationError: no such table, or its labels are no classes.
+    """
+    lacking = {name: missing_of(member, narration_ids) for name, member in members.items()}
+    lacking = {name: missing for name, missing in lacking.items() if missing}
+    if not lacking:
+        return dict(members), {}
+    path = Path(annotations) / training_list
+    verb_V = _log_frequencies(read_classes(path, "verb_class"), NUM_VERBS)
+    noun_M = _log_frequencies(read_classes(path, "noun_class"), NUM_NOUNS)
+    filled = {name: _with_rows(members[name], missing, verb_V, noun_M) for name, missing in lacking.items()}
+    return {**members, **filled}, lacking
 
 
 def write_submission(
@@ -74,7 +104,9 @@ def write_submission(
         raise SubmissionError(f"no challenge {challenge!r}; there are {', '.join(CHALLENGES)}")
     _check_segments(predictions, test_ids, expected_count)
     _check_manifest(manifest)
-    floored = _floored(predictions.select(test_ids))
+    chosen = predictions.select(test_ids)
+    # See `PROBABILITY_FLOOR`: lower log-probabilities could underflow to zero at the organisers' scorer.
+    chosen = Predictions(chosen.narration_ids, floored(chosen.verb_logprobs), floored(chosen.noun_logprobs))
     folder = Path(folder)
     names = Written(
         *(folder / name for name in ("submission.pt", "submission.zip", "submission_json.zip", "manifest.json"))
@@ -83,18 +115,18 @@ def write_submission(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".unfinished") as unfinished:
             made = Written(*(Path(unfinished) / path.name for path in names))
-            _write_whole(made.pt, lambda path: write_organisers_list(floored, path))
+            _write_whole(made.pt, lambda path: write_organisers_list(chosen, path))
             with open(made.pt, "rb") as handle:
                 _write_whole(
                     made.zip, lambda path: write_zip(path, "submission.pt", iter(lambda: handle.read(_CHUNK), b""))
                 )
-            _write_whole(made.json_zip, lambda path: write_json_zip(path, floored, levels, challenge))
+            _write_whole(made.json_zip, lambda path: write_json_zip(path, chosen, levels, challenge))
             # Nothing in it depends on the hour, so the same members and code give the same manifest.
             versions = {"epicsub": __version__, "python": platform.python_version()}
             content = {
                 **manifest,
                 "challenge": challenge,
-                "segments": {"written": len(floored), "expected": expected_count},
+                "segments": {"written": len(chosen), "expected": expected_count},
                 "levels": levels.as_json(),
                 "commit": source_commit(),
                 "versions": versions | {name: version(name) for name in ("torch", "numpy")},
@@ -138,16 +170,21 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
         raise SubmissionError("\n".join(problems))
 
 
-def _floored(predictions: Predictions) -> Predictions:
-    """See `PROBABILITY_FLOOR`: lower log-probabilities could underflow to zero at the organisers' scorer."""
-    lowest = np.float32(np.log(PROBABILITY_FLOOR))
-    return Predictions(
-        predictions.narration_ids,
-        np.maximum(predictions.verb_logprobs, lowest),
-        np.maximum(predictions.noun_logprobs, lowest),
-    )
-
-
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
     with atomic_write(path) as temporary:
         write(temporary)
+
+
+def _log_frequencies(classes: Sequence[int], number: int) -> np.ndarray:
+    counts = np.bincount(classes, minlength=number)
+    if len(counts) > number:
+        raise SubmissionError(f"the training list has a class {len(counts) - 1}, {number} classes expected")
+    return floored(np.log(np.maximum(counts / counts.sum(), PROBABILITY_FLOOR)))
+
+
+def _with_rows(member: Predictions, names: list[str], verb_V: np.ndarray, noun_M: np.ndarray) -> Predictions:
+    return Predictions(
+        np.concatenate([member.narration_ids, np.array(names, dtype=np.str_)]),
+        np.concatenate([member.verb_logprobs, np.tile(verb_V, (len(names), 1))]),
+        np.concatenate([member.noun_logprobs, np.tile(noun_M, (len(names), 1))]),
+    )

@@ -3,10 +3,11 @@
 A file holds one protocol, or several parts that share most keys (`parts:`); `mmsada.yaml:D2` names a part.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 import yaml
@@ -18,6 +19,11 @@ from epicsub.io import find_shipped
 
 Task = Literal["verb", "noun", "action"]
 TASKS: tuple[Task, ...] = ("verb", "noun", "action")
+DEFAULT_PROTOCOL = "ek100"
+RECORDS = Path("validation/runs")
+"""Where figures are recorded, unless the protocol's file lies in another folder."""
+
+log = logging.getLogger(__name__)
 
 
 class SegmentList(BaseModel):
@@ -93,17 +99,30 @@ class Protocol(BaseModel):
     """what these figures are, for whoever reads them beside ours"""
 
     def may_select(self, segment_list: str) -> bool:
-        """Whether a checkpoint or a setting may be chosen by the labels of a list."""
+        """Whether a checkpoint or a setting may be chosen by the labels of a list.
+
+        Args:
+            segment_list: file name of the list.
+
+        Returns:
+            As the protocol says.
+        """
         return segment_list in self.selection_lists
 
 
-def load_protocol(path: Path) -> Protocol:
-    """Read a protocol: `FILE`, or `FILE:PART` of a file with parts.
+def load_protocol(name: str | Path) -> Protocol:
+    """Read a protocol.
+
+    Args:
+        name: path of a file or name of one that comes with epicsub (`ek100`); `FILE:PART` where it has parts.
+
+    Returns:
+        The protocol.
 
     Raises:
         ValidationError: no such file or part, no YAML mapping, unknown or missing keys or wrong values; all at once.
     """
-    file, part = _file_and_part(Path(path))
+    file, part = _file_and_part(Path(name))
     protocols = load_parts(file)
     if part in protocols:
         return protocols[part]
@@ -114,8 +133,49 @@ def load_protocol(path: Path) -> Protocol:
     raise ValidationError(f"{file}: no part {part!r}; it has {parts or 'no parts at all'}")
 
 
-def load_parts(path: Path) -> dict[str | None, Protocol]:
-    """Every part of a file by name, or the one protocol under None.
+class FoundProtocol(NamedTuple):
+    """A protocol, and how it was named."""
+
+    name: str
+    """as given: a path, or the name of one that comes with epicsub"""
+    protocol: Protocol
+
+    @property
+    def records(self) -> Path:
+        """Folder in which figures under this protocol are recorded."""
+        file, _ = _file_and_part(Path(self.name))
+        return file.parent / "runs" if file.is_file() else RECORDS
+
+
+def find_protocol(name: str | Path | None, default: str | Path | None = None) -> FoundProtocol:
+    """Read the protocol that is named, and log where it was found if not at the path that was given.
+
+    Args:
+        name: as `load_protocol` takes it.
+        default: taken where no name is given; without it the official protocol is.
+
+    Returns:
+        The protocol and its name.
+
+    Raises:
+        ValidationError: as `load_protocol`.
+    """
+    chosen = str(name or default or DEFAULT_PROTOCOL)
+    found = FoundProtocol(chosen, load_protocol(chosen))
+    given, _ = _file_and_part(Path(chosen))
+    if (file := find_shipped("validation", given)) != given:
+        log.info("protocol %s: %s", chosen, file)
+    return found
+
+
+def load_parts(path: str | Path) -> dict[str | None, Protocol]:
+    """Read every part of a protocol's file.
+
+    Args:
+        path: of the file, or the name of one that comes with epicsub.
+
+    Returns:
+        Protocols by the part's name; under None where the file has no parts.
 
     Raises:
         ValidationError: as `load_protocol`.

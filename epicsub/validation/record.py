@@ -22,15 +22,20 @@ Made by `epicsub validate TARGET... --record` out of the JSON files beside it: d
 """
 
 
-def write_record(name: str, evaluation: Evaluation, detail: Detail, story: Mapping[str, Any], folder: Path) -> Path:
+def write_record(
+    name: str, evaluation: Evaluation, detail: Detail, provenance: Mapping[str, Any], folder: Path
+) -> Path:
     """Write one run's figures, whole or not at all; an older record of the same name and protocol is replaced.
 
     Args:
         name: of the run.
         evaluation: its scores.
         detail: its figures beyond these; intervals and class means are kept.
-        story: what the figures came from: kind, sha256, recipe, seed, ...
+        provenance: what the figures came from: kind, sha256, recipe, seed, ...
         folder: where the records lie.
+
+    Returns:
+        The path of the record.
 
     Raises:
         ValidationError: the place cannot be written.
@@ -43,7 +48,7 @@ def write_record(name: str, evaluation: Evaluation, detail: Detail, story: Mappi
         "further": _rounded(more["scores"]),
         "intervals": _rounded(more["intervals"]),
         "interval_videos": more["interval_videos"],
-        "from": dict(story),
+        "from": dict(provenance),
     }
     content["scores"] = _rounded(content["scores"])
     _write(path, json.dumps(content, indent=1) + "\n")
@@ -52,6 +57,12 @@ def write_record(name: str, evaluation: Evaluation, detail: Detail, story: Mappi
 
 def write_table(folder: Path) -> Path:
     """Write the table of all records, by protocol, the best action first (verb, where there are no actions).
+
+    Args:
+        folder: where the records lie.
+
+    Returns:
+        The path of the table.
 
     Raises:
         ValidationError: a record cannot be read, or the place cannot be written; all records at once.
@@ -109,9 +120,9 @@ def _table(records: list[dict[str, Any]]) -> str:
     heads = ["run", "coverage", *tasks, *(f"class-mean {task}" for task in tasks), "recipe", "seed", "commit"]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for record in records:
-        coverage, story = record["coverage"], record["from"]
+        coverage, source = record["coverage"], record["from"]
         cells = [record["name"], f"{coverage['segments']} of {coverage['of']}", *_row(record, tasks)]
-        cells += [str(story.get("recipe", "")), str(story.get("seed", "")), str(story.get("commit", ""))[:7]]
+        cells += [str(source.get("recipe", "")), str(source.get("seed", "")), str(source.get("commit", ""))[:7]]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

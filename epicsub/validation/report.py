@@ -1,7 +1,5 @@
 """Scoring a set of predictions by a protocol."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from epicsub.errors import ValidationError
-from epicsub.io import write_text
 from epicsub.predictions import Predictions
 from epicsub.validation.protocol import TASKS, Protocol
 from epicsub.validation.scores import Hits, hits_of, join, scores_of, subsets
@@ -138,28 +135,3 @@ def evaluate(predictions: Predictions, protocol: Protocol, annotations: Path, co
         ValidationError: as `read_reference` and `Reference.evaluate`.
     """
     return read_reference(protocol, annotations, count).evaluate(predictions)
-
-
-def write_json(
-    evaluations: Mapping[str, Evaluation],
-    path: Path,
-    details: Mapping[str, Mapping[str, Any]] | None = None,
-    means: Mapping[str, Mapping[str, Any]] | None = None,
-) -> None:
-    """Write `{target: {"protocol": ..., "coverage": ..., "scores": ...}}`, whole or not at all.
-
-    `details` adds `"detail"` to the targets that it names, `means` adds `"mean_of_last"`: mean scores of a run's last
-    evaluations, with their steps and protocol.
-
-    Raises:
-        ValidationError: the place cannot be written.
-    """
-    content = {name: evaluation.as_json() for name, evaluation in evaluations.items()}
-    for name, more in (details or {}).items():
-        content[name]["detail"] = more
-    for name, mean in (means or {}).items():
-        content[name]["mean_of_last"] = mean
-    try:
-        write_text(Path(path), json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise ValidationError(f"{path}: cannot be written: {error.strerror or error}") from error

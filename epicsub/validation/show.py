@@ -1,9 +1,8 @@
 """The scores as tables on a terminal: coverage first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from epicsub.validation.bootstrap import Interval
@@ -17,30 +16,43 @@ MOST_GROUPS = 12
 GROUPS = {"unseen": "unseen kitchens", "tail": "tail classes"}
 
 
-def show(name: str, evaluation: Evaluation, console: Console, detail: Detail | None = None) -> None:
-    """Print the coverage, then the tables of one target's scores."""
-    console.print(f"{evaluation.coverage} segments ({evaluation.protocol}, {name})", markup=False, highlight=False)
-    console.print(table(evaluation, detail.intervals if detail else {}))
+def show(name: str, evaluation: Evaluation, detail: Detail | None = None) -> Iterator[str | Table]:
+    """Lay out one target's scores: the coverage, then tables.
+
+    Args:
+        name: of the target.
+        evaluation: its scores.
+        detail: its further figures.
+
+    Yields:
+        Lines of plain text and tables, to be printed one by one.
+    """
+    yield f"{evaluation.coverage} segments ({evaluation.protocol}, {name})"
+    yield table(evaluation, detail.intervals if detail else {})
     if detail is None:
         return
     if detail.videos < 2:
-        console.print("no intervals: all segments are of one video", highlight=False)
+        yield "no intervals: all segments are of one video"
     else:
-        console.print(f"In brackets: 95 % intervals, {detail.videos} videos resampled whole.", markup=False)
-    console.print(beyond(detail))
+        yield f"In brackets: 95 % intervals, {detail.videos} videos resampled whole."
+    yield _class_means(detail)
     for group, parts in detail.groups.items():
         if len(parts) <= MOST_GROUPS:
-            console.print(group_table(group, parts))
+            yield _group_table(group, parts)
         else:
-            console.print(f"by {group}: {len(parts)} of them, in the files of --json and --report", highlight=False)
-    for note in detail.notes:
-        console.print(note, markup=False, highlight=False)
+            yield f"by {group}: {len(parts)} of them, in the files of --json and --report"
+    yield from detail.notes
 
 
 def table(evaluation: Evaluation, intervals: Mapping[str, Interval] | None = None) -> Table:
     """Top-1 and top-5 in percent, with the number of segments behind each row; a row over none says so.
 
-    With intervals, a line in brackets below each row holds them.
+    Args:
+        evaluation: the scores.
+        intervals: of the scores; they stand in brackets below each row.
+
+    Returns:
+        The table.
     """
     made = Table(box=box.SIMPLE_HEAD, title=evaluation.coverage, title_justify="left")
     made.add_column("percent")
@@ -63,8 +75,8 @@ def table(evaluation: Evaluation, intervals: Mapping[str, Interval] | None = Non
     return made
 
 
-def beyond(detail: Detail) -> Table:
-    """Class-mean accuracy, mean top-5 recall and expected calibration error, a row a task."""
+def _class_means(detail: Detail) -> Table:
+    """Class-mean accuracy, mean top-5 recall and expected calibration error, a row per task."""
     made = Table(box=box.SIMPLE_HEAD)
     for column in ("percent", "class-mean accuracy", "", "mean top-5 recall", " ", "calibration error"):
         made.add_column(column, justify="left" if column == "percent" else "right")
@@ -75,7 +87,7 @@ def beyond(detail: Detail) -> Table:
     return made
 
 
-def group_table(group: str, parts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+def _group_table(group: str, parts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
     """Top-1 of every task by group, with its segments."""
     made = Table(box=box.SIMPLE_HEAD)
     made.add_column(f"by {group}")
@@ -90,7 +102,17 @@ def group_table(group: str, parts: Mapping[str, Mapping[str, Mapping[str, float]
 
 
 def comparison(first: str, second: str, segments: int, differences: Sequence[Difference]) -> Table:
-    """Second less first, in percentage points: gain, loss or noise."""
+    """Lay out second less first, in percentage points: gain, loss or noise.
+
+    Args:
+        first: name of the first model.
+        second: name of the second model.
+        segments: that both predicted.
+        differences: as `compare` gives them.
+
+    Returns:
+        The table.
+    """
     title = f"{second} less {first}, over the {segments} segments that both predicted"
     made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for column in ("figure", "first", "second", "points", "95 %", "bootstrap p", "right alone", "McNemar p", "is it?"):

@@ -117,19 +117,6 @@ def _seconds(times: pd.Series, path: Path) -> pd.Series:
         raise ValidationError(f"{path}: {times.name} {str(error)!r}: HH:MM:SS.ff is expected") from error
 
 
-def read_segment_ids(annotations: Path, segments: SegmentList, count: int | None = None) -> list[str]:
-    """The narration ids of a list, labelled or not, in its order.
-
-    Raises:
-        ValidationError: no such table, no such column, ids that occur twice, or another number of segments.
-    """
-    path = Path(annotations) / segments.list
-    table = read_table(path)
-    require_columns(table, path, ["narration_id"])
-    _check_ids(table["narration_id"], path, count or segments.count)
-    return [str(name) for name in table["narration_id"]]
-
-
 def read_classes(path: Path, column: str) -> list[int]:
     """The class ids of a one-column table, such as the tail verbs.
 

@@ -53,7 +53,7 @@ def test_what_is_missing_is_told_and_left_out(command, part, run, short, tmp_pat
     assert "epicsub data check --write-skip FILE" in whole.err
     scored = command("validate", run, "--protocol", "small.yaml", "--data", part, "--skip", skip)
     assert scored.status == 0, scored.err
-    assert f"{lacking} of 24 segments are named in {skip} and left out" in scored.out
+    assert f"{lacking} of 24 segments are named in {skip} and left out" in scored.err
     assert f"coverage: {24 - lacking} of 24" in scored.out
 
     trained = command(

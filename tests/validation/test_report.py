@@ -1,5 +1,4 @@
 import io
-import json
 
 import numpy as np
 import pandas as pd
@@ -8,8 +7,7 @@ from rich.console import Console
 
 from epicsub.errors import ValidationError
 from epicsub.predictions import Predictions
-from epicsub.validation import evaluate, load_protocol, read_reference, read_segment_ids, show, write_json
-from epicsub.validation.protocol import SegmentList
+from epicsub.validation import evaluate, load_protocol, read_reference, show
 
 
 @pytest.fixture
@@ -53,7 +51,9 @@ def predictions_for(annotations, protocol, count=240):
 
 def shown(evaluation):
     text = io.StringIO()
-    show("outputs/a/best.pth", evaluation, Console(file=text, width=120))
+    console = Console(file=text, width=120)
+    for part in show("outputs/a/best.pth", evaluation):
+        console.print(part, markup=False, highlight=False)
     return text.getvalue()
 
 
@@ -71,10 +71,7 @@ def test_a_part_of_the_list_says_so_everywhere(annotations, protocol, tmp_path):
     text = shown(evaluation)
     assert text.splitlines()[0].startswith("coverage: 33 of 240")
     assert text.count("coverage: 33 of 240") == 2  # the first line and the table
-    write_json({"a": evaluation}, tmp_path / "scores.json")
-    content = json.loads((tmp_path / "scores.json").read_text())
-    assert list(content) == ["a"]
-    assert content["a"] == {
+    assert evaluation.as_json() == {
         "protocol": "tiny",
         "coverage": {"segments": 33, "of": 240},
         "scores": evaluation.scores,
@@ -145,20 +142,14 @@ def test_a_missing_column_is_named(annotations, protocol):
         read_reference(protocol, annotations)
 
 
-def test_ids_of_a_list(annotations, protocol):
-    ids = read_segment_ids(annotations, protocol.test)
-    assert ids == [f"P01_101_{n}" for n in range(160)]
-    with pytest.raises(ValidationError, match=r"160 segments, 9449 expected; .* say --count 160"):
-        read_segment_ids(annotations, SegmentList(list=protocol.test.list, count=9449))
-
-
 def test_ids_that_occur_twice(annotations, protocol):
-    path = annotations / protocol.test.list
-    path.write_text(path.read_text() + "P01_101_7,P01_101\n")
+    path = annotations / protocol.validation.list
+    table = pd.read_csv(path)
+    pd.concat([table, table[7:8]]).to_csv(path, index=False)
     with pytest.raises(ValidationError) as caught:
-        read_segment_ids(annotations, protocol.test)
-    assert "more than once: P01_101_7" in str(caught.value)
-    assert "161 segments, 160 expected" in str(caught.value)
+        read_reference(protocol, annotations)
+    assert "more than once: P02_01_7" in str(caught.value)
+    assert "241 segments, 240 expected" in str(caught.value)
 
 
 def test_the_real_lists_have_their_counts(shared_data, repository):
@@ -167,13 +158,3 @@ def test_the_real_lists_have_their_counts(shared_data, repository):
     reference = read_reference(protocol, folder)
     assert len(reference.labels) == 9668
     assert (len(reference.tail_verbs), len(reference.tail_nouns), reference.unseen) == (86, 228, ["P18", "P32"])
-    with pytest.raises(ValidationError, match=r"13092 segments, 9449 expected; .* say --count 13092"):
-        read_segment_ids(folder, protocol.test)
-    assert len(read_segment_ids(folder, protocol.test, count=13092)) == 13092
-
-
-def test_a_place_that_cannot_be_written(annotations, protocol, tmp_path):
-    (tmp_path / "file").write_text("")
-    evaluation = evaluate(predictions_for(annotations, protocol), protocol, annotations)
-    with pytest.raises(ValidationError, match="cannot be written"):
-        write_json({"a": evaluation}, tmp_path / "file" / "x.json")

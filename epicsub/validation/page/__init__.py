@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,12 @@ class Model:
     detail: Detail
     metrics: list[dict[str, Any]]
     """lines of the run's metrics.jsonl; none for a file of predictions"""
+    notes: tuple[str, ...] = ()
+    """what a reader of the scores should know"""
+    mean_of_last: Mapping[str, Any] = field(default_factory=dict)
+    """mean scores of a run's last evaluations, with their steps and protocol; empty without"""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """kind, sha256 and, of a checkpoint, recipe, seed, step, commit and views"""
 
 
 def page_data(

@@ -1,0 +1,69 @@
+"""What several functions of the API take: names, where the data lies, which device, which protocol."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from epicsub.data.root import DataRoot
+
+if TYPE_CHECKING:
+    import torch
+
+    from epicsub.inference.targets import Target
+
+
+def data_root(data: str | Path | None, recipe_root: str | None = None) -> DataRoot:
+    """Find where the data lies.
+
+    Args:
+        data: the data root, if it is given.
+        recipe_root: `data.root` of a recipe, if it has one.
+
+    Returns:
+        `data`, else the recipe's root, else $EPICSUB_DATA, else `data/`.
+    """
+    return DataRoot(Path(data or recipe_root or os.environ.get("EPICSUB_DATA") or "data"))
+
+
+def device_of(name: "str | torch.device") -> "torch.device":
+    """Find a device.
+
+    Args:
+        name: cpu, cuda, mps, or auto, which takes what the machine has.
+
+    Returns:
+        The device.
+    """
+    import torch  # commands that run no model start without it
+
+    if str(name) != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def as_list(names: str | Path | Sequence[str | Path]) -> list[str]:
+    """Take one name or several.
+
+    Args:
+        names: checkpoints, runs, or files of predictions.
+
+    Returns:
+        The names as text.
+    """
+    return [str(name) for name in ([names] if isinstance(names, str | Path) else names)]
+
+
+def protocol_of(targets: "Sequence[Target]") -> str | None:
+    """The protocol under which targets are validated unless another is named.
+
+    Args:
+        targets: checkpoints or predictions.
+
+    Returns:
+        As the first checkpoint's recipe names it; None without a checkpoint.
+    """
+    named = (str(target.checkpoint.recipe["evaluation"]["protocol"]) for target in targets if target.checkpoint)
+    return next(named, None)

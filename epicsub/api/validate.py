@@ -1,0 +1,241 @@
+"""Scores as the organisers compute them, and what they are worth."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from epicsub.api.common import data_root, device_of, protocol_of
+from epicsub.data.annotations import Segment, read_skip_list
+from epicsub.data.root import DataRoot
+from epicsub.data.sampling import parse_views
+from epicsub.data.sources import middle_frames
+from epicsub.errors import ValidationError
+from epicsub.inference.targets import Target, predictions_of, resolve_targets
+from epicsub.io import write_text
+from epicsub.predictions import Predictions
+from epicsub.training.logging import read_metrics
+from epicsub.validation import (
+    Background,
+    Difference,
+    Model,
+    Protocol,
+    Reference,
+    compare,
+    detail,
+    find_protocol,
+    load_protocol,
+    page_data,
+    read_background,
+    read_reference,
+    write_page,
+    write_record,
+    write_table,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Scores and further figures of one or more models under a protocol."""
+
+    protocol: Protocol
+    models: list[Model]
+    """in the order of the targets; others are compared with the first"""
+    comparisons: dict[str, tuple[int, list[Difference]]]
+    """name of each other model -> segments in common, and its figures less those of the first"""
+    reference: Reference
+    background: Background
+    segments: list[Segment]
+    root: DataRoot
+    records: Path
+    """folder in which figures under this protocol are recorded"""
+
+    @property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """By model, the organisers' scores in percent."""
+        return {model.name: model.evaluation.scores for model in self.models}
+
+    @property
+    def coverage(self) -> dict[str, tuple[int, int]]:
+        """By model, how many segments were predicted, and of how many."""
+        return {model.name: (model.evaluation.segments, model.evaluation.of) for model in self.models}
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures as plain numbers.
+
+        Returns:
+            By model: protocol, coverage, scores, detail and, of a run that has it, mean_of_last.
+        """
+        content = {}
+        for model in self.models:
+            content[model.name] = model.evaluation.as_json() | {"detail": model.detail.as_json()}
+            if model.mean_of_last:
+                content[model.name]["mean_of_last"] = model.mean_of_last
+        return content
+
+    def write_json(self, path: Path) -> None:
+        """Write `to_json()`, whole or not at all.
+
+        Args:
+            path: the file.
+
+        Raises:
+            ValidationError: the place cannot be written.
+        """
+        try:
+            write_text(Path(path), json.dumps(self.to_json(), indent=2) + "\n")
+        except OSError as error:
+            raise ValidationError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+    def write_report(self, folder: Path) -> Path:
+        """Write a page with tables, curves, confusions, and the middle frames of the most confident mistakes.
+
+        Args:
+            folder: for `index.html`.
+
+        Returns:
+            The path of the page.
+
+        Raises:
+            ValidationError: the place cannot be written.
+        """
+        content = page_data(self.models, self.comparisons, self.reference, self.background, self.protocol.selection)
+        shown = {mistake["id"] for model in content["models"] for mistake in model["mistakes"]}
+        pictures = middle_frames(self.root, [segment for segment in self.segments if segment.narration_id in shown])
+        return write_page(Path(folder), content, pictures)
+
+    def write_records(self, folder: Path | None = None) -> list[Path]:
+        """Record each model's figures, and write the table of all records.
+
+        Args:
+            folder: for the records. Default: `runs/` beside the protocol.
+
+        Returns:
+            The paths of the records and of the table.
+
+        Raises:
+            ValidationError: a record cannot be read, or the place cannot be written.
+        """
+        place = self.records if folder is None else Path(folder)
+        written = [write_record(m.name, m.evaluation, m.detail, m.provenance, place) for m in self.models]
+        return [*written, write_table(place)]
+
+
+def validate(
+    targets: str | Path | Predictions | Sequence[str | Path | Predictions],
+    protocol: str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    tta: str | None = None,
+    count: int | None = None,
+    skip: Path | None = None,
+    device: str = "auto",
+    on_model: Callable[[Model], None] | None = None,
+) -> Validation:
+    """Score models on the validation list of a protocol as the organisers do.
+
+    Args:
+        targets: checkpoints, runs, files of predictions, or predictions.
+        protocol: path or name. Default: that of the first checkpoint's recipe, else ek100.
+        data: the data root. Default: $EPICSUB_DATA, else `data/`.
+        tta: views per segment, such as 5x3+flip. Default: each recipe's own.
+        count: number of segments that the list must have. Default: the protocol's.
+        skip: file of narration ids to leave out.
+        device: auto, cpu, cuda or mps.
+        on_model: called with each model as soon as it is scored.
+
+    Returns:
+        Scores, intervals, groups and comparisons.
+
+    Raises:
+        EpicsubError: targets, protocol or tables that are missing or do not fit together.
+    """
+    given = [targets] if isinstance(targets, str | Path | Predictions) else list(targets)
+    resolved = resolve_targets([str(one) for one in given if not isinstance(one, Predictions)])
+    found = find_protocol(protocol, protocol_of(resolved))
+    root = data_root(data)
+    segments = _segments(root, found.protocol, skip)
+    views = parse_views(tta) if tta else None
+    chosen = device_of(device)
+    reference = read_reference(found.protocol, root.path / "annotations", count)
+    background = read_background(found.protocol, root.path / "annotations")
+    models: list[Model] = []
+    left = iter(resolved)
+    for one in given:
+        if isinstance(one, Predictions):
+            target, predicted = None, one
+            name = f"predictions {len(models) + 1}"
+        else:
+            target = next(left)
+            name, predicted = target.name, predictions_of(target, segments, root, views, chosen)
+        checkpoint = target.checkpoint if target else None
+        remarks = _selection_notes(target, found.protocol) if target else ()
+        model = Model(
+            name=name,
+            predictions=predicted,
+            evaluation=reference.evaluate(predicted),
+            detail=detail(predicted, reference, background, remarks),
+            metrics=read_metrics(target.path.parent / "metrics.jsonl") if target and checkpoint else [],
+            notes=tuple(target.notes()) if target else (),
+            mean_of_last=checkpoint.mean_of_last if checkpoint else {},
+            provenance=_provenance(target, predicted, tta),
+        )
+        if on_model:
+            on_model(model)
+        models.append(model)
+    first, *others = models
+    comparisons = {other.name: compare(first.predictions, other.predictions, reference) for other in others}
+    return Validation(found.protocol, models, comparisons, reference, background, segments, root, found.records)
+
+
+def _segments(root: DataRoot, protocol: Protocol, skip: Path | None) -> list[Segment]:
+    """The validation list without what a skip list names."""
+    listed = root.segments(protocol.validation.list)
+    skipped = read_skip_list(skip) if skip else set()
+    segments = [segment for segment in listed if segment.narration_id not in skipped]
+    if len(segments) < len(listed):
+        log.info("%d of %d segments are named in %s and left out", len(listed) - len(segments), len(listed), skip)
+    return segments
+
+
+def _provenance(target: Target | None, predicted: Predictions, tta: str | None) -> dict[str, Any]:
+    """What figures came from: the content, and a checkpoint's recipe, seed, step, commit and views."""
+    if target is None:
+        arrays = (predicted.narration_ids, predicted.verb_logprobs, predicted.noun_logprobs)
+        content = b"".join(array.tobytes() for array in arrays)
+        return {"kind": "predictions", "sha256": hashlib.sha256(content).hexdigest()}
+    provenance: dict[str, Any] = {"kind": target.kind, "sha256": target.sha256}
+    if checkpoint := target.checkpoint:
+        provenance |= {
+            "recipe": checkpoint.recipe["name"],
+            "seed": checkpoint.seed,
+            "step": checkpoint.step,
+            "commit": checkpoint.commit,
+            "chosen_by": checkpoint.recipe["train"]["select"],
+            "views": tta or checkpoint.recipe["evaluation"]["views"],
+        }
+    return provenance
+
+
+def _selection_notes(target: Target, protocol: Protocol) -> tuple[str, ...]:
+    """A note where a checkpoint was chosen by the labels that are scored, and whether the protocol allows that."""
+    if target.checkpoint is None:
+        return ()
+    recipe = target.checkpoint.recipe
+    select, own = recipe["train"]["select"], recipe["evaluation"]["protocol"]
+    if select == "last":
+        return ()
+    try:
+        if load_protocol(own).validation.list != protocol.validation.list:
+            return ()
+    except ValidationError:
+        return (f"{target.name} was chosen by {select} under {own}, which is not here to say on which list",)
+    chosen = f"{target.name} was chosen by {select} on {protocol.validation.list}, the list that is scored here"
+    if protocol.may_select(protocol.validation.list):
+        return (f"{chosen}, as protocol {protocol.name} allows: report it on another list",)
+    return (f"{chosen}: its figures are too high, and protocol {protocol.name} keeps these labels for reporting",)
