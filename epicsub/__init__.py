@@ -7,17 +7,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from epicsub.api.check import check_submission
+    from epicsub.api.plan import compare_views, plan
+    from epicsub.api.submit import ensemble, write_submission
+    from epicsub.api.validate import validate
     from epicsub.data.sources import read_frames
     from epicsub.predictions import read_predictions
     from epicsub.recipe.load import load_recipe
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "load_recipe", "read_frames", "read_predictions"]
+__all__ = [
+    "__version__",
+    "check_submission",
+    "compare_views",
+    "ensemble",
+    "load_recipe",
+    "plan",
+    "read_frames",
+    "read_predictions",
+    "validate",
+    "write_submission",
+]
 
 _MODULES = {
+    "check_submission": "epicsub.api.check",
+    "compare_views": "epicsub.api.plan",
+    "ensemble": "epicsub.api.submit",
     "load_recipe": "epicsub.recipe.load",
-    "read_predictions": "epicsub.predictions",
+    "plan": "epicsub.api.plan",
     "read_frames": "epicsub.data.sources",
+    "read_predictions": "epicsub.predictions",
+    "validate": "epicsub.api.validate",
+    "write_submission": "epicsub.api.submit",
 }
 
 
