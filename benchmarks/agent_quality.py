@@ -13,9 +13,7 @@ from pairs import interval
 from torch import Tensor
 
 from epicsub.adaptation import MMIR
-from epicsub.adaptation.discriminator import target_probabilities
 from epicsub.adaptation.dqn import candidate_sets
-from epicsub.adaptation.relevance import relevance, reward_of
 from epicsub.data.annotations import read_segments
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
@@ -53,19 +51,15 @@ def agent_quality_of(
         seed: of the candidate sets.
     """
     generator = torch.Generator().manual_seed(seed)
-    ours = method.rewards.deltas(*outputs.values(), method.discriminators) if method.rewards else {}
+    rewards = method.instance_rewards(outputs["source"], outputs["target"])
     qualities = {}
     for domain, output in outputs.items():
         for modality, f_nD in output.features.items():
             name = f"{modality}_{domain}"
             if name not in method.agents:
                 continue
-            if method.rewards:
-                positive_n = method.rewards.of_delta(ours[name], method.tau[domain]) > 0
-            else:
-                p_n = target_probabilities(method.discriminators[modality], f_nD)
-                positive_n = reward_of(relevance(p_n, domain), method.tau[domain]) > 0
-            sets_KN = candidate_sets(len(f_nD), method.candidates, generator)[:SETS]
+            positive_n = rewards[name] > 0
+            sets_KN = candidate_sets(len(f_nD), method.settings.candidates, generator)[:SETS]
             action_K = method.agents[name].online(f_nD[sets_KN]).argmax(1)
             picked_K = sets_KN.gather(1, action_K[:, None]).squeeze(1)
             qualities[name] = AgentQuality(

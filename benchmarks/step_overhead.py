@@ -27,6 +27,7 @@ from torch.optim import SGD, Optimizer
 from epicsub.adaptation import MMIR, AdaptationBatch, AdaptationMethod, Adversarial
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.models.i3d import two_stream_i3d
+from epicsub.recipe import AdversarialAdaptation, MMIRAdaptation
 
 FRAMES, SIDE = 16, 224
 CHANNELS = {"rgb": 3, "flow": 2}
@@ -98,7 +99,10 @@ Seconds = dict[str, list[float]]
 def times(model: nn.Module, draw: Callable[[int], dict[str, Tensor]], pairs: int, warm: int) -> Seconds:
     """Seconds of steps of both methods, alternating: whole steps by method, and `adversarial part`, `mmir part`."""
     dims: dict[str, int] = model.feature_dims  # type: ignore[assignment]
-    methods: dict[str, AdaptationMethod] = {"adversarial": Adversarial(dims), "mmir": MMIR(dims)}
+    methods: dict[str, AdaptationMethod] = {
+        "adversarial": Adversarial(dims, AdversarialAdaptation(method="adversarial")),
+        "mmir": MMIR(dims, MMIRAdaptation(method="mmir")),
+    }
     fill_replay(methods["mmir"], 64)  # type: ignore[arg-type]
     optimizers = {}
     for name, method in methods.items():

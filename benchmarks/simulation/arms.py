@@ -24,12 +24,14 @@ from epicsub.adaptation import (
     AdaptationMethod,
     Adversarial,
     Contrastive,
-    RewardSettings,
+    MMIRPlus,
+    RuleRemoval,
 )
-from epicsub.adaptation.mmir_plus import MMIRPlus
-from epicsub.adaptation.removal import Oracle, RuleRemoval, min_delta, random_removal
+from epicsub.recipe import adaptation as sections
+from epicsub.recipe import mmir as refinement
 from simulation.generator import CLASSES, Simulation
 from simulation.network import FEATURE_DIMS, FRAME_DIMS, TwoStream, normalised, pair, relations
+from simulation.rewards import OtherRewards
 
 DISCRIMINATOR_HIDDEN, Q_HIDDEN = 32, (64,)
 CONTROL = "adversarial"  # what every difference is to
@@ -57,53 +59,85 @@ class Arm:
     """Of the classification loss beside alignment, as in the method's recipe."""
 
 
-def _removal(case: Case, rule: Any) -> AdaptationMethod:
-    return RuleRemoval(FEATURE_DIMS, rule, case.lam, DISCRIMINATOR_HIDDEN)
+def _aligned(case: Case) -> dict[str, Any]:
+    """Settings that all methods with a discriminator per modality share."""
+    return {"lam_max": case.lam, "discriminator_hidden": DISCRIMINATOR_HIDDEN}
+
+
+def _adversarial(case: Case) -> AdaptationMethod:
+    return Adversarial(FEATURE_DIMS, sections.AdversarialAdaptation(method="adversarial", **_aligned(case)))
+
+
+def _random(case: Case) -> AdaptationMethod:
+    settings = refinement.RandomRemovalAdaptation(method="random_removal", **_aligned(case))
+    return RuleRemoval(FEATURE_DIMS, settings)
+
+
+def _min_delta(case: Case) -> AdaptationMethod:
+    return RuleRemoval(FEATURE_DIMS, refinement.MinDeltaAdaptation(method="min_delta", **_aligned(case)))
 
 
 def _oracle(case: Case) -> AdaptationMethod:
     known = {"source": case.data.source.planted, "target": case.data.target.planted}
     outliers = [f"{domain}_{row}" for domain, mask in known.items() for row in mask.nonzero().flatten().tolist()]
-    return _removal(case, Oracle(outliers))
+    settings = refinement.OracleAdaptation(method="oracle", outliers="known", **_aligned(case))
+    return RuleRemoval(FEATURE_DIMS, settings, outliers)
 
 
-def _mmir(case: Case, lam_share: float = 1.0, **settings: Any) -> AdaptationMethod:
-    return MMIR(FEATURE_DIMS, case.lam * lam_share, DISCRIMINATOR_HIDDEN, q_hidden=Q_HIDDEN, **settings)
+def _mmir(case: Case, **settings: Any) -> AdaptationMethod:
+    section = refinement.MMIRAdaptation(method="mmir", **(_aligned(case) | settings))
+    return MMIR(FEATURE_DIMS, section, CLASSES, Q_HIDDEN)
 
 
-def _ours(case: Case, **rewards: Any) -> AdaptationMethod:
-    """MMIR with rewards of ours."""
-    return _mmir(case, rewards=RewardSettings(**rewards), classes=CLASSES)
+def _task(case: Case) -> AdaptationMethod:
+    """The reward that gained, which the package offers."""
+    return _mmir(case, rewards=refinement.RewardsSection(relevance="task", quantile=0.2, continuous=True))
+
+
+def _other(case: Case, replay_batch: int = 64, **switches: Any) -> AdaptationMethod:
+    section = refinement.MMIRAdaptation(method="mmir", replay_batch=replay_batch, **_aligned(case))
+    return OtherRewards(FEATURE_DIMS, section, q_hidden=Q_HIDDEN, **switches)
+
+
+def _mmir_plus(case: Case) -> AdaptationMethod:
+    section = sections.MMIRPlusAdaptation(method="mmir_plus", **_aligned(case))
+    return MMIRPlus(FEATURE_DIMS, section, CLASSES)
 
 
 def _mm_sada(case: Case) -> AdaptationMethod:
-    hidden = {"discriminator_hidden": DISCRIMINATOR_HIDDEN, "correspondence_hidden": DISCRIMINATOR_HIDDEN}
-    return MMSADA(FEATURE_DIMS, lam_max=case.lam, **hidden)
+    section = sections.MMSADAAdaptation(method="mm_sada", correspondence_hidden=DISCRIMINATOR_HIDDEN, **_aligned(case))
+    return MMSADA(FEATURE_DIMS, section)
+
+
+def _contrastive(case: Case) -> AdaptationMethod:
+    return Contrastive(FEATURE_DIMS, sections.ContrastiveAdaptation(method="contrastive", hidden=64, dim=32))
 
 
 ARMS = {
     "source_only": Arm(lambda case: None),
     "supervised": Arm(lambda case: None),
-    "mmd": Arm(lambda case: MMD(FEATURE_DIMS, "dan")),
+    "mmd": Arm(lambda case: MMD(FEATURE_DIMS, sections.MMDAdaptation(method="mmd", kernels="dan"))),
     "norm_source_only": Arm(lambda case: None, normalised),
-    "adabn": Arm(lambda case: AdaBN(case.net), normalised),
-    "mcd": Arm(lambda case: MCD(FEATURE_DIMS), pair),
-    "adversarial": Arm(lambda case: Adversarial(FEATURE_DIMS, case.lam, DISCRIMINATOR_HIDDEN)),
+    "adabn": Arm(lambda case: AdaBN(case.net, sections.AdaBNAdaptation(method="adabn")), normalised),
+    "mcd": Arm(lambda case: MCD(FEATURE_DIMS, sections.MCDAdaptation(method="mcd")), pair),
+    "adversarial": Arm(_adversarial),
     "mm_sada": Arm(_mm_sada, class_weight=0.2),
-    "contrastive": Arm(lambda case: Contrastive(FEATURE_DIMS, hidden=64, dim=32)),
+    "contrastive": Arm(_contrastive),
     "relations_source_only": Arm(lambda case: None, lambda: relations(attention=False), frames=True),
-    "ta3n": Arm(lambda case: TA3N(FEATURE_DIMS, FRAME_DIMS), relations, frames=True),
-    "random": Arm(lambda case: _removal(case, random_removal)),
-    "min_delta": Arm(lambda case: _removal(case, min_delta)),
+    "ta3n": Arm(
+        lambda case: TA3N(FEATURE_DIMS, FRAME_DIMS, sections.TA3NAdaptation(method="ta3n")), relations, frames=True
+    ),
+    "random": Arm(_random),
+    "min_delta": Arm(_min_delta),
     "oracle": Arm(_oracle),
     "mmir": Arm(_mmir),
-    "mmir_plus": Arm(lambda case: MMIRPlus(FEATURE_DIMS, case.lam, DISCRIMINATOR_HIDDEN, classes=CLASSES)),
-    "mmir_quantile": Arm(lambda case: _ours(case, quantile=0.2)),
-    "mmir_continuous": Arm(lambda case: _ours(case, continuous=True)),
-    "mmir_averaged": Arm(lambda case: _ours(case, judge="averaged")),
-    "mmir_unreversed": Arm(lambda case: _ours(case, judge="unreversed")),
-    "mmir_entropy": Arm(lambda case: _ours(case, relevance="entropy", quantile=0.2)),
-    "mmir_task": Arm(lambda case: _ours(case, relevance="task", quantile=0.2, continuous=True)),
-    "mmir_flushed": Arm(lambda case: _mmir(case, flush_replay=True, replay_batch=32)),
-    "mmir_weaker": Arm(lambda case: _mmir(case, lam_share=0.25)),
+    "mmir_plus": Arm(_mmir_plus),
+    "mmir_quantile": Arm(lambda case: _other(case, quantile=0.2)),
+    "mmir_continuous": Arm(lambda case: _other(case, continuous=True)),
+    "mmir_averaged": Arm(lambda case: _other(case, judge="averaged")),
+    "mmir_unreversed": Arm(lambda case: _other(case, judge="unreversed")),
+    "mmir_entropy": Arm(lambda case: _other(case, entropy=True, quantile=0.2)),
+    "mmir_task": Arm(_task),
+    "mmir_flushed": Arm(lambda case: _other(case, flush=True, replay_batch=32)),
+    "mmir_weaker": Arm(lambda case: _mmir(case, lam_max=case.lam * 0.25)),
 }

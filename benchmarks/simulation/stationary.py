@@ -6,7 +6,7 @@ Shapes: K candidate sets of N, D features.
 import torch
 from torch import Tensor
 
-from epicsub.adaptation.dqn import Agent, Transitions, epsilon_greedy, take_out
+from epicsub.adaptation.dqn import Agent, Transitions, epsilon_greedy, remove
 
 SETS, CANDIDATES, DIM = 8, 5, 32  # a step's, as in a batch of 40
 OFFSET = 6.0  # distance of planted instances from the others, whose standard deviation is 1
@@ -29,7 +29,7 @@ def greedy_precision(seed: int, steps: int = 1500, shown: int = 2000) -> float:
         reward_K = torch.where(action_K == planted_K, 1.0, -1.0)
         left_KN = available_KN.scatter(1, action_K[:, None], False)
         done_K = torch.ones_like(action_K, dtype=torch.bool)
-        agent.replay.push(Transitions(state_KND, action_K, reward_K, take_out(state_KND, action_K), done_K, left_KN))
+        agent.replay.push(Transitions(state_KND, action_K, reward_K, remove(state_KND, action_K), done_K, left_KN))
         loss = agent.loss(REPLAYED, GAMMA, True, generator)
         if loss is not None:
             optimizer.zero_grad(set_to_none=True)

@@ -1,6 +1,6 @@
 """Adaptation methods: features of both domains in, losses and decisions out. No loop, no loader, no optimiser.
 
-A new method is one file with a subclass of `AdaptationMethod`, one line in training/build.py and one recipe.
+A new method is a file with a subclass of `AdaptationMethod`, a section in recipe/adaptation.py and a row of `METHODS`.
 """
 
 from epicsub.adaptation.adabn import AdaBN
@@ -12,12 +12,40 @@ from epicsub.adaptation.mm_sada import MMSADA
 from epicsub.adaptation.mmd import MMD
 from epicsub.adaptation.mmir import MMIR
 from epicsub.adaptation.mmir_plus import MMIRPlus
-from epicsub.adaptation.removal import Oracle, RuleRemoval, min_delta, random_removal
-from epicsub.adaptation.rewards import RewardSettings
+from epicsub.adaptation.removal import RuleRemoval
 from epicsub.adaptation.ta3n import TA3N
+from epicsub.recipe.adaptation import (
+    AdaBNAdaptation,
+    AdversarialAdaptation,
+    ContrastiveAdaptation,
+    MCDAdaptation,
+    MMDAdaptation,
+    MMIRPlusAdaptation,
+    MMSADAAdaptation,
+    TA3NAdaptation,
+)
+from epicsub.recipe.base import AdaptationSection
+from epicsub.recipe.mmir import MinDeltaAdaptation, MMIRAdaptation, OracleAdaptation, RandomRemovalAdaptation
+
+METHODS: dict[type[AdaptationSection], type[AdaptationMethod]] = {
+    MMDAdaptation: MMD,
+    AdaBNAdaptation: AdaBN,
+    MCDAdaptation: MCD,
+    AdversarialAdaptation: Adversarial,
+    MMSADAAdaptation: MMSADA,
+    ContrastiveAdaptation: Contrastive,
+    TA3NAdaptation: TA3N,
+    MMIRAdaptation: MMIR,
+    MMIRPlusAdaptation: MMIRPlus,
+    RandomRemovalAdaptation: RuleRemoval,
+    MinDeltaAdaptation: RuleRemoval,
+    OracleAdaptation: RuleRemoval,
+}
+"""The method of a recipe's section. Sections without one adapt nothing."""
 
 __all__ = [
     "MCD",
+    "METHODS",
     "MMD",
     "MMIR",
     "MMSADA",
@@ -30,9 +58,5 @@ __all__ = [
     "Contrastive",
     "LaterUpdate",
     "MMIRPlus",
-    "Oracle",
-    "RewardSettings",
     "RuleRemoval",
-    "min_delta",
-    "random_removal",
 ]

@@ -8,13 +8,12 @@ Recognition 80, 2018): the target's own mean and variance in every batch norm, a
 - The statistics are those of all values that a layer saw, whatever the batches' sizes: torch's own cumulative average
   (momentum None) would count a small last batch like a full one [D].
 - `training_time`: what MM-SADA's "BN" mode does [S]: during training the target passes through the same running
-  averages as the source, without a loss. Not the paper's method; named so that nobody takes the one for the other.
+  averages as the source, without a loss. Not the paper's method; named so that nobody confuses the two.
 
 The validation and test clips that a recipe adapts to are the target training clips: transductive, as for every method.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod
 from epicsub.errors import AdaptationError
+from epicsub.recipe.adaptation import AdaBNAdaptation
+from epicsub.recipe.base import AdaptationSection
 
 
 class AdaBN(AdaptationMethod):
@@ -29,24 +30,52 @@ class AdaBN(AdaptationMethod):
 
     Args:
         model: whose batch norms are adapted.
-        variant: after training (strict), or during it.
+        settings: the recipe's section.
 
     Raises:
         AdaptationError: the model has no batch norm with running statistics.
     """
 
-    def __init__(self, model: nn.Module, variant: Literal["strict", "training_time"] = "strict") -> None:
+    def __init__(self, model: nn.Module, settings: AdaBNAdaptation) -> None:
         super().__init__()
         if not batch_norms(model):
             raise AdaptationError("AdaBN changes batch norm statistics, but the model has none: give it batch norm")
-        self.reads_target_after_training = variant == "strict"
+        self.reads_target_after_training = settings.variant == "strict"
+
+    @classmethod
+    def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "AdaBN":
+        """The method for a model.
+
+        Args:
+            model: with batch norm.
+            settings: the recipe's section.
+
+        Returns:
+            The method.
+
+        Raises:
+            AdaptationError: the model has no batch norm with running statistics.
+        """
+        assert isinstance(settings, AdaBNAdaptation)
+        return cls(model, settings)
 
     def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Nothing to align: the target has passed through the model, and that is all (`training_time`)."""
+        """Nothing to align: the target has passed through the model, and that is all (`training_time`).
+
+        Args:
+            batch: of the step.
+
+        Returns:
+            A loss of 0.
+        """
         return AdaptationLosses(batch.source.verb_logits_BV.new_zeros(()), None, {}, {})
 
     def after_training(self, model: nn.Module, clips: Iterable[Mapping[str, Tensor]]) -> None:
         """Replace the running statistics by the target's (`strict`).
+
+        Args:
+            model: trained.
+            clips: every target clip once.
 
         Raises:
             AdaptationError: there are no clips, or too few values for a variance.
@@ -55,7 +84,14 @@ class AdaBN(AdaptationMethod):
 
 
 def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
-    """Batch norms that keep running statistics, by name."""
+    """Batch norms that keep running statistics.
+
+    Args:
+        model: any.
+
+    Returns:
+        The layers by name.
+    """
     return {
         name: module
         for name, module in model.named_modules()
@@ -69,6 +105,13 @@ def estimate_statistics(model: nn.Module, clips: Iterable[Mapping[str, Tensor]])
 
     Everything else of the model keeps its value, and its mode afterwards. Sums are kept in float64, around the first
     batch's mean, so that a large mean leaves the variance its digits.
+
+    Args:
+        model: with batch norm.
+        clips: batches as the model takes them.
+
+    Raises:
+        AdaptationError: there are too few values for a variance.
     """
     layers = batch_norms(model)
     modes = {module: module.training for module in model.modules()}
@@ -79,6 +122,7 @@ def estimate_statistics(model: nn.Module, clips: Iterable[Mapping[str, Tensor]])
     for name, layer in layers.items():
         layer.train()  # normalise by the batch; momentum 0 leaves the running statistics as they are
         layer.momentum, layer.num_batches_tracked = 0.0, None
+        # A layer's input is seen nowhere else; the hooks are gone at the end.
         hooks.append(layer.register_forward_pre_hook(_collect(sums, name)))
     try:
         for batch in clips:

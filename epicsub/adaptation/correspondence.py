@@ -7,7 +7,7 @@ Adaptation for Fine-grained Action Recognition", CVPR 2020.)
   by one clip, so that no clip there meets its own pair [S]. Of an odd batch the second half is the larger.
 - The classifier reads the concatenated features: sum of D - 100 - ReLU - 2 [S]; one logit in place of two [D], the
   same functions. Weights truncated normal 0.1 [S]. Label 1: the pair corresponds.
-- No gradient reversal: the features help to tell.
+- No gradient reversal: the features learn to tell.
 - A rolled pair can be of one class, and of one video, and looks as if it corresponded. The share of the source's rolled
   pairs of one verb class is logged; of the target nothing is known.
 
@@ -20,19 +20,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epicsub.adaptation.discriminator import DomainDiscriminator
+from epicsub.adaptation.discriminator import RELU, DomainDiscriminator
 from epicsub.adaptation.interface import at_least_float32
 from epicsub.errors import AdaptationError
 
-RELU = 0.0  # slope of a LeakyReLU that is a ReLU [S]
-
 
 def corresponding(count: int) -> Tensor:
-    """(B,) bool: the clips that keep their pairs."""
+    """The clips that keep their pairs.
+
+    Args:
+        count: B.
+
+    Returns:
+        (B,) bool.
+    """
     return torch.arange(count) < count // 2
 
 
-def partners(count: int) -> Tensor:
+def _partners(count: int) -> Tensor:
     """(B,) int64: whose other modalities each clip is paired with; its own in the first half.
 
     Raises:
@@ -49,7 +54,7 @@ class Correspondence(nn.Module):
 
     Args:
         feature_dims: D of each modality, two or more.
-        hidden: units between.
+        hidden: units of the hidden layer.
 
     Raises:
         AdaptationError: there is one modality only.
@@ -63,27 +68,50 @@ class Correspondence(nn.Module):
         self.classifier = DomainDiscriminator(sum(feature_dims.values()), hidden, slope=RELU)
 
     def forward(self, source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Mean binary cross-entropy over the clips of both domains, and the percent that is told right."""
-        logits, labels = zip(*(self.pairs(features) for features in (source, target)), strict=True)
+        """Mean binary cross-entropy over the clips of both domains.
+
+        Args:
+            source: features (Bs, D) per modality.
+            target: features (Bt, D) per modality.
+
+        Returns:
+            The loss, and the percent of clips classified correctly.
+        """
+        logits, labels = zip(*(self._pairs(features) for features in (source, target)), strict=True)
         logits_B, labels_B = torch.cat(logits), torch.cat(labels)
         right = 100.0 * ((logits_B > 0) == (labels_B > 0)).float().mean()
         return F.binary_cross_entropy_with_logits(logits_B, labels_B), right
 
-    def pairs(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _pairs(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits and labels of one domain's pairs, both (B,)."""
         first, *others = (at_least_float32(features[modality]) for modality in self.modalities)
-        partner_B = partners(len(first)).to(first.device)
+        partner_B = _partners(len(first)).to(first.device)
         logits_B = self.classifier(torch.cat([first, *(other[partner_B] for other in others)], dim=1))
         return logits_B, corresponding(len(first)).to(first.device, logits_B.dtype)
 
 
 def optional_correspondence(feature_dims: Mapping[str, int], weight: float) -> Correspondence | None:
-    """For methods of which it is an option: none where its weight is 0."""
+    """For methods that have it as an option.
+
+    Args:
+        feature_dims: D of each modality.
+        weight: of the loss.
+
+    Returns:
+        The classifier, or None for weight 0.
+    """
     return Correspondence(feature_dims) if weight else None
 
 
 def same_class_rate(verb_B: Tensor) -> Tensor:
-    """Percent of the source's rolled pairs whose clips are of one verb class."""
+    """Percent of the source's rolled pairs whose clips are of one verb class.
+
+    Args:
+        verb_B: labels of the source.
+
+    Returns:
+        A scalar.
+    """
     count = len(verb_B)
     rolled = ~corresponding(count).to(verb_B.device)
-    return 100.0 * (verb_B[partners(count).to(verb_B.device)] == verb_B)[rolled].float().mean()
+    return 100.0 * (verb_B[_partners(count).to(verb_B.device)] == verb_B)[rolled].float().mean()

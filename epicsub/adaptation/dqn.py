@@ -1,8 +1,8 @@
-"""A deep Q-learning agent that takes one instance at a time out of candidate sets (MMIR, arXiv 2311.14281, section 3.2;
-Mnih et al., "Human-level control through deep reinforcement learning", Nature 518, 2015).
+"""A deep Q-learning agent that removes instances from candidate sets, one at a time (MMIR, arXiv 2311.14281, section
+3.2; Mnih et al., "Human-level control through deep reinforcement learning", Nature 518, 2015).
 
 Every function works on all candidate sets at once. Shapes: K candidate sets, N candidates in each, D features of one;
-R transitions of a replayed batch. A state is (N, D), with a row of zeros for each candidate that was taken out.
+R transitions of a replayed batch. A state is (N, D), with a row of zeros for each candidate that was removed.
 """
 
 import copy
@@ -19,18 +19,27 @@ NEVER = -math.inf  # Q of an action that is not available
 
 
 def candidate_sets(count: int, candidates: int, generator: torch.Generator) -> Tensor:
-    """Positions of a batch, dealt at random into sets, (K, N); the count % N left over are in none."""
+    """Deal the positions of a batch into sets at random; the count % N left over are in none.
+
+    Args:
+        count: instances of the batch.
+        candidates: N.
+        generator: of the order.
+
+    Returns:
+        (K, N) int64.
+    """
     order = torch.randperm(count, generator=generator)
     return order[: count // candidates * candidates].view(-1, candidates)
 
 
 class QNetwork(nn.Module):
-    """State -> Q of taking out each candidate: N*D -> hidden -> N. The paper is silent; sizes are [C]'s.
+    """State -> Q of removing each candidate: N*D -> hidden -> N. The paper is silent; sizes are [C]'s.
 
     Args:
         candidates: N.
         dim: D.
-        hidden: units of the layers between; (1024, 512) [C].
+        hidden: units of the hidden layers; (1024, 512) [C].
     """
 
     def __init__(self, candidates: int, dim: int, hidden: tuple[int, ...] = (1024, 512)) -> None:
@@ -42,25 +51,25 @@ class QNetwork(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], candidates))
 
     def forward(self, state_KND: Tensor) -> Tensor:
-        """Q (K, N)."""
-        return self.layers(state_KND.flatten(1))
+        q_KN: Tensor = self.layers(state_KND.flatten(1))
+        return q_KN
 
 
 class Transitions(NamedTuple):
-    """What happened, one row a pick (K picks, or R replayed)."""
+    """Transitions, one row per pick (K picks, or R replayed)."""
 
     state: Tensor
     """(K, N, D)"""
     action: Tensor
-    """(K,) int64: the candidate that was taken out."""
+    """(K,) int64: the candidate that was removed."""
     reward: Tensor
-    """(K,) float: +1 or -1."""
+    """(K,) float: +1 or -1, or between with continuous rewards."""
     next_state: Tensor
     """(K, N, D): `state` with row `action` zero."""
     done: Tensor
     """(K,) bool: the episode ended."""
     available_next: Tensor
-    """(K, N) bool: candidates that can still be taken out."""
+    """(K, N) bool: candidates that can still be removed."""
 
 
 class ReplayPool(nn.Module):
@@ -92,32 +101,57 @@ class ReplayPool(nn.Module):
 
     @torch.no_grad()
     def push(self, transitions: Transitions) -> None:
-        """Copy transitions in, over the oldest ones. Of more than `size`, the last are kept."""
+        """Copy transitions in, over the oldest ones. Of more than `size`, the last are kept.
+
+        Args:
+            transitions: K picks.
+        """
         count, kept = len(transitions.action), min(len(transitions.action), self.size)
         places = (torch.arange(count - kept, count, device=self.reward.device) + self.pushed) % self.size
         for name, values in transitions._asdict().items():
             self.get_buffer(name)[places] = values.detach()[count - kept :].to(self.get_buffer(name).dtype)
         self.pushed += count
 
-    def clear(self) -> None:
-        """Forget all."""
-        self.pushed.zero_()
-
     def sample(self, count: int, generator: torch.Generator) -> Transitions:
-        """`count` different transitions, drawn evenly."""
+        """Draw different transitions uniformly.
+
+        Args:
+            count: R, at most as many as are kept.
+            generator: of the draw.
+
+        Returns:
+            R transitions.
+        """
         rows = torch.randperm(len(self), generator=generator)[:count].to(self.reward.device)
         return Transitions(*(self.get_buffer(name)[rows] for name in Transitions._fields))
 
 
 def greedy(q_KN: Tensor, available_KN: Tensor) -> Tensor:
-    """The available action with the largest Q, (K,) (Eq 2)."""
+    """The available action with the largest Q (Eq 2).
+
+    Args:
+        q_KN: Q of each candidate.
+        available_KN: candidates that can be removed.
+
+    Returns:
+        (K,) int64.
+    """
     return q_KN.masked_fill(~available_KN, NEVER).argmax(dim=1)
 
 
 def epsilon_greedy(q_KN: Tensor, available_KN: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-    """Eq 10: with probability `epsilon` any available action, evenly; else the greedy one. (K,)
+    """Eq 10: with probability `epsilon` any available action, uniformly; else the greedy one.
 
     The same random numbers are drawn whatever `epsilon` is, so that runs with different ones stay comparable.
+
+    Args:
+        q_KN: Q of each candidate.
+        available_KN: candidates that can be removed.
+        epsilon: probability of a random action.
+        generator: of the draws.
+
+    Returns:
+        (K,) int64.
     """
     K, N = q_KN.shape
     explore_K = (torch.rand(K, generator=generator) < epsilon).to(q_KN.device)
@@ -125,8 +159,16 @@ def epsilon_greedy(q_KN: Tensor, available_KN: Tensor, epsilon: float, generator
     return torch.where(explore_K, greedy(lots_KN, available_KN), greedy(q_KN, available_KN))
 
 
-def take_out(state_KND: Tensor, action_K: Tensor) -> Tensor:
-    """A copy of the states with the chosen rows zero. A copy: the replayed state must keep its row."""
+def remove(state_KND: Tensor, action_K: Tensor) -> Tensor:
+    """Zero the chosen rows in a copy: the replayed state must keep its row.
+
+    Args:
+        state_KND: states.
+        action_K: candidate to remove.
+
+    Returns:
+        (K, N, D).
+    """
     next_state_KND = state_KND.clone()
     next_state_KND[torch.arange(len(action_K), device=state_KND.device), action_K] = 0.0
     return next_state_KND
@@ -134,7 +176,7 @@ def take_out(state_KND: Tensor, action_K: Tensor) -> Tensor:
 
 @torch.no_grad()
 def td_target(online: nn.Module, target: nn.Module, batch: Transitions, gamma: float, double: bool) -> Tensor:
-    """y = r + gamma * Q_target(s', a'), and y = r where the episode ended (Eq 5). (R,)
+    """y = r + gamma * Q_target(s', a'), and y = r where the episode ended (Eq 5).
 
     Args:
         online: the network that learns.
@@ -142,6 +184,9 @@ def td_target(online: nn.Module, target: nn.Module, batch: Transitions, gamma: f
         batch: transitions.
         gamma: discount.
         double: a' is the online network's best action (van Hasselt et al., AAAI 2016) [C]; else the target network's.
+
+    Returns:
+        (R,).
     """
     q_target_RN = target(batch.next_state)
     chooser_RN = online(batch.next_state) if double else q_target_RN
@@ -157,7 +202,7 @@ class Agent(nn.Module):
         candidates: N.
         dim: D.
         replay_size: transitions kept.
-        hidden: units of the Q-network's layers between.
+        hidden: units of the Q-network's hidden layers.
     """
 
     def __init__(
@@ -169,7 +214,17 @@ class Agent(nn.Module):
         self.replay = ReplayPool(replay_size, candidates, dim)
 
     def loss(self, count: int, gamma: float, double: bool, generator: torch.Generator) -> Tensor | None:
-        """Eq 6 over `count` replayed transitions; None until the pool holds more than that."""
+        """Eq 6 over replayed transitions.
+
+        Args:
+            count: R.
+            gamma: discount.
+            double: double-DQN targets.
+            generator: of the replay.
+
+        Returns:
+            A scalar; None until the pool holds more than `count`.
+        """
         if len(self.replay) <= count:
             return None
         batch = self.replay.sample(count, generator)

@@ -1,4 +1,4 @@
-"""What an adaptation method takes and what it hands back.
+"""What an adaptation method takes and what it returns.
 
 Shapes: B clips of a batch (Bs of the source, Bt of the target), D features.
 """
@@ -13,18 +13,19 @@ from torch import Tensor, nn
 
 from epicsub.errors import AdaptationError
 from epicsub.models.heads import TwoHeadOutput
+from epicsub.recipe.base import AdaptationSection
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptationBatch:
-    """One step as a method sees it: what the model made of both domains, and where training stands."""
+    """One step as a method sees it: the model's output for both domains, and where training stands."""
 
     source: TwoHeadOutput
-    """Of the labelled clips, with the graph to the backbone: verb and noun logits, features (Bs, D) a modality."""
+    """Of the labelled clips, with the graph to the backbone: verb and noun logits, features (Bs, D) per modality."""
     target: TwoHeadOutput
-    """Of the clips without labels, (Bt, D) a modality, with the graph."""
+    """Of the clips without labels, (Bt, D) per modality, with the graph."""
     verb_B: Tensor  # noqa: N815
-    """Labels of the source clips, (Bs,) int64. The target has none to give."""
+    """Labels of the source clips, (Bs,) int64. The target has none."""
     noun_B: Tensor  # noqa: N815
     """As `verb_B`."""
     progress: float
@@ -36,9 +37,9 @@ class AdaptationBatch:
     generator: torch.Generator
     """A CPU generator; all random numbers of a method come from it."""
     model: nn.Module | None = None
-    """The model that made both outputs, for methods that have a part in it, such as a second classifier."""
+    """The model of both outputs, for methods that have a part in it, such as a second classifier."""
     source_ids: Sequence[str] = ()
-    """Narration ids of the source clips. No method learns from them: an oracle on made-up data does."""
+    """Narration ids of the source clips. No method learns from them: an oracle on synthetic data does."""
     target_ids: Sequence[str] = ()
     """As `source_ids`."""
 
@@ -51,9 +52,9 @@ class AdaptationLosses(NamedTuple):
     agents: Tensor | None
     """Scalar that reaches the agents alone; None while there is nothing for them to learn from."""
     logs: dict[str, float | Tensor]
-    """Figures of this step; shares in percent. Tensors have no dimension: reading them is left to whoever logs."""
+    """Figures of this step; shares in percent. Tensors are scalars: the logger reads them."""
     removed: dict[str, Tensor]
-    """Positions in the batch that each agent took out, sorted, by the agent's name, e.g. `rgb_source`."""
+    """Positions in the batch that each agent removed, sorted, by the agent's name, e.g. `rgb_source`."""
     classified_B: Tensor | None = None  # noqa: N815
     """(Bs,) bool: source clips that enter the classification loss; None for all."""
 
@@ -62,22 +63,44 @@ class LaterUpdate(NamedTuple):
     """One more update of the same step, after the main one: the model sees the same clips again."""
 
     parameters: Sequence[nn.Parameter]
-    """What it moves; everything else keeps still."""
+    """What it steps; everything else is frozen."""
     loss: Callable[[AdaptationBatch], Tensor]
     """Scalar, weighted as the alignment loss is."""
     classifies: bool
-    """Whether the classification loss is added."""
+    """True adds the classification loss."""
 
 
 class AdaptationMethod(nn.Module, ABC):
     """The base of every method: what a method need not write. Everything needed to resume is in its `state_dict()`."""
 
     reads_target_after_training = False
-    """Whether `after_training` wants the target clips."""
+    """True if `after_training` needs the target clips."""
+
+    @classmethod
+    def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "AdaptationMethod":
+        """The method for a model.
+
+        Args:
+            model: with `feature_dims`.
+            settings: the recipe's section.
+
+        Returns:
+            The method, with random weights.
+
+        Raises:
+            AdaptationError: the method does not fit the model.
+        """
+        return cls(model.feature_dims, settings)
 
     @abstractmethod
     def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Losses of one step.
+
+        Args:
+            batch: of the step.
+
+        Returns:
+            What to minimise, and what to log.
 
         Raises:
             AdaptationError: the batch does not fit the method.
@@ -92,10 +115,21 @@ class AdaptationMethod(nn.Module, ABC):
         return ()
 
     def after_step(self, step: int) -> None:
-        """Called after the optimisers' step, with the number that `losses` had."""
+        """Called after the optimisers' step.
+
+        Args:
+            step: as `losses` had it.
+        """
 
     def later_updates(self, model: nn.Module) -> Sequence[LaterUpdate]:
-        """Updates that follow the main one in every step that adapts, in order."""
+        """Updates that follow the main one in every step that adapts.
+
+        Args:
+            model: in training.
+
+        Returns:
+            Updates in order.
+        """
         return ()
 
     def after_training(self, model: nn.Module, clips: Iterable[Mapping[str, Tensor]]) -> None:
@@ -108,12 +142,39 @@ class AdaptationMethod(nn.Module, ABC):
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Losses of half-precision features are computed in single precision."""
+    """Half precision becomes single precision, in which losses are computed.
+
+    Args:
+        x: floating point.
+
+    Returns:
+        The tensor itself, or a float32 copy.
+    """
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def kept_mask(removed: Tensor, count: int) -> Tensor:
+    """Mask of the instances that are not removed.
+
+    Args:
+        removed: positions.
+        count: B.
+
+    Returns:
+        (B,) bool.
+    """
+    mask_B = torch.ones(count, dtype=torch.bool, device=removed.device)
+    mask_B[removed] = False
+    return mask_B
 
 
 def check_features(source: Mapping[str, Tensor], target: Mapping[str, Tensor], dims: Mapping[str, int]) -> None:
     """Refuse features that do not fit the method, all problems at once.
+
+    Args:
+        source: (Bs, D) per modality.
+        target: (Bt, D) per modality.
+        dims: D of each modality.
 
     Raises:
         AdaptationError: a modality is missing or unknown, or features are not (B, D) with the method's D.

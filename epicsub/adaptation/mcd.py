@@ -7,7 +7,7 @@ copied; [R] recalled, not verified; [D] our own choice.
 - Two classifiers, each fused over the streams by the sum of logits, both trained on the source (Eq 1 twice). The model
   carries them (models/two_classifiers.py), and predicts by the mean of their softmaxes [D].
 - Discrepancy: mean over clips and classes of |softmax1 - softmax2| on fused target logits [S]; verb plus noun [D]. The
-  classes are those that the heads tell apart: eight verbs and no noun under the lists of MM-SADA.
+  classes are those that no mask excludes: eight verbs and no noun under the lists of MM-SADA.
 - `one`, the default [S]: one update of everything. Target features reach both classifiers through a gradient
   reversal, and the loss is minus the discrepancy: the classifiers raise it, the features lower it. Weight: [S] has 0.2
   beside a classification loss of 0.2, which is 1 beside 1. The reversal's strength follows the usual schedule up to
@@ -19,10 +19,10 @@ Shapes: B clips, V verbs, N nouns, C classes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from torch import Tensor, nn
 
+from epicsub.adaptation.discriminator import reversal_strength, reverse_gradient
 from epicsub.adaptation.interface import (
     AdaptationBatch,
     AdaptationLosses,
@@ -31,20 +31,36 @@ from epicsub.adaptation.interface import (
     at_least_float32,
     check_features,
 )
-from epicsub.adaptation.reversal import reversal_strength, reverse_gradient
 from epicsub.errors import AdaptationError
 from epicsub.models.heads import TwoHeadOutput, count_unmasked
 from epicsub.models.two_classifiers import TwoClassifiers
+from epicsub.recipe.adaptation import MCDAdaptation
 
 
 def discrepancy(one_BC: Tensor, other_BC: Tensor) -> Tensor:
-    """Mean absolute difference of two softmaxes: 0 where they agree, at most 2 / C of the C classes told apart."""
+    """Mean absolute difference of two softmaxes.
+
+    Args:
+        one_BC: logits.
+        other_BC: logits.
+
+    Returns:
+        A scalar: 0 where they agree, at most 2 / C of the C unmasked classes.
+    """
     apart_B = (one_BC.softmax(dim=1) - other_BC.softmax(dim=1)).abs().sum(dim=1)
     return apart_B.mean() / count_unmasked(one_BC)
 
 
 def both_tasks(one: TwoHeadOutput, other: TwoHeadOutput) -> Tensor:
-    """Discrepancy over verbs plus that over nouns."""
+    """Discrepancy over verbs plus that over nouns.
+
+    Args:
+        one: scores of a classifier.
+        other: scores of the other.
+
+    Returns:
+        A scalar.
+    """
     return discrepancy(one.verb_logits_BV, other.verb_logits_BV) + discrepancy(one.noun_logits_BN, other.noun_logits_BN)
 
 
@@ -53,24 +69,21 @@ class MCD(AdaptationMethod):
 
     Args:
         feature_dims: D of each modality.
-        updates: one through a gradient reversal, or the original three.
-        lam_max: strength of the reversal at the end of a stage (`one`).
-        feature_updates: updates of the features in a step (`three`).
+        settings: the recipe's section.
     """
 
-    def __init__(
-        self,
-        feature_dims: Mapping[str, int],
-        updates: Literal["one", "three"] = "one",
-        lam_max: float = 1.0,
-        feature_updates: int = 4,
-    ) -> None:
+    def __init__(self, feature_dims: Mapping[str, int], settings: MCDAdaptation) -> None:
         super().__init__()
-        self.feature_dims, self.lam_max = dict(feature_dims), lam_max
-        self.updates, self.feature_updates = updates, feature_updates
+        self.feature_dims, self.settings = dict(feature_dims), settings
 
     def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Minus the discrepancy on the target through the reversal; 0 where later updates see to it.
+        """Minus the discrepancy on the target through the reversal; 0 with later updates.
+
+        Args:
+            batch: of the step.
+
+        Returns:
+            The alignment loss.
 
         Raises:
             AdaptationError: features do not fit the method, or the model has one classifier.
@@ -80,9 +93,9 @@ class MCD(AdaptationMethod):
             raise AdaptationError("MCD needs a model with two classifiers in training mode (models/two_classifiers.py)")
         seen = both_tasks(batch.target, batch.target.second)
         logs: dict[str, float | Tensor] = {"discrepancy": seen.detach()}
-        if self.updates == "three":
+        if self.settings.updates == "three":
             return AdaptationLosses(seen.detach() * 0.0, None, logs, {})
-        lam = reversal_strength(batch.progress, self.lam_max)
+        lam = reversal_strength(batch.progress, self.settings.lam_max)
         reversed_features = {
             modality: reverse_gradient(at_least_float32(f_BD), lam) for modality, f_BD in batch.target.features.items()
         }
@@ -91,14 +104,24 @@ class MCD(AdaptationMethod):
         return AdaptationLosses(-both_tasks(first, second), None, logs | {"reversal": lam}, {})
 
     def later_updates(self, model: nn.Module) -> Sequence[LaterUpdate]:
-        """Steps B and C of the original; none for `one`."""
-        if self.updates == "one":
+        """Steps B and C of the original; none for `one`.
+
+        Args:
+            model: with two classifiers.
+
+        Returns:
+            Updates in order.
+        """
+        if self.settings.updates == "one":
             return ()
         classifiers = TwoClassifiers.head_parameters(model)
         known = {id(parameter) for parameter in classifiers}
         features = [parameter for parameter in model.parameters() if id(parameter) not in known]
         agree = LaterUpdate(features, _target_discrepancy, classifies=False)
-        return (LaterUpdate(classifiers, _minus_target_discrepancy, classifies=True), *[agree] * self.feature_updates)
+        return (
+            LaterUpdate(classifiers, _minus_target_discrepancy, classifies=True),
+            *[agree] * self.settings.feature_updates,
+        )
 
 
 def _target_discrepancy(batch: AdaptationBatch) -> Tensor:

@@ -14,7 +14,6 @@ Shapes: M, N instances of the two sets, D features.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,31 +25,49 @@ from epicsub.adaptation.interface import (
     at_least_float32,
     check_features,
 )
+from epicsub.recipe.adaptation import MMDAdaptation
 
 MM_SADA_WIDTHS = tuple(9.7 * 2.0 ** (-8.0 + 2.0**0.5 * step) for step in range(12))  # [S]: 0.038 to 1826
 DAN_POWERS = (-3, -2, -1, 0, 1)
 
 
-def squared_distances(x_MD: Tensor, y_ND: Tensor) -> Tensor:
+def _squared_distances(x_MD: Tensor, y_ND: Tensor) -> Tensor:
     """|x - y|^2 of all pairs, (M, N); never below 0."""
     inner_MN = x_MD @ y_ND.T
     return (x_MD.square().sum(dim=1)[:, None] - 2 * inner_MN + y_ND.square().sum(dim=1)[None]).clamp_min(0.0)
 
 
 def mmd_squared(x_MD: Tensor, y_ND: Tensor, widths: Sequence[float | Tensor]) -> Tensor:
-    """The biased estimate of MMD^2 under the sum of kernels exp(-|x-y|^2 / width); 0 for equal sets."""
+    """The biased estimate of MMD^2 under the sum of kernels exp(-|x-y|^2 / width); 0 for equal sets.
+
+    Args:
+        x_MD: one set.
+        y_ND: the other set.
+        widths: of the kernels.
+
+    Returns:
+        A scalar.
+    """
 
     def mean_kernel(a: Tensor, b: Tensor) -> Tensor:
-        distances = squared_distances(a, b)
+        distances = _squared_distances(a, b)
         return torch.stack([torch.exp(-distances / width).mean() for width in widths]).sum()
 
     return mean_kernel(x_MD, x_MD) + mean_kernel(y_ND, y_ND) - 2 * mean_kernel(x_MD, y_ND)
 
 
 def dan_widths(x_MD: Tensor, y_ND: Tensor) -> list[Tensor]:
-    """Widths that follow the mean squared distance of all different pairs of both sets, taken as a constant."""
+    """Widths that follow the mean squared distance of all different pairs of both sets, taken as a constant.
+
+    Args:
+        x_MD: one set.
+        y_ND: the other set.
+
+    Returns:
+        Five scalars.
+    """
     both = torch.cat([x_MD, y_ND]).detach()
-    mean = squared_distances(both, both).sum() / (len(both) * (len(both) - 1))
+    mean = _squared_distances(both, both).sum() / (len(both) * (len(both) - 1))
     return [2 * 2.0**power * mean for power in DAN_POWERS]
 
 
@@ -59,15 +76,21 @@ class MMD(AdaptationMethod):
 
     Args:
         feature_dims: D of each modality.
-        kernels: which widths.
+        settings: the recipe's section.
     """
 
-    def __init__(self, feature_dims: Mapping[str, int], kernels: Literal["mm_sada", "dan"] = "mm_sada") -> None:
+    def __init__(self, feature_dims: Mapping[str, int], settings: MMDAdaptation) -> None:
         super().__init__()
-        self.feature_dims, self.kernels = dict(feature_dims), kernels
+        self.feature_dims, self.settings = dict(feature_dims), settings
 
     def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """MMD^2 of the features, summed over modalities.
+
+        Args:
+            batch: of the step.
+
+        Returns:
+            The alignment loss.
 
         Raises:
             AdaptationError: features do not fit the method.
@@ -78,7 +101,7 @@ class MMD(AdaptationMethod):
         losses = []
         for modality in self.feature_dims:
             fs, ft = at_least_float32(source[modality]), at_least_float32(target[modality])
-            widths = MM_SADA_WIDTHS if self.kernels == "mm_sada" else dan_widths(fs, ft)
+            widths = MM_SADA_WIDTHS if self.settings.kernels == "mm_sada" else dan_widths(fs, ft)
             losses.append(mmd_squared(fs, ft, widths))
             logs[f"{modality}/mmd"] = losses[-1].detach()
         return AdaptationLosses(torch.stack(losses).sum(), None, logs, {})

@@ -1,143 +1,116 @@
-"""Adversarial alignment on what a plain rule keeps: the controls for MMIR's agents, ours and not the paper's.
+"""Adversarial alignment of the instances that a rule keeps: the controls for MMIR's agents, ours, not the paper's.
 
-Each step the batch of each domain is dealt into candidate sets as for MMIR (`candidates` instances a set, what is left
-over untouched), and of each set the `removals` instances that the rule scores highest are kept from the domain loss.
-Nothing is learnt: what differs from MMIR is only who chooses.
+Each step the batch of each domain is dealt into candidate sets as for MMIR (`candidates` instances per set, the
+remainder untouched), and of each set the `removals` instances that the rule scores highest are left out of the domain
+loss. Nothing is learnt: what differs from MMIR is only who chooses.
 
-- `random_removal`: evenly at random. What a gain of MMIR must beat: a smaller batch for the domain loss.
+- `random_removal`: uniformly at random. What a gain of MMIR must beat: a smaller batch for the domain loss.
 - `min_delta`: the lowest relevance Delta (Eq 3), which is what the agents are rewarded for finding.
-- `Oracle`: planted outliers first, known by their narration ids; among equals at random. The ceiling. It reads what no
-  method may know, and works on made-up data alone.
+- `oracle`: planted outliers first, known by their narration ids; among equals at random. The ceiling. It reads what no
+  method may know, and works on synthetic data alone.
 
 Shapes: B instances of one domain, K = B // N candidate sets of N, D features.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from epicsub.adaptation.discriminator import discriminators, domain_accuracy, domain_loss, target_probabilities
+from epicsub.adaptation.discriminator import Discriminators, relevance, reversal_strength
 from epicsub.adaptation.dqn import candidate_sets
 from epicsub.adaptation.interface import (
     AdaptationBatch,
     AdaptationLosses,
     AdaptationMethod,
-    at_least_float32,
     check_features,
+    kept_mask,
 )
-from epicsub.adaptation.relevance import relevance
-from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
-
-Rule = Callable[[AdaptationBatch, str, Tensor], Tensor]
-"""(batch, domain, relevance Delta (B,)) -> score (B,); the highest go."""
-
-
-def random_removal(batch: AdaptationBatch, domain: str, delta_B: Tensor) -> Tensor:
-    """Any, evenly."""
-    return torch.rand(len(delta_B), generator=batch.generator).to(delta_B.device)
-
-
-def min_delta(batch: AdaptationBatch, domain: str, delta_B: Tensor) -> Tensor:
-    """The lowest relevance first."""
-    return -delta_B
-
-
-class Oracle:
-    """Planted outliers first, then any.
-
-    Args:
-        outliers: narration ids of planted instances of both domains.
-    """
-
-    def __init__(self, outliers: Collection[str]) -> None:
-        self.outliers = frozenset(outliers)
-
-    def __call__(self, batch: AdaptationBatch, domain: str, delta_B: Tensor) -> Tensor:
-        """Score (B,)."""
-        ids = batch.source_ids if domain == "source" else batch.target_ids
-        if len(ids) != len(delta_B):
-            raise AdaptationError(f"the oracle needs the {len(delta_B)} narration ids of the {domain}, got {len(ids)}")
-        planted_B = torch.tensor([narration_id in self.outliers for narration_id in ids], device=delta_B.device)
-        return planted_B + 0.5 * random_removal(batch, domain, delta_B)
+from epicsub.recipe.mmir import MinDeltaAdaptation, OracleAdaptation, RandomRemovalAdaptation
 
 
 class RuleRemoval(AdaptationMethod):
-    """One discriminator a modality, on what a rule keeps.
+    """One discriminator per modality, on the instances that a rule keeps.
 
     Args:
         feature_dims: D of each modality.
-        rule: scores the instances of a domain in a modality.
-        lam_max: strength of the gradient reversal at the end.
-        discriminator_hidden: hidden units of the discriminators.
-        candidates: N, instances in a candidate set.
-        removals: instances taken out of each set.
-
-    Raises:
-        AdaptationError: more removals than a set can spare.
+        settings: the recipe's section; its class names the rule.
+        outliers: narration ids of planted instances of both domains, for the oracle.
     """
 
     def __init__(
         self,
         feature_dims: Mapping[str, int],
-        rule: Rule,
-        lam_max: float = 0.2,
-        discriminator_hidden: int = 128,
-        candidates: int = 5,
-        removals: int = 1,
+        settings: RandomRemovalAdaptation | MinDeltaAdaptation | OracleAdaptation,
+        outliers: Collection[str] = (),
     ) -> None:
         super().__init__()
-        if not 1 <= removals < candidates:
-            raise AdaptationError(f"removals {removals}: must take one of the {candidates} candidates, and leave one")
-        self.feature_dims, self.rule, self.lam_max = dict(feature_dims), rule, lam_max
-        self.candidates, self.removals = candidates, removals
-        self.discriminators = discriminators(feature_dims, discriminator_hidden)
+        self.feature_dims, self.settings = dict(feature_dims), settings
+        self.outliers = frozenset(outliers)
+        self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden)
 
-    def alignment_parameters(self) -> list[torch.nn.Parameter]:
+    def alignment_parameters(self) -> Iterable[nn.Parameter]:
         """Of the discriminators: they are stepped with the backbone."""
-        return list(self.discriminators.parameters())
+        return self.discriminators.parameters()
 
     def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Take out what the rule says, and align the rest (Eq 8).
+        """Remove what the rule says, and align the others (Eq 8).
+
+        Args:
+            batch: of the step.
+
+        Returns:
+            The alignment loss, and what was removed.
 
         Raises:
             AdaptationError: features do not fit the method, or a batch is smaller than a candidate set.
         """
-        source, target = batch.source.features, batch.target.features
-        check_features(source, target, self.feature_dims)
-        lam = reversal_strength(batch.progress, self.lam_max)
-        logs: dict[str, float | Tensor] = {"reversal": lam}
-        removed, alignment = {}, []
-        for modality, discriminator in self.discriminators.items():
-            features = {"source": at_least_float32(source[modality]), "target": at_least_float32(target[modality])}
-            p = {domain: target_probabilities(discriminator, f_BD) for domain, f_BD in features.items()}
-            logs[f"{modality}/discriminator_accuracy"] = domain_accuracy(p["source"], p["target"])
-            kept = {}
-            for domain, f_BD in features.items():
-                score_B = self.rule(batch, domain, relevance(p[domain], domain))
-                gone = highest_of_sets(score_B, self.candidates, self.removals, batch.generator)
-                removed[f"{modality}_{domain}"] = gone
-                kept[domain] = without(f_BD, gone)
-            alignment.append(domain_loss(discriminator, kept["source"], kept["target"], lam))
-        return AdaptationLosses(torch.stack(alignment).sum(), None, logs, removed)
+        features = {"source": batch.source.features, "target": batch.target.features}
+        check_features(features["source"], features["target"], self.feature_dims)
+        lam = reversal_strength(batch.progress, self.settings.lam_max)
+        logs = {"reversal": lam, **self.discriminators.accuracies(features["source"], features["target"])}
+        p = {domain: self.discriminators.probabilities(by_modality) for domain, by_modality in features.items()}
+        kept: dict[str, dict[str, Tensor]] = {"source": {}, "target": {}}
+        removed = {}
+        for modality in self.feature_dims:
+            for domain, by_modality in features.items():
+                score_B = self.scores(batch, domain, relevance(p[domain][modality], domain))
+                positions = self._highest_of_sets(score_B, batch.generator)
+                removed[f"{modality}_{domain}"] = positions
+                kept[domain][modality] = by_modality[modality][kept_mask(positions, len(score_B))]
+        return AdaptationLosses(self.discriminators.alignment(kept["source"], kept["target"], lam), None, logs, removed)
 
+    def scores(self, batch: AdaptationBatch, domain: str, delta_B: Tensor) -> Tensor:
+        """The rule: instances with the highest scores are removed.
 
-def highest_of_sets(score_B: Tensor, candidates: int, removals: int, generator: torch.Generator) -> Tensor:
-    """Deal the batch into sets and give the positions of each set's `removals` highest scores, sorted.
+        Args:
+            batch: of the step.
+            domain: source or target.
+            delta_B: relevance of the instances.
 
-    Raises:
-        AdaptationError: the batch is smaller than a set.
-    """
-    if len(score_B) < candidates:
-        raise AdaptationError(f"a batch must fill a candidate set of {candidates}; got {len(score_B)} instances")
-    sets_KN = candidate_sets(len(score_B), candidates, generator).to(score_B.device)
-    best_KE = score_B[sets_KN].topk(removals, dim=1).indices
-    return sets_KN.gather(1, best_KE).flatten().sort().values
+        Returns:
+            (B,).
 
+        Raises:
+            AdaptationError: the oracle lacks narration ids.
+        """
+        if isinstance(self.settings, MinDeltaAdaptation):
+            return -delta_B
+        random_B = torch.rand(len(delta_B), generator=batch.generator).to(delta_B.device)
+        if isinstance(self.settings, RandomRemovalAdaptation):
+            return random_B
+        ids = batch.source_ids if domain == "source" else batch.target_ids
+        if len(ids) != len(delta_B):
+            raise AdaptationError(f"the oracle needs the {len(delta_B)} narration ids of the {domain}, got {len(ids)}")
+        planted_B = torch.tensor([narration_id in self.outliers for narration_id in ids], device=delta_B.device)
+        return planted_B + 0.5 * random_B
 
-def without(features_BD: Tensor, gone: Tensor) -> Tensor:
-    """The rows that are not among `gone`, in order."""
-    keep_B = torch.ones(len(features_BD), dtype=torch.bool, device=features_BD.device)
-    keep_B[gone] = False
-    return features_BD[keep_B]
+    def _highest_of_sets(self, score_B: Tensor, generator: torch.Generator) -> Tensor:
+        """Deal the batch into sets and return the positions of each set's highest scores, sorted."""
+        candidates = self.settings.candidates
+        if len(score_B) < candidates:
+            raise AdaptationError(f"a batch must fill a candidate set of {candidates}; got {len(score_B)} instances")
+        sets_KN = candidate_sets(len(score_B), candidates, generator).to(score_B.device)
+        best_KE = score_B[sets_KN].topk(self.settings.removals, dim=1).indices
+        return sets_KN.gather(1, best_KE).flatten().sort().values

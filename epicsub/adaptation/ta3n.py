@@ -23,27 +23,57 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epicsub.adaptation.correspondence import RELU
-from epicsub.adaptation.discriminator import DomainDiscriminator, domain_accuracy
+from epicsub.adaptation.discriminator import (
+    RELU,
+    DomainDiscriminator,
+    domain_accuracy,
+    reversal_strength,
+    reverse_gradient,
+)
 from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, check_features
-from epicsub.adaptation.reversal import reversal_strength, reverse_gradient
 from epicsub.errors import AdaptationError
 from epicsub.models.temporal_relations import Levels, TemporalRelations
+from epicsub.recipe.adaptation import TA3NAdaptation
+from epicsub.recipe.base import AdaptationSection
+
+NEEDED = "TA3N aligns frames and relations: it needs the model temporal_relations"
 
 
 def entropy(logits_BC: Tensor) -> Tensor:
-    """H of the softmax, in nats, (B,)."""
+    """H of the softmax.
+
+    Args:
+        logits_BC: of one head.
+
+    Returns:
+        Nats, (B,).
+    """
     logprob_BC = logits_BC.log_softmax(dim=-1)
     return -(logprob_BC.exp() * logprob_BC).sum(dim=-1)
 
 
 def binary_entropy(logits_B: Tensor) -> Tensor:
-    """H of a domain given by one logit, in nats: ln 2 where the domain cannot be told."""
+    """H of a domain given by one logit.
+
+    Args:
+        logits_B: of "target".
+
+    Returns:
+        Nats, (B,): ln 2 where the domain is undecided.
+    """
     return entropy(torch.stack([torch.zeros_like(logits_B), logits_B], dim=-1))
 
 
 def attentive_entropy(logits_BC: Tensor, domain_entropy_B: Tensor) -> Tensor:
-    """Mean of (1 + H(d)) * H(y): be sure of clips whose domain cannot be told."""
+    """Mean of (1 + H(d)) * H(y): be sure of clips whose domain is undecided.
+
+    Args:
+        logits_BC: y, of one head.
+        domain_entropy_B: H(d).
+
+    Returns:
+        A scalar.
+    """
     return ((1.0 + domain_entropy_B) * entropy(logits_BC)).mean()
 
 
@@ -53,30 +83,34 @@ class TA3N(AdaptationMethod):
     Args:
         feature_dims: H of each modality.
         frame_dims: S of each modality.
-        relation_reversal: strength of the reversal under the relations' discriminators.
-        video_reversal: under the videos'.
-        frame_reversal: under the frames'.
-        entropy_weight: of the attentive entropy.
-        warmup: let the reversals rise from 0 over a stage, to these strengths.
+        settings: the recipe's section.
     """
 
     def __init__(
-        self,
-        feature_dims: Mapping[str, int],
-        frame_dims: Mapping[str, int],
-        relation_reversal: float = 0.75,
-        video_reversal: float = 0.75,
-        frame_reversal: float = 0.5,
-        entropy_weight: float = 0.003,
-        warmup: bool = True,
+        self, feature_dims: Mapping[str, int], frame_dims: Mapping[str, int], settings: TA3NAdaptation
     ) -> None:
         super().__init__()
-        self.feature_dims = dict(feature_dims)
-        self.relation_reversal, self.video_reversal = relation_reversal, video_reversal
-        self.frame_reversal, self.entropy_weight = frame_reversal, entropy_weight
-        self.warmup = warmup
+        self.feature_dims, self.settings = dict(feature_dims), settings
         self.videos = nn.ModuleDict({m: DomainDiscriminator(dim, dim, RELU) for m, dim in feature_dims.items()})
         self.frames = nn.ModuleDict({m: DomainDiscriminator(dim, dim, RELU) for m, dim in frame_dims.items()})
+
+    @classmethod
+    def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "TA3N":
+        """The method for a model.
+
+        Args:
+            model: of temporal relations.
+            settings: the recipe's section.
+
+        Returns:
+            The method, with random weights.
+
+        Raises:
+            AdaptationError: the model is another one.
+        """
+        if not isinstance(model, TemporalRelations) or not isinstance(settings, TA3NAdaptation):
+            raise AdaptationError(NEEDED)
+        return cls(model.feature_dims, model.frame_dims, settings)
 
     def alignment_parameters(self) -> Iterable[nn.Parameter]:
         """Of the frames' and videos' discriminators; the relations' belong to the model."""
@@ -85,31 +119,37 @@ class TA3N(AdaptationMethod):
     def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Domain losses of three levels, and the attentive entropy.
 
+        Args:
+            batch: of the step.
+
+        Returns:
+            The alignment loss.
+
         Raises:
             AdaptationError: features do not fit, or the model is not one of temporal relations.
         """
-        source, target, model = batch.source, batch.target, batch.model
+        source, target, model, settings = batch.source, batch.target, batch.model, self.settings
         check_features(source.features, target.features, self.feature_dims)
         if not isinstance(model, TemporalRelations) or source.levels is None or target.levels is None:
-            raise AdaptationError("TA3N aligns frames and relations: it needs the model temporal_relations")
-        risen = reversal_strength(batch.progress, 1.0) if self.warmup else 1.0
+            raise AdaptationError(NEEDED)
+        risen = reversal_strength(batch.progress, 1.0) if settings.warmup else 1.0
         losses: list[Tensor] = []
         entropies: list[Tensor] = []
         logs: dict[str, float | Tensor] = {"reversal": risen}
         for modality in self.feature_dims:
             levels = (source.levels[modality], target.levels[modality])
             video_logits = tuple(
-                self.videos[modality](reverse_gradient(output.features[modality], risen * self.video_reversal))
+                self.videos[modality](reverse_gradient(output.features[modality], risen * settings.video_reversal))
                 for output in (source, target)
             )
             frame_logits = tuple(
-                self.frames[modality](reverse_gradient(level.frames_BTS.flatten(0, 1), risen * self.frame_reversal))
+                self.frames[modality](reverse_gradient(level.frames_BTS.flatten(0, 1), risen * settings.frame_reversal))
                 for level in levels
             )
             parts = {
                 "video": binary_domain_loss(*video_logits),
                 "frame": binary_domain_loss(*frame_logits),
-                "relation": self._relation_loss(model, modality, *levels, risen * self.relation_reversal),
+                "relation": self._relation_loss(model, modality, *levels, risen * settings.relation_reversal),
             }
             losses += parts.values()
             logs |= {f"{modality}/loss_{name}": loss.detach() for name, loss in parts.items()}
@@ -121,7 +161,7 @@ class TA3N(AdaptationMethod):
         noun = attentive_entropy(torch.cat([source.noun_logits_BN, target.noun_logits_BN]), unsure_B)
         attentive = 0.5 * (verb + noun)
         logs["attentive_entropy"] = attentive.detach()
-        return AdaptationLosses(torch.stack(losses).sum() + self.entropy_weight * attentive, None, logs, {})
+        return AdaptationLosses(torch.stack(losses).sum() + settings.entropy_weight * attentive, None, logs, {})
 
     @staticmethod
     def _relation_loss(model: TemporalRelations, modality: str, source: Levels, target: Levels, lam: float) -> Tensor:
@@ -134,6 +174,14 @@ class TA3N(AdaptationMethod):
 
 
 def binary_domain_loss(source_B: Tensor, target_B: Tensor) -> Tensor:
-    """Mean cross-entropy of domain logits, source 0 and target 1."""
+    """Mean cross-entropy of domain logits, source 0 and target 1.
+
+    Args:
+        source_B: logits.
+        target_B: logits.
+
+    Returns:
+        A scalar.
+    """
     labels_B = torch.cat([torch.zeros_like(source_B), torch.ones_like(target_B)])
     return F.binary_cross_entropy_with_logits(torch.cat([source_B, target_B]), labels_B)

@@ -1,6 +1,6 @@
 """From the recipe's settings to model, adaptation method, losses and optimisers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,23 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from epicsub.adaptation import (
-    MCD,
-    MMD,
-    MMIR,
-    MMSADA,
-    TA3N,
-    AdaBN,
-    AdaptationMethod,
-    Adversarial,
-    Contrastive,
-    MMIRPlus,
-    Oracle,
-    RewardSettings,
-    RuleRemoval,
-    min_delta,
-    random_removal,
-)
+from epicsub.adaptation import METHODS, AdaptationMethod, RuleRemoval
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.data.annotations import Segment, read_ids
 from epicsub.errors import TrainingError
@@ -34,32 +18,12 @@ from epicsub.models.heads import Actions, Classes
 from epicsub.models.table import MODELS
 from epicsub.models.two_classifiers import TwoClassifiers
 from epicsub.recipe import Recipe
+from epicsub.recipe.mmir import OracleAdaptation
 from epicsub.training.averaging import WeightAverage
 from epicsub.training.layers import Part, parameter_groups
 from epicsub.training.losses import Criterion, HeadLoss
 
 ParameterGroups = list[nn.Parameter] | list[dict[str, Any]]
-METHODS: dict[str, Callable[..., AdaptationMethod]] = {
-    "mmd": lambda model, **settings: MMD(model.feature_dims, **settings),
-    "adabn": AdaBN,
-    "mcd": lambda model, **settings: MCD(model.feature_dims, **settings),
-    "adversarial": lambda model, **settings: Adversarial(model.feature_dims, **settings),
-    "mm_sada": lambda model, **settings: MMSADA(model.feature_dims, **settings),
-    "contrastive": lambda model, **settings: Contrastive(model.feature_dims, **settings),
-    "ta3n": lambda model, **settings: TA3N(model.feature_dims, model.frame_dims, **settings),
-    "mmir": lambda model, rewards, **settings: MMIR(
-        model.feature_dims, rewards=RewardSettings(**rewards) if rewards else None, **settings
-    ),
-    "mmir_plus": lambda model, **settings: MMIRPlus(model.feature_dims, **settings),
-    "random_removal": lambda model, **settings: RuleRemoval(model.feature_dims, random_removal, **settings),
-    "min_delta": lambda model, **settings: RuleRemoval(model.feature_dims, min_delta, **settings),
-    "oracle": lambda model, outliers, **settings: RuleRemoval(
-        model.feature_dims, Oracle(read_ids(Path(outliers), "narration_id")), **settings
-    ),
-}
-"""Model and settings -> method, by `adaptation.method`. Methods not named adapt nothing."""
-LOOP_SETTINGS = {"method", "loss_weight", "agent_lr", "agent_momentum"}
-"""What the training loop reads of `adaptation`, and no method."""
 
 
 def model_of(recipe: Recipe, weights: bool, actions: Tensor | None = None) -> nn.Module:
@@ -111,10 +75,11 @@ def adaptation_of(recipe: Recipe, model: nn.Module) -> AdaptationMethod | None:
     Raises:
         AdaptationError: the method does not fit the model.
     """
-    method = recipe.adaptation.method
-    if method not in METHODS:
-        return None
-    return METHODS[method](model, **recipe.adaptation.model_dump(exclude=LOOP_SETTINGS))
+    settings = recipe.adaptation
+    if isinstance(settings, OracleAdaptation):
+        return RuleRemoval(model.feature_dims, settings, read_ids(Path(settings.outliers), "narration_id"))
+    method = METHODS.get(type(settings))
+    return None if method is None else method.for_model(model, settings)
 
 
 def trained_parameters(recipe: Recipe, model: nn.Module, aligned: Sequence[nn.Parameter]) -> ParameterGroups:

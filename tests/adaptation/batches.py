@@ -1,19 +1,27 @@
 """Batches of random features, as an adaptation method is given them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from epicsub.adaptation import AdaptationBatch
 from epicsub.models.heads import TwoHeadOutput
+from epicsub.recipe.base import AdaptationSection
 
 VERBS, NOUNS = 4, 3
+S = TypeVar("S", bound=AdaptationSection)
+
+
+def section(kind: type[S], **settings: Any) -> S:
+    """A recipe's section with its defaults and these settings."""
+    (method,) = get_args(kind.model_fields["method"].annotation)
+    return kind(method=method, **settings)
 
 
 def features(B: int, seed: int, dims: Mapping[str, int], shift: float = 0.0) -> dict[str, Tensor]:
-    """(B, D) a modality, leaves of the graph."""
+    """(B, D) per modality, leaves of the graph."""
     generator = torch.Generator().manual_seed(seed)
     return {m: (torch.randn(B, d, generator=generator) + shift).requires_grad_() for m, d in dims.items()}
 

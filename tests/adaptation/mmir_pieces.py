@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from epicsub.adaptation import MMIR
+from epicsub.recipe.mmir import MMIRAdaptation
 from tests.adaptation import batches
-from tests.adaptation.batches import batch_of
+from tests.adaptation.batches import batch_of, section
 
 DIMS = {"rgb": 6, "flow": 4}
 EVERY = ["rgb_source", "rgb_target", "flow_source", "flow_target"]
@@ -19,8 +20,9 @@ def features(B: int, seed: int, dims: dict[str, int] = DIMS) -> dict[str, Tensor
 
 def method(seed: int = 0, dims: dict[str, int] = DIMS, **settings: Any) -> MMIR:
     torch.manual_seed(seed)
-    plain = {"q_hidden": (8,), "replay_size": 24, "replay_batch": 8, "discriminator_hidden": 5}
-    return MMIR(dims, **(plain | settings))
+    own = {"q_hidden": (8,)} | {name: settings.pop(name) for name in ("q_hidden", "classes") if name in settings}
+    plain = {"replay_size": 24, "replay_batch": 8, "discriminator_hidden": 5}
+    return MMIR(dims, section(MMIRAdaptation, **(plain | settings)), **own)
 
 
 def step(one: MMIR, number: int, B: int = 10, progress: float = 0.5) -> Any:

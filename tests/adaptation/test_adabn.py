@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from epicsub.adaptation import AdaBN
 from epicsub.adaptation.adabn import estimate_statistics
 from epicsub.errors import AdaptationError
-from tests.adaptation.batches import batch_of, features
+from epicsub.recipe.adaptation import AdaBNAdaptation
+from tests.adaptation.batches import batch_of, features, section
 
 SIZES = (8, 8, 3, 1)
 
@@ -65,7 +66,7 @@ def test_nothing_else_changes() -> None:
     model.dropout.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     momentum = model.first.momentum
-    AdaBN(model).after_training(model, clips(1, (4, 4)))
+    AdaBN(model, section(AdaBNAdaptation)).after_training(model, clips(1, (4, 4)))
     assert (model.training, model.dropout.training, model.first.training) == (True, False, True)
     assert (model.first.momentum, len(model.first._forward_pre_hooks)) == (momentum, 0)
     for name, value in model.state_dict().items():
@@ -76,15 +77,15 @@ def test_a_target_that_is_the_source_changes_nothing() -> None:
     model = Small()
     estimate_statistics(model, clips(2, (6, 6)))
     before = model.eval()(clips(3, (5,))[0])
-    AdaBN(model).after_training(model, clips(2, (6, 6)))
+    AdaBN(model, section(AdaBNAdaptation)).after_training(model, clips(2, (6, 6)))
     assert torch.equal(model.eval()(clips(3, (5,))[0]), before)
 
 
 def test_training_time_variant_aligns_nothing_and_reads_nothing_afterwards() -> None:
     model = Small()
-    method = AdaBN(model, "training_time")
+    method = AdaBN(model, section(AdaBNAdaptation, variant="training_time"))
     assert not method.reads_target_after_training
-    assert AdaBN(model).reads_target_after_training
+    assert AdaBN(model, section(AdaBNAdaptation)).reads_target_after_training
     losses = method.losses(batch_of(features(4, 0, {"rgb": 3}), features(4, 1, {"rgb": 3})))
     assert losses.alignment.item() == 0.0
     assert not list(method.parameters())
@@ -92,10 +93,10 @@ def test_training_time_variant_aligns_nothing_and_reads_nothing_afterwards() -> 
 
 def test_refusals() -> None:
     with pytest.raises(AdaptationError, match="the model has none"):
-        AdaBN(nn.Linear(2, 2))
+        AdaBN(nn.Linear(2, 2), section(AdaBNAdaptation))
     model = nn.BatchNorm1d(1)
     before = model.running_mean.clone()
     for too_few in ([], [torch.ones(1, 1, 1)]):
         with pytest.raises((AdaptationError, ValueError)):
-            AdaBN(model).after_training(model, too_few)
+            AdaBN(model, section(AdaBNAdaptation)).after_training(model, too_few)
     assert torch.equal(model.running_mean, before)

@@ -11,8 +11,9 @@ from epicsub.adaptation import Contrastive
 from epicsub.adaptation.contrastive import info_nce, predicted_class, supervised_contrastive
 from epicsub.errors import AdaptationError
 from epicsub.models.heads import TwoHeadOutput
+from epicsub.recipe.adaptation import ContrastiveAdaptation
 from tests.adaptation import batches
-from tests.adaptation.batches import batch_of
+from tests.adaptation.batches import batch_of, section
 
 DIMS = {"rgb": 6, "flow": 4}
 
@@ -102,7 +103,8 @@ def test_the_method_sums_domains_pairs_and_modalities(dims: dict[str, int], labe
     p_verb, p_noun = (x.softmax(1) for x in (batch.target.verb_logits_BV, batch.target.noun_logits_BN))
     p_A = {"verb": p_verb.amax(1), "noun": p_noun.amax(1), "action": p_verb.amax(1) * p_noun.amax(1)}[label]
     least = p_A.sort().values[2].item()  # two of the five are less sure
-    one = Contrastive(dims, label, 0.2, least, 2.0, 3.0, hidden=5, dim=3).double()
+    settings = {"temperature": 0.2, "confidence": least, "modal_weight": 2.0, "domain_weight": 3.0}
+    one = Contrastive(dims, section(ContrastiveAdaptation, label=label, hidden=5, dim=3, **settings)).double()
     losses = one.losses(batch)
     z = [{m: F.normalize(one.projections[m](f[m]), dim=1) for m in dims} for f in (source, target)]
     names, modal, domain = list(dims), 0.0, 0.0
@@ -128,4 +130,4 @@ def test_the_method_sums_domains_pairs_and_modalities(dims: dict[str, int], labe
 
 def test_one_modality_is_refused() -> None:
     with pytest.raises(AdaptationError, match="two modalities"):
-        Contrastive({"rgb": 6})
+        Contrastive({"rgb": 6}, section(ContrastiveAdaptation))

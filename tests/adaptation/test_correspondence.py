@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from epicsub.adaptation import MMIR, MMSADA, Adversarial
-from epicsub.adaptation.correspondence import Correspondence, corresponding, partners, same_class_rate
+from epicsub.adaptation.correspondence import Correspondence, _partners, corresponding, same_class_rate
 from epicsub.errors import AdaptationError
+from epicsub.recipe.adaptation import AdversarialAdaptation, MMSADAAdaptation
+from epicsub.recipe.mmir import MMIRAdaptation
 from tests.adaptation import batches
-from tests.adaptation.batches import batch_of
+from tests.adaptation.batches import batch_of, section
 
 DIMS = {"rgb": 4, "flow": 3}
 
@@ -23,7 +25,7 @@ def features(B: int, seed: int) -> dict[str, Tensor]:
 
 @given(count=st.integers(3, 50))
 def test_the_rolled_half_never_meets_its_own_pair(count: int) -> None:
-    own, partner = corresponding(count), partners(count)
+    own, partner = corresponding(count), _partners(count)
     assert own.tolist() == [i < count // 2 for i in range(count)]
     assert sorted(partner.tolist()) == list(range(count))
     assert torch.equal(partner == torch.arange(count), own)
@@ -69,10 +71,10 @@ def test_shuffled_clips_keep_their_labels() -> None:
     torch.manual_seed(0)
     module, f = Correspondence(DIMS, 5).double(), features(8, 1)
     order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
-    logits, labels = module.pairs({m: x[order] for m, x in f.items()})
+    logits, labels = module._pairs({m: x[order] for m, x in f.items()})
     assert labels.tolist() == [1.0] * 4 + [0.0] * 4
     for place in range(8):
-        clip, other = order[place], order[partners(8)[place]]
+        clip, other = order[place], order[_partners(8)[place]]
         pair = torch.cat([f["rgb"][clip], f["flow"][other]])[None]
         torch.testing.assert_close(module.classifier(pair)[0], logits[place])
         assert (clip == other) == bool(labels[place])
@@ -98,13 +100,13 @@ def test_rate_of_rolled_pairs_of_one_class() -> None:
 
 def test_mm_sada_weighs_its_losses_by_the_stage_and_classifies_corresponding_clips() -> None:
     torch.manual_seed(0)
-    one = MMSADA(DIMS, discriminator_hidden=5, correspondence_hidden=5).double()
+    one = MMSADA(DIMS, section(MMSADAAdaptation, discriminator_hidden=5, correspondence_hidden=5)).double()
     source, target = features(7, 1), features(6, 2)
     pairs, _ = one.correspondence(source, target)
     first = one.losses(batch_of(source, target, 0.3, stage=0))
     torch.testing.assert_close(first.alignment, 5.0 * pairs)
     assert first.classified_B.tolist() == [True] * 3 + [False] * 4
-    control = Adversarial(DIMS, 0.2, 5).double()
+    control = Adversarial(DIMS, section(AdversarialAdaptation, discriminator_hidden=5)).double()
     control.discriminators = one.discriminators
     adversarial = control.losses(batch_of(source, target, 0.3)).alignment
     second = one.losses(batch_of(source, target, 0.3, stage=1))
@@ -123,7 +125,9 @@ def test_mm_sada_weighs_its_losses_by_the_stage_and_classifies_corresponding_cli
 def test_it_is_an_option_of_the_adversarial_methods(kind: type) -> None:
     def made(**settings: float):
         torch.manual_seed(0)
-        return (kind(DIMS, **settings) if kind is Adversarial else kind(DIMS, q_hidden=(4,), **settings)).double()
+        if kind is Adversarial:
+            return Adversarial(DIMS, section(AdversarialAdaptation, **settings)).double()
+        return MMIR(DIMS, section(MMIRAdaptation, **settings), q_hidden=(4,)).double()
 
     plain, more = made(), made(correspondence_weight=2.0)
     assert set(more.state_dict()) - set(plain.state_dict()) == {
@@ -139,6 +143,8 @@ def test_it_is_an_option_of_the_adversarial_methods(kind: type) -> None:
 
 def test_refusals() -> None:
     with pytest.raises(AdaptationError, match="two modalities"):
-        MMSADA({"rgb": 4})
+        MMSADA({"rgb": 4}, section(MMSADAAdaptation))
     with pytest.raises(AdaptationError, match="3 clips"):
-        MMSADA(DIMS).losses(batch_of(batches.features(2, 1, DIMS), batches.features(5, 2, DIMS)))
+        MMSADA(DIMS, section(MMSADAAdaptation)).losses(
+            batch_of(batches.features(2, 1, DIMS), batches.features(5, 2, DIMS))
+        )

@@ -12,7 +12,7 @@ from epicsub.adaptation.dqn import (
     Transitions,
     epsilon_greedy,
     greedy,
-    take_out,
+    remove,
     td_target,
 )
 
@@ -28,7 +28,7 @@ def transitions(K: int, N: int = 3, D: int = 2, first: int = 0) -> Transitions:
         state=state,
         action=action,
         reward=torch.arange(first, first + K).float(),
-        next_state=take_out(state, action),
+        next_state=remove(state, action),
         done=torch.arange(K) % 2 == 0,
         available_next=torch.ones(K, N, dtype=torch.bool).scatter(1, action[:, None], False),
     )
@@ -55,7 +55,7 @@ def test_network_size_and_values() -> None:
 def test_next_state_differs_in_the_chosen_row_alone() -> None:
     state = torch.randn(4, 5, 3)
     before, action = state.clone(), torch.tensor([0, 4, 2, 2])
-    after = take_out(state, action)
+    after = remove(state, action)
     assert torch.equal(state, before)  # a copy: the state that is replayed keeps its row
     for k in range(4):
         for n in range(5):

@@ -5,12 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from epicsub.adaptation import MCD
+from epicsub.adaptation.discriminator import reversal_strength
 from epicsub.adaptation.mcd import both_tasks, discrepancy
-from epicsub.adaptation.reversal import reversal_strength
 from epicsub.errors import AdaptationError
 from epicsub.models.heads import MASKED, Classes, TwoHeadOutput
 from epicsub.models.two_classifiers import TwoClassifiers
-from tests.adaptation.batches import batch_of
+from epicsub.recipe.adaptation import MCDAdaptation
+from tests.adaptation.batches import batch_of, section
 
 DIMS = {"rgb": 6, "flow": 4}
 VERBS, NOUNS = 5, 3
@@ -91,7 +92,7 @@ def test_verbs_that_there_are_not_do_not_thin_it_out() -> None:
 def test_classifiers_raise_what_the_features_lower() -> None:
     """Through the reversal the loss is minus the discrepancy for the heads, lam times the discrepancy for the rest."""
     net = model()
-    losses = MCD(DIMS, lam_max=0.7).losses(batch(net, 0.2))
+    losses = MCD(DIMS, section(MCDAdaptation, lam_max=0.7)).losses(batch(net, 0.2))
     target = net(clips(2))
     seen = both_tasks(target, target.second)
     expected = slow_discrepancy(target.verb_logits_BV, target.second.verb_logits_BV) + slow_discrepancy(
@@ -111,7 +112,7 @@ def test_classifiers_raise_what_the_features_lower() -> None:
 
 def test_the_original_moves_classifiers_then_features() -> None:
     net = model()
-    method = MCD(DIMS, updates="three", feature_updates=4)
+    method = MCD(DIMS, section(MCDAdaptation, updates="three"))
     assert method.losses(batch(net)).alignment.item() == 0.0
     first, *later = method.later_updates(net)
     heads = {id(p) for p in TwoClassifiers.head_parameters(net)}
@@ -124,12 +125,12 @@ def test_the_original_moves_classifiers_then_features() -> None:
         assert not update.classifies
         assert update.loss(batch(net)).item() == pytest.approx(-first.loss(batch(net)).item())
         assert update.loss(batch(net)).item() > 0
-    assert MCD(DIMS).later_updates(net) == ()
+    assert MCD(DIMS, section(MCDAdaptation)).later_updates(net) == ()
 
 
 def test_a_model_with_one_classifier_is_refused() -> None:
     net = model()
     with pytest.raises(AdaptationError, match="two classifiers"):
-        MCD(DIMS).losses(batch_of(net(clips(1)).features, net(clips(2)).features))
+        MCD(DIMS, section(MCDAdaptation)).losses(batch_of(net(clips(1)).features, net(clips(2)).features))
     with pytest.raises(AdaptationError, match="training mode"):
-        MCD(DIMS).losses(batch(net.eval()))
+        MCD(DIMS, section(MCDAdaptation)).losses(batch(net.eval()))

@@ -8,9 +8,10 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from epicsub.adaptation import MMD
-from epicsub.adaptation.mmd import MM_SADA_WIDTHS, dan_widths, mmd_squared, squared_distances
+from epicsub.adaptation.mmd import MM_SADA_WIDTHS, _squared_distances, dan_widths, mmd_squared
 from epicsub.errors import AdaptationError
-from tests.adaptation.batches import batch_of, features
+from epicsub.recipe.adaptation import MMDAdaptation
+from tests.adaptation.batches import batch_of, features, section
 
 DIMS = {"rgb": 6, "flow": 4}
 
@@ -64,7 +65,7 @@ def test_it_equals_a_double_loop() -> None:
 
 def test_distances_never_fall_below_zero() -> None:
     x = 1e4 + torch.rand(50, 8, generator=torch.Generator().manual_seed(0))
-    assert (squared_distances(x, x) >= 0).all()
+    assert (_squared_distances(x, x) >= 0).all()
 
 
 def test_gradient() -> None:
@@ -107,7 +108,7 @@ def test_the_method_sums_over_modalities(kernels: str) -> None:
     source, target = (
         {m: f.double().detach().requires_grad_() for m, f in features(5, s, DIMS).items()} for s in (1, 2)
     )
-    losses = MMD(DIMS, kernels).losses(batch_of(source, target))
+    losses = MMD(DIMS, section(MMDAdaptation, kernels=kernels)).losses(batch_of(source, target))
     expected = 0.0
     for m in DIMS:
         widths = MM_SADA_WIDTHS if kernels == "mm_sada" else dan_widths(source[m], target[m])
@@ -122,9 +123,9 @@ def test_the_method_sums_over_modalities(kernels: str) -> None:
 
 def test_half_precision_is_computed_in_single() -> None:
     source, target = ({m: f.detach().half() for m, f in features(5, s, DIMS).items()} for s in (1, 2))
-    assert MMD(DIMS).losses(batch_of(source, target)).alignment.dtype == torch.float32
+    assert MMD(DIMS, section(MMDAdaptation)).losses(batch_of(source, target)).alignment.dtype == torch.float32
 
 
 def test_other_features_are_refused() -> None:
     with pytest.raises(AdaptationError, match="made for"):
-        MMD({"rgb": 6}).losses(batch_of(features(4, 0, DIMS), features(4, 1, DIMS)))
+        MMD({"rgb": 6}, section(MMDAdaptation)).losses(batch_of(features(4, 0, DIMS), features(4, 1, DIMS)))

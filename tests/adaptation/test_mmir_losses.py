@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.adaptation import MMIR, mmir
+from epicsub.adaptation.discriminator import reversal_strength
 from epicsub.adaptation.dqn import Agent, ReplayPool, Transitions, candidate_sets
-from epicsub.adaptation.relevance import reward_of
-from epicsub.adaptation.reversal import reversal_strength
+from epicsub.adaptation.task import threshold_reward
 from tests.adaptation.batches import batch_of
 from tests.adaptation.mmir_pieces import DIMS, EVERY, features, method, step
 
@@ -22,7 +22,7 @@ from tests.adaptation.mmir_pieces import DIMS, EVERY, features, method, step
 def slow_step(one: MMIR, source: dict, target: dict, sets: dict[str, Tensor], progress: float) -> tuple:
     """Section 3 of the paper, a candidate set at a time, with greedy picks; sets are given."""
     alignment, removed, episodes = torch.zeros((), dtype=torch.float64), {}, {}
-    lam = reversal_strength(progress, one.lam_max)
+    lam = reversal_strength(progress, one.settings.lam_max)
     for m in DIMS:
         kept = {}
         for domain, f, d in (("source", source[m], 0), ("target", target[m], 1)):
@@ -30,14 +30,16 @@ def slow_step(one: MMIR, source: dict, target: dict, sets: dict[str, Tensor], pr
             out, episode = [], []
             for cand in sets[name].tolist():
                 state, available = f.detach()[cand].clone(), set(range(len(cand)))
-                for e in range(1, one.removals + 1):
+                for e in range(1, one.settings.removals + 1):
                     q = one.agents[name].online(state[None])[0].tolist()
                     a = max(available, key=lambda j: q[j])
                     delta = sigma[cand[a]] if d == 0 else 1 - sigma[cand[a]]
                     after = state.clone()
                     after[a] = 0.0
                     available = available - {a}
-                    episode.append((state, a, 1.0 if delta < 0.5 else -1.0, after, e == one.removals, available))
+                    episode.append(
+                        (state, a, 1.0 if delta < 0.5 else -1.0, after, e == one.settings.removals, available)
+                    )
                     state = after
                     out.append(cand[a])
             removed[name], episodes[name] = sorted(out), episode
@@ -209,8 +211,8 @@ def test_rewards_come_from_the_discriminator_before_its_update() -> None:
     pool = one.agents["rgb_source"].replay
     taken = pool.state[torch.arange(8), pool.action[:8]]
     with torch.no_grad():
-        assert torch.equal(pool.reward[:8], reward_of(torch.sigmoid(before(taken)), 0.5))
-        assert not torch.equal(pool.reward[:8], reward_of(torch.sigmoid(after(taken)), 0.5))
+        assert torch.equal(pool.reward[:8], threshold_reward(torch.sigmoid(before(taken)), 0.5))
+        assert not torch.equal(pool.reward[:8], threshold_reward(torch.sigmoid(after(taken)), 0.5))
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------
@@ -233,10 +235,10 @@ def test_the_target_networks_are_copied_every_six_steps() -> None:
 def test_exploration_decays_over_an_agents_picks() -> None:
     one = method(epsilon_schedule="decay")
     agent = one.agents["rgb_source"]
-    assert one.exploration(agent) == pytest.approx(0.9)
+    assert one._exploration(agent) == pytest.approx(0.9)
     losses = step(one, 0, B=40)
     assert losses.logs["rgb_source/epsilon"] == pytest.approx(0.9)
-    assert one.exploration(agent) == pytest.approx(0.01 + 0.89 * math.exp(-8 / 24000))
+    assert one._exploration(agent) == pytest.approx(0.01 + 0.89 * math.exp(-8 / 24000))
     agent.replay.pushed.fill_(64_000)
-    assert one.exploration(agent) == pytest.approx(0.0719, abs=1e-4)
+    assert one._exploration(agent) == pytest.approx(0.0719, abs=1e-4)
     assert step(method(epsilon=0.25), 0).logs["flow_target/epsilon"] == 0.25

@@ -7,19 +7,19 @@ import pytest
 import torch
 from scipy.stats import entropy as scipy_entropy
 
+from epicsub.adaptation.discriminator import reversal_strength
 from epicsub.adaptation.mmir_plus import MMIRPlus
-from epicsub.adaptation.reversal import reversal_strength
 from epicsub.adaptation.task import MEMORY, SHRINKAGE, ClassStatistics, entropy, ranks
-from epicsub.errors import AdaptationError
 from epicsub.models.heads import TwoHeadOutput
-from tests.adaptation.batches import batch_of, features
+from epicsub.recipe.adaptation import MMIRPlusAdaptation
+from tests.adaptation.batches import batch_of, features, section
 
 DIMS = {"rgb": 6, "flow": 4}
 
 
 def made(share: float = 0.2) -> MMIRPlus:
     torch.manual_seed(3)
-    return MMIRPlus(DIMS, discriminator_hidden=5, share=share, classes=4)
+    return MMIRPlus(DIMS, section(MMIRPlusAdaptation, discriminator_hidden=5, share=share), classes=4)
 
 
 def test_entropy_equals_scipys() -> None:
@@ -114,7 +114,7 @@ def test_a_state_dict_resumes() -> None:
     for batch in batches[:2]:
         whole.losses(batch)
         first.losses(batch)
-    second = MMIRPlus(DIMS, discriminator_hidden=5, classes=4)
+    second = MMIRPlus(DIMS, section(MMIRPlusAdaptation, discriminator_hidden=5), classes=4)
     second.load_state_dict(first.state_dict())
     assert torch.equal(whole.losses(batches[2]).alignment, second.losses(batches[2]).alignment)
 
@@ -123,8 +123,3 @@ def test_features_of_one_value_do_not_break_it() -> None:
     source, target = ({m: torch.ones(10, d, requires_grad=True) for m, d in DIMS.items()} for _ in range(2))
     adapted = made().losses(batch_of(source, target))
     assert torch.isfinite(adapted.alignment)
-
-
-def test_a_share_that_leaves_nothing_is_refused() -> None:
-    with pytest.raises(AdaptationError, match=r"share 1\.0"):
-        made(1.0)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from epicsub.adaptation.discriminator import relevance
 from epicsub.adaptation.dqn import candidate_sets
-from epicsub.adaptation.relevance import relevance, reward_of
+from epicsub.adaptation.task import threshold_reward
 from tests.adaptation.batches import batch_of
 from tests.adaptation.mmir_pieces import EVERY, features, method, step
 
@@ -35,7 +36,7 @@ from tests.adaptation.mmir_pieces import EVERY, features, method, step
     ],
 )
 def test_reward_table(domain: str, tau: float, sigma: float, reward: int) -> None:
-    assert reward_of(relevance(torch.tensor([sigma]), domain), tau).tolist() == [float(reward)]
+    assert threshold_reward(relevance(torch.tensor([sigma]), domain), tau).tolist() == [float(reward)]
 
 
 class Scripted(nn.Module):

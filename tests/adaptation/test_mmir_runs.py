@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from epicsub.adaptation import MMIR
 from epicsub.adaptation.dqn import greedy
-from tests.adaptation.batches import batch_of
+from epicsub.recipe.mmir import MMIRAdaptation
+from tests.adaptation.batches import batch_of, section
 from tests.adaptation.mmir_pieces import EVERY, method, step
 
 # --- reproducing and resuming -----------------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ def test_the_agents_learn_a_task_that_can_be_learned(seed: int) -> None:
     Greedy picks in sets with one planted instance must be that one in more than 95 % after 1,500 steps.
     """
     torch.manual_seed(seed)
-    one = MMIR({"rgb": 4}, q_hidden=(64,))
+    one = MMIR({"rgb": 4}, section(MMIRAdaptation), q_hidden=(64,))
     one.discriminators["rgb"] = Marking()
     optimizer = torch.optim.SGD(one.agent_parameters(), lr=0.01, momentum=0.9)
     draw = torch.Generator().manual_seed(seed)

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from epicsub.adaptation import Adversarial
-from epicsub.adaptation.discriminator import domain_loss
-from epicsub.adaptation.removal import Oracle, RuleRemoval, highest_of_sets, min_delta, random_removal, without
-from epicsub.adaptation.reversal import reversal_strength
+from epicsub.adaptation.discriminator import domain_loss, reversal_strength
+from epicsub.adaptation.interface import kept_mask
+from epicsub.adaptation.removal import RuleRemoval
 from epicsub.errors import AdaptationError
-from tests.adaptation.batches import batch_of, features
+from epicsub.recipe.adaptation import AdversarialAdaptation
+from epicsub.recipe.mmir import MinDeltaAdaptation, OracleAdaptation, RandomRemovalAdaptation
+from tests.adaptation.batches import batch_of, features, section
 
 DIMS = {"rgb": 6, "flow": 4}
 
@@ -17,9 +19,15 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def made(rule, **settings) -> RuleRemoval:
+def made(kind, outliers=(), **settings) -> RuleRemoval:
     torch.manual_seed(3)
-    return RuleRemoval(DIMS, rule, discriminator_hidden=5, **settings)
+    if kind is OracleAdaptation:
+        settings["outliers"] = "read elsewhere.csv"
+    return RuleRemoval(DIMS, section(kind, discriminator_hidden=5, **settings), outliers)
+
+
+def without(features_BD: torch.Tensor, removed: torch.Tensor) -> torch.Tensor:
+    return features_BD[kept_mask(removed, len(features_BD))]
 
 
 def test_the_highest_of_every_set_go() -> None:
@@ -30,7 +38,9 @@ def test_the_highest_of_every_set_go() -> None:
         for start in range(0, 20, 5):
             candidates = order[start : start + 5]
             expected += sorted(candidates, key=lambda i: -score[i])[:removals]
-        assert highest_of_sets(score, 5, removals, generator(1)).tolist() == sorted(expected)
+        assert made(MinDeltaAdaptation, removals=removals)._highest_of_sets(score, generator(1)).tolist() == sorted(
+            expected
+        )
 
 
 def test_without_keeps_the_others_in_order() -> None:
@@ -40,7 +50,7 @@ def test_without_keeps_the_others_in_order() -> None:
 
 def test_min_delta_takes_the_lowest_relevance_of_each_domain() -> None:
     source, target = features(5, 1, DIMS), features(5, 2, DIMS)
-    method = made(min_delta)
+    method = made(MinDeltaAdaptation)
     removed = method.losses(batch_of(source, target)).removed
     for modality, discriminator in method.discriminators.items():
         # Delta is sigmoid(D) on the source and 1 - sigmoid(D) on the target: the most source-like of the source goes
@@ -53,7 +63,7 @@ def test_oracle_takes_planted_outliers_first() -> None:
     source, target = features(20, 1, DIMS), features(10, 2, DIMS)
     ids = {"source_ids": [f"s{i}" for i in range(20)], "target_ids": [f"t{i}" for i in range(10)]}
     planted = {"source": {1, 2, 3, 7, 11, 19}, "target": {0}}
-    method = made(Oracle([f"s{i}" for i in planted["source"]] + ["t0", "another"]))
+    method = made(OracleAdaptation, [f"s{i}" for i in planted["source"]] + ["t0", "another"])
     for seed in range(10):
         removed = method.losses(batch_of(source, target, generator=generator(seed), **ids)).removed
         for modality in DIMS:
@@ -67,11 +77,11 @@ def test_oracle_takes_planted_outliers_first() -> None:
 
 def test_oracle_without_ids_is_refused() -> None:
     with pytest.raises(AdaptationError, match="needs the 5 narration ids of the source, got 0"):
-        made(Oracle(["s0"])).losses(batch_of(features(5, 1, DIMS), features(5, 2, DIMS)))
+        made(OracleAdaptation, ["s0"]).losses(batch_of(features(5, 1, DIMS), features(5, 2, DIMS)))
 
 
 def test_random_removal_takes_every_instance_as_often() -> None:
-    method, batch = made(random_removal), (features(10, 1, DIMS), features(10, 2, DIMS))
+    method, batch = made(RandomRemovalAdaptation), (features(10, 1, DIMS), features(10, 2, DIMS))
     draw, counts = generator(0), torch.zeros(10)
     for _ in range(500):
         counts[method.losses(batch_of(*batch, generator=draw)).removed["rgb_source"]] += 1
@@ -81,7 +91,7 @@ def test_random_removal_takes_every_instance_as_often() -> None:
 
 def test_alignment_is_of_the_kept_alone() -> None:
     source, target = features(10, 1, DIMS), features(10, 2, DIMS)
-    method = made(min_delta)
+    method = made(MinDeltaAdaptation)
     adapted = method.losses(batch_of(source, target))
     expected = sum(
         domain_loss(
@@ -102,7 +112,7 @@ def test_alignment_is_of_the_kept_alone() -> None:
 
 def test_the_reversal_rises_as_the_control_s_does() -> None:
     source, target = features(10, 1, DIMS), features(10, 2, DIMS)
-    method = made(min_delta, lam_max=0.3)
+    method = made(MinDeltaAdaptation, lam_max=0.3)
     adapted = method.losses(batch_of(source, target, 0.1))
     adapted.alignment.backward()
     for m, discriminator in method.discriminators.items():
@@ -116,18 +126,12 @@ def test_the_reversal_rises_as_the_control_s_does() -> None:
 
 def test_starts_as_adversarial_only_does() -> None:
     torch.manual_seed(3)
-    control = Adversarial(DIMS, discriminator_hidden=5)
-    method = made(random_removal)
+    control = Adversarial(DIMS, section(AdversarialAdaptation, discriminator_hidden=5))
+    method = made(RandomRemovalAdaptation)
     for one, other in zip(control.parameters(), method.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("removals", [0, 5])
-def test_removals_must_fit_the_set(removals: int) -> None:
-    with pytest.raises(AdaptationError, match=f"removals {removals}"):
-        made(min_delta, removals=removals)
-
-
 def test_a_batch_smaller_than_a_set_is_refused() -> None:
     with pytest.raises(AdaptationError, match="candidate set of 5; got 4"):
-        made(min_delta).losses(batch_of(features(4, 1, DIMS), features(5, 2, DIMS)))
+        made(MinDeltaAdaptation).losses(batch_of(features(4, 1, DIMS), features(5, 2, DIMS)))

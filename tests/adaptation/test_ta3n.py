@@ -11,7 +11,8 @@ from epicsub.adaptation.ta3n import attentive_entropy, binary_entropy, entropy
 from epicsub.errors import AdaptationError
 from epicsub.models.heads import Classes
 from epicsub.models.temporal_relations import TemporalRelations
-from tests.adaptation.batches import batch_of
+from epicsub.recipe.adaptation import TA3NAdaptation
+from tests.adaptation.batches import batch_of, section
 
 DIMS = {"rgb": 4, "flow": 3}
 
@@ -55,7 +56,7 @@ def slow_binary(logits_s: Tensor, logits_t: Tensor) -> float:
 
 def test_losses_of_three_levels() -> None:
     net = model()
-    method = TA3N(net.feature_dims, net.frame_dims, entropy_weight=0.5).double()
+    method = TA3N.for_model(net, section(TA3NAdaptation, entropy_weight=0.5)).double()
     source, target = net(clips(1)), net(clips(2))
     batch = batch_of(source.features, target.features, source=source, target=target, model=net)
     losses = method.losses(batch)
@@ -80,7 +81,7 @@ def test_the_reversals_rise_where_they_are_asked_to(warmup: bool, progress: floa
     net, gradients = model(), []
     for rising in (warmup, False):
         torch.manual_seed(1)
-        method = TA3N(net.feature_dims, net.frame_dims, entropy_weight=0.0, warmup=rising).double()
+        method = TA3N.for_model(net, section(TA3NAdaptation, entropy_weight=0.0, warmup=rising)).double()
         source, target = net(clips(1)), net(clips(2))
         batch = batch_of(source.features, target.features, progress, source=source, target=target, model=net)
         weight = net.stream("rgb").frame.weight
@@ -98,7 +99,7 @@ def test_each_level_is_reversed_by_its_own_strength(level: str) -> None:
         silent = {"relation_reversal": 0.0, "video_reversal": 0.0, "frame_reversal": 0.0, "entropy_weight": 0.0}
         torch.manual_seed(1)
         settings = silent | {f"{level}_reversal": strength}
-        method = TA3N(net.feature_dims, net.frame_dims, **settings, warmup=False).double()
+        method = TA3N.for_model(net, section(TA3NAdaptation, **settings, warmup=False)).double()
 
         def losses(method: TA3N = method) -> AdaptationLosses:
             source, target = net(clips(1)), net(clips(2))
@@ -121,4 +122,4 @@ def test_another_model_is_refused() -> None:
     net = model()
     output = net(clips(1))
     with pytest.raises(AdaptationError, match="temporal_relations"):
-        TA3N(net.feature_dims, net.frame_dims).losses(batch_of(output.features, output.features))
+        TA3N.for_model(net, section(TA3NAdaptation)).losses(batch_of(output.features, output.features))

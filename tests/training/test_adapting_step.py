@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.adaptation import MMIR
-from epicsub.adaptation.reversal import reversal_strength
+from epicsub.adaptation.discriminator import reversal_strength
 from epicsub.data.batch import Batch, LabelledClipBatch
 from epicsub.models.heads import TwoHeadOutput
-from epicsub.recipe import load_recipe
+from epicsub.recipe import MMIRAdaptation, load_recipe
 from epicsub.training.selection import FinalMean
 from epicsub.training.state import State
 from epicsub.training.step import train_step
+from tests.adaptation.batches import section
 
 from .small import criterion, drawn_batch
 
@@ -56,8 +57,9 @@ def stepped(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
         "train.stages.1.schedule=constant",
     ]
     recipe = load_recipe(repository / "recipes" / "tiny" / "features_mmir.yaml", words).recipe
+    settings = section(MMIRAdaptation, discriminator_hidden=5, replay_size=24, replay_batch=2)
     torch.manual_seed(0)
-    model, method = Streams(), MMIR(DIMS, 0.2, 5, replay_size=24, replay_batch=2, removals=1, q_hidden=(8,))
+    model, method = Streams(), MMIR(DIMS, settings, q_hidden=(8,))
     before = copy.deepcopy(model), copy.deepcopy(method)
     batch = Batch(part(1, "source"), part(2, "target"))
     fabric = Fabric(accelerator="cpu", devices=1)
