@@ -12,7 +12,6 @@ import yaml
 from epicsub.errors import RecipeError
 from epicsub.io import find_shipped, shipped
 from epicsub.recipe.check import check_recipe
-from epicsub.recipe.keys import nearest_choice
 from epicsub.recipe.schema import Recipe
 from epicsub.recipe.yaml_tree import Problem, format_value, read_yaml, subkey
 from epicsub.text import join_problems
@@ -151,8 +150,8 @@ def _nearby(given: Path) -> str:
     folder = given if given.is_dir() else given.parent
     is_path = given.suffix or folder != Path()
     if is_path and (found := [str(path) for path in sorted(folder.glob("*.yaml"))]):
-        near = nearest_choice(given, found) if folder != given else None
-        hint = f"; did you mean {near}?" if near else ""
+        near = get_close_matches(str(given), found, 1) if folder != given else []
+        hint = f"; did you mean {near[0]}?" if near else ""
         return f"{folder} has {', '.join(Path(name).name for name in found)}{hint}"
     root = shipped("recipes")
     names = [str(path.relative_to(root).with_suffix("")) for path in sorted(root.rglob("*.yaml"))]

@@ -8,7 +8,7 @@ import pytest
 
 from epicsub.errors import RecipeError
 from epicsub.recipe import Recipe, load_recipe
-from epicsub.recipe.keys import dotted_key, known_keys
+from epicsub.recipe.check import known_keys
 from epicsub.recipe.relations import check_relations
 from epicsub.recipe.yaml_tree import Problem
 
@@ -17,7 +17,7 @@ SMALL = SMALL_PATH.read_text()
 ONE = "(1 problem, nothing was started)"
 Refusal = Callable[..., list[str]]
 Small = Callable[[dict[str, str]], str]
-KEYS = {dotted_key(key) for key in known_keys()}
+KEYS = set(known_keys())
 
 
 def line_of(text: str, part: str) -> int:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from epicsub.recipe import Recipe
-from epicsub.recipe.keys import dotted_key, known_keys
+from epicsub.recipe.check import known_keys
 
 PACKAGE = Path(__file__).parents[2] / "epicsub" / "recipe"
-KNOWN = {dotted_key(key) for key in known_keys()}
+KNOWN = set(known_keys())
 
 
 def patterns(source: str) -> set[str]:

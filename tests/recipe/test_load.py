@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from epicsub.errors import RecipeError
 from epicsub.io import shipped
 from epicsub.recipe import list_recipes, load_recipe, recipe_from_dict
-from epicsub.recipe.keys import part_of
 from tests.recipe.conftest import ONE, SMALL, SMALL_PATH, Refusal
 
 KEY_LINES = [
@@ -64,7 +63,7 @@ def test_any_values_load_or_are_refused(wrong: list[tuple[str, Any]]):
         here = values
         *way, last = place.split(".")
         for part in way:
-            inside = part_of(here, int(part) if part.isdigit() else part)
+            inside = here.get(part) if isinstance(here, dict) else here[int(part)] if int(part) < len(here) else None
             here = inside if isinstance(inside, dict | list) else {}
         if isinstance(here, dict):
             here[last] = value
