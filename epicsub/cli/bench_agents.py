@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from epicsub.cli.options import DataOption, DeviceOption, data_root, device_of
+from epicsub.api.common import data_root, device_of
+from epicsub.cli.options import DataOption, DeviceOption
 from epicsub.inference.targets import resolve_target
 from epicsub.studies.agents import write_agent_report
 

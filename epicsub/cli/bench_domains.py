@@ -10,7 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from epicsub.cli.options import DataOption, DeviceOption, data_root, device_of
+from epicsub.api.common import data_root, device_of
+from epicsub.cli.options import DataOption, DeviceOption
 from epicsub.cli.train import train
 from epicsub.data.annotations import read_segments
 from epicsub.errors import EpicsubError, NotFiniteError, TrainingError, ValidationError

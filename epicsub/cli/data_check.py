@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from epicsub.cli.options import DataOption, SkipOption, data_root
+from epicsub.api.common import data_root
+from epicsub.cli.options import DataOption, SkipOption
 from epicsub.data.annotations import read_skip_list
 from epicsub.data.check.annotations import DataReport, check_data
 from epicsub.data.prepared.plan import names_of_lists

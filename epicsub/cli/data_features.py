@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from epicsub.cli.options import DataOption, DeviceOption, TtaOption, data_root, device_of
+from epicsub.api.common import data_root, device_of
+from epicsub.cli.options import DataOption, DeviceOption, TtaOption
 from epicsub.data.features.external import is_external
 from epicsub.data.features.store import repack
 from epicsub.data.sampling import parse_views

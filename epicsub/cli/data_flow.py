@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from epicsub.cli.options import DataOption, data_root
+from epicsub.api.common import data_root
+from epicsub.cli.options import DataOption
 from epicsub.data.flow.compute import flow_for_videos
 from epicsub.data.flow.file import FlowSettings
 from epicsub.text import counted

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from epicsub.cli.options import DataOption, data_root
+from epicsub.api.common import data_root
+from epicsub.cli.options import DataOption
 from epicsub.validation import load_parts, make_lists
 
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from epicsub.cli.options import DataOption, SkipOption, data_root
+from epicsub.api.common import data_root
+from epicsub.cli.options import DataOption, SkipOption
 from epicsub.data.annotations import read_skip_list
 from epicsub.data.prepared.plan import (
     Measured,

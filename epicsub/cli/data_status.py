@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from epicsub.cli.options import DataOption, data_root
+from epicsub.api.common import data_root
+from epicsub.cli.options import DataOption
 from epicsub.data.check.status import needs_of, status_of
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError

@@ -7,7 +7,8 @@ from importlib.metadata import version
 import torch
 import typer
 
-from epicsub.cli.options import DataOption, data_root
+from epicsub.api.common import data_root
+from epicsub.cli.options import DataOption
 from epicsub.data.decode.reader import choose_decoder
 from epicsub.errors import DataError
 

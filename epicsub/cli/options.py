@@ -20,7 +20,7 @@ ProtocolOption = Annotated[
 ]
 TtaOption = Annotated[
     str | None,
-    typer.Option("--tta", help="Views a segment, e.g. 5x3+flip: clips x crops, mirror, frame rates (@0.8,1,1.25)."),
+    typer.Option("--tta", help="Views per segment, e.g. 5x3+flip: clips x crops, mirror, frame rates (@0.8,1,1.25)."),
 ]
 StopOption = Annotated[
     int,
@@ -33,4 +33,4 @@ CountOption = Annotated[
     int | None, typer.Option("--count", help="Segments the list must have. Default: the protocol's.")
 ]
 
-SkipOption = Annotated[Path | None, typer.Option("--skip", help="File of narration ids to leave out, one a line.")]
+SkipOption = Annotated[Path | None, typer.Option("--skip", help="File of narration ids to leave out, one per line.")]
