@@ -1,5 +1,8 @@
-"""Labelled source and unlabelled target segments. The only place that takes labels away, and so the only one that may
-read a target list that has them; what it hands out holds none, so training cannot reach them."""
+"""Labelled source and unlabelled target segments.
+
+The only file that removes labels, and so the only one that may read a target list that has them; what it returns holds
+none, so that training cannot reach them.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace

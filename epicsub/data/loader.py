@@ -145,7 +145,7 @@ def _stop_workers(batches: Any, process: int) -> None:
 
 
 def set_up_worker(worker: int) -> None:
-    """One thread, because the workers are the parallelism; and memory that is kept from clip to clip.
+    """Use one thread, because the workers are the parallelism, and keep memory from clip to clip.
 
     glibc gives blocks over 128 kB back to the system at once, and the system clears them for the next clip: a fifth of
     a worker's time on clips of the prepared store (measured: 82 clips a second, 104 with this).

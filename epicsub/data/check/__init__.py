@@ -1,0 +1,1 @@
+"""What a data root holds, checked and measured before a run."""
