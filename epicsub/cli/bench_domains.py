@@ -13,7 +13,6 @@ from rich.table import Table
 from epicsub.api.common import data_root, device_of
 from epicsub.cli.options import DataOption, DeviceOption
 from epicsub.cli.train import train
-from epicsub.data.annotations import read_segments
 from epicsub.errors import EpicsubError, NotFiniteError, TrainingError, ValidationError
 from epicsub.inference.targets import predictions_of, resolve_target
 from epicsub.io import write_text
@@ -82,7 +81,7 @@ def _train_one(run: Run, data: Path | None, device: str) -> dict[str, Any]:
         write_result(run, {}, {}, str(error))
     else:
         protocol, skipped = load_protocol(Path(recipe.evaluation.protocol)), skipped_ids(recipe)
-        listed = read_segments(root.annotations(protocol.validation.list))
+        listed = root.segments(protocol.validation.list)
         target = resolve_target(str(run.folder))
         segments = [segment for segment in listed if segment.narration_id not in skipped]
         predicted = predictions_of(target, segments, root, None, device_of(device))

@@ -21,7 +21,6 @@ def predict(
     """Predict every segment of a split and write log-probabilities."""
     from epicsub.api.common import protocol_of
     from epicsub.cli.options import data_root, device_of
-    from epicsub.data.annotations import read_segments
     from epicsub.data.sampling import parse_views
     from epicsub.inference.targets import predictions_of, resolve_target
     from epicsub.predictions import save_predictions
@@ -30,7 +29,7 @@ def predict(
     resolved = resolve_target(target)
     root = data_root(data)
     lists = find_protocol(protocol, protocol_of([resolved])).protocol
-    segments = read_segments(root.annotations(getattr(lists, split).list))
+    segments = root.segments(getattr(lists, split).list)
     views = parse_views(tta) if tta else None
     predictions = predictions_of(resolved, segments, root, views, device_of(device), stop)
     save_predictions(predictions, out)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from epicsub.data.annotations import SEGMENT_COLUMNS, Segment, read_segments
+from epicsub.data.annotations import SEGMENT_COLUMNS, Segment
 from epicsub.data.features.store import INDEX
 from epicsub.data.features.store import read_index as read_features
 from epicsub.data.prepared.index import Indexes, lacks, read_index
@@ -50,7 +50,7 @@ def status_of(root: DataRoot) -> Status:
         DataError: a list of segments is wrong.
     """
     folder = root.path / "annotations"
-    lists = {path.name: read_segments(path) for path in sorted(folder.glob("*.csv")) if _is_segment_list(path)}
+    lists = {path.name: root.segments(path.name) for path in sorted(folder.glob("*.csv")) if _is_segment_list(path)}
     every = {segment.narration_id: segment for segments in lists.values() for segment in segments}
     by_video: dict[str, list[Segment]] = {}
     for segment in every.values():
