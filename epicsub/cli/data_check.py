@@ -27,7 +27,7 @@ def check(
         list[str] | None, typer.Option("--list", help="Table under annotations/. Default: the official ones there.")
     ] = None,
     modality: Annotated[VideoModality | None, typer.Option(help="Default: rgb, and flow where there is any.")] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Decode every frame; a killed check goes on.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Decode every frame; a killed check can be resumed.")] = False,
     skip: SkipOption = None,
     write_skip: Annotated[
         Path | None, typer.Option(help="Write the segments that cannot be read to this file.")
@@ -70,7 +70,7 @@ def _show(found: DataReport, deep: bool) -> None:
     for modality, ids in found.missing.items():
         if ids:
             typer.echo(f"no {modality} for {counted(len(ids), 'video', 'videos')}: {_some(ids)}")
-    for modality, ids in found.stored_alone.items():
+    for modality, ids in found.only_stored.items():
         if ids:
             typer.echo(
                 f"{modality} of {counted(len(ids), 'video', 'videos')} is only in the prepared store: {_some(ids)}"

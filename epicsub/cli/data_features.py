@@ -30,7 +30,7 @@ def features(
     data: DataOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Write each segment's features, pooled, a modality at a time; goes on where it was stopped."""
+    """Write each segment's pooled features, per modality; a stopped run can be resumed."""
     if is_external(Path(source)):
         given = {"--tta": tta, "--list": lists, "--data": data, "--device": device if device != "auto" else None}
         unused = [option for option, value in given.items() if value]

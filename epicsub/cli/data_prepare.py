@@ -44,7 +44,7 @@ def prepare(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace entries made with other settings.")] = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what it will take, and do nothing.")] = False,
 ) -> None:
-    """Cut and shrink the videos to what segments need; a killed run goes on when run again."""
+    """Cut and shrink the videos to what segments need; a killed run can be resumed."""
     root = data_root(data)
     chosen = _settings_of([modality] if modality else root.modalities(), short_side, crf, flow_crf, margin)
     skipped = read_skip_list(skip) if skip else set()
@@ -119,7 +119,7 @@ def _settings_of(
     """
     options = {RGB.name: {"--short-side": short_side, "--crf": crf}, FLOW.name: {"--flow-crf": flow_crf}}
     problems = [
-        f"{option} {value}: is for {modality}, and {modalities[0]} alone is prepared; leave it out"
+        f"{option} {value}: is for {modality}, but only {modalities[0]} is prepared; leave it out"
         for modality, values in options.items()
         for option, value in values.items()
         if value is not None and modality not in modalities

@@ -73,7 +73,7 @@ DATA = {
     ),
     "prepare": (
         "epicsub.cli.data_prepare:prepare",
-        "Cut and shrink the videos to what segments need; a killed run goes on when run again.",
+        "Cut and shrink the videos to what segments need; a killed run can be resumed.",
     ),
     "flow": (
         "epicsub.cli.data_flow:flow",
@@ -81,7 +81,7 @@ DATA = {
     ),
     "features": (
         "epicsub.cli.data_features:features",
-        "Write each segment's features, pooled, a modality at a time; goes on where it was stopped.",
+        "Write each segment's pooled features, per modality; a stopped run can be resumed.",
     ),
 }
 BENCH = {

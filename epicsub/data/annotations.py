@@ -54,7 +54,7 @@ def read_segments(path: Path) -> list[Segment]:
 
     Args:
         path: a CSV file. It has both label columns or none; without them `verb_class` and `noun_class` are None. A
-            noun_class column that is empty throughout is a list of verbs alone (as in MM-SADA).
+            noun_class column that is empty throughout is a list of verbs (as in MM-SADA).
 
     Returns:
         Segments in the file's order.

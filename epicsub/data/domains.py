@@ -14,7 +14,7 @@ from epicsub.text import counted, first_of
 
 SOURCE, TARGET = 0, 1  # the domain labels
 NO_LABEL = -1
-"""Noun of a source clip whose list has verbs alone: no class, so that a loss over it fails."""
+"""Noun of a source clip whose list has no nouns: no class, so that a loss over it fails."""
 
 
 def load_source(
@@ -47,7 +47,7 @@ def load_source(
         if segments[0].verb_class is None:
             problems.append(f"{path}: has no verb_class and noun_class; a source list needs labels")
         elif segments[0].noun_class is None and nouns:
-            problems.append(f"{path}: noun_class is empty throughout; train verbs alone with classes.nouns=false")
+            problems.append(f"{path}: noun_class is empty throughout; train verbs only with classes.nouns=false")
         elif verbs is not None and (others := [s.narration_id for s in segments if s.verb_class not in verbs]):
             known = ", ".join(map(str, sorted(verbs)))
             problems.append(
@@ -88,7 +88,7 @@ def check_domains(source: Sequence[Segment], target: Sequence[Sequence[Segment]]
         DataError: one of these does not hold.
     """
     problems = _shared(["the source lists", *(f"target list {i + 1}" for i in range(len(target)))], [source, *target])
-    nouns = any(segment.noun_class is not None for segment in source)  # a list of verbs alone has none at all
+    nouns = any(segment.noun_class is not None for segment in source)  # a list of verbs has none at all
     bare = [s.narration_id for s in source if s.verb_class is None or (nouns and s.noun_class is None)]
     if bare:
         problems.append(f"{len(bare)} source segments have no labels: {first_of(bare)}")
@@ -109,7 +109,7 @@ def noun_of(segment: Segment) -> int:
         segment: a source segment.
 
     Returns:
-        Its noun class; NO_LABEL where its list has verbs alone.
+        Its noun class; NO_LABEL where its list has none.
     """
     return NO_LABEL if segment.noun_class is None else segment.noun_class
 

@@ -129,7 +129,7 @@ class ReportingDataset(Dataset[Any]):
 
 
 class ReportingCollate:
-    """Collates whole batches; of others, the problems, each once."""
+    """Collates complete batches; of incomplete ones, the problems, each once."""
 
     def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
         self.collate = collate

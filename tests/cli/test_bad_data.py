@@ -82,12 +82,12 @@ def test_every_bad_row_is_named_at_once(command, root: Path) -> None:
         done = command(*words, "--data", root)
         assert done.status == 2
         assert "3 problems" in done.err
-        for told in (
+        for problem in (
             ":3  verb_class 97: the challenge has classes 0 to 96",
             ":4  P01_01_1: starts at 00:00:01.40, not before its stop at 00:00:00.20",
             ":5  narration_id 'P01_01_0' is already in line 2",
         ):
-            assert told in done.err, done.err
+            assert problem in done.err, done.err
 
 
 def test_a_video_that_is_nowhere(command, root: Path) -> None:

@@ -27,11 +27,11 @@ def test_whole_kitchens_are_fine(command, kitchens) -> None:
     assert done.out.rstrip().endswith("all segments can be read")
 
 
-def test_what_is_missing_is_told_and_left_out(command, part, run, short, tmp_path) -> None:
-    skip, told = tmp_path / "skip.txt", tmp_path / "check.json"
-    refused = command("data", "check", "--data", part, "--json", told)
+def test_what_is_missing_is_reported_and_left_out(command, part, run, short, tmp_path) -> None:
+    skip, report = tmp_path / "skip.txt", tmp_path / "check.json"
+    refused = command("data", "check", "--data", part, "--json", report)
     assert refused.status == 2
-    found = json.loads(told.read_text())
+    found = json.loads(report.read_text())
     assert len(found["missing_videos"]["rgb"]) == 1
     assert "the file is empty (0 bytes)" in refused.out
     assert f"{len(found['unreadable_segments'])} segments cannot be read" in refused.out

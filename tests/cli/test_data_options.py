@@ -25,18 +25,18 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        (("--modality", "flow", "--crf", 35), "--crf 35: is for rgb, and flow alone is prepared"),
-        (("--modality", "flow", "--short-side", 128), "--short-side 128: is for rgb, and flow alone is prepared"),
-        (("--modality", "rgb", "--flow-crf", 35), "--flow-crf 35: is for flow, and rgb alone is prepared"),
-        (("--flow-crf", 35), "--flow-crf 35: is for flow, and rgb alone is prepared"),  # no flow is here
+        (("--modality", "flow", "--crf", 35), "--crf 35: is for rgb, but only flow is prepared"),
+        (("--modality", "flow", "--short-side", 128), "--short-side 128: is for rgb, but only flow is prepared"),
+        (("--modality", "rgb", "--flow-crf", 35), "--flow-crf 35: is for flow, but only rgb is prepared"),
+        (("--flow-crf", 35), "--flow-crf 35: is for flow, but only rgb is prepared"),  # no flow is here
     ],
 )
-def test_what_would_be_ignored_is_refused(command, root, words, said) -> None:
+def test_what_would_be_ignored_is_refused(command, root, words, message) -> None:
     refused = command("data", "prepare", "--data", root, *words)
     assert refused.status == 2
-    assert said in refused.err
+    assert message in refused.err
 
 
 @pytest.mark.parametrize("name", ["check", "prepare", "flow"])
@@ -82,7 +82,7 @@ def test_extracted_flow_is_flow(command, root) -> None:
     assert "flow: " in planned.out
 
 
-def test_features_of_others_take_no_options_of_a_model(command, root) -> None:
+def test_external_features_take_no_options_of_a_model(command, root) -> None:
     (root / "uda.pkl").write_bytes(b"")
     words = ("--tta", "5x3", "--list", "nothing.csv", "--device", "cuda")
     refused = command("data", "features", root / "uda.pkl", "-o", root / "out", *words)

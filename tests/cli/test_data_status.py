@@ -41,6 +41,6 @@ def test_without_anything(command, tmp_path: Path) -> None:
     done = command("data", "status", "--data", tmp_path)
     assert done.status == 0
     assert "0 segments of 0 videos (no lists of segments)" in done.out
-    told = command("data", "status", "recipes/tiny/mmir_i3d.yaml", "--data", tmp_path)
-    assert told.status == 0
-    assert "no such folder, so no EPIC_100_train.csv" in told.out
+    lines = command("data", "status", "recipes/tiny/mmir_i3d.yaml", "--data", tmp_path)
+    assert lines.status == 0
+    assert "no such folder, so no EPIC_100_train.csv" in lines.out

@@ -131,14 +131,14 @@ def test_missing_columns_are_named(tmp_path):
     )
 
 
-def test_one_label_column_alone_is_refused(make_list, tmp_path):
+def test_a_single_label_column_is_refused(make_list, tmp_path):
     path = make_list(tmp_path / "list.csv", [("P01_01_0", "P01_01", 0, 1)], labels=True)
     path.write_text(path.read_text().replace("noun_class", "noun_klass", 1))
     with pytest.raises(DataError, match=r"list\.csv:1  missing column noun_class; .*verb_class"):
         read_segments(path)
 
 
-def test_nouns_empty_throughout_are_a_list_of_verbs_alone(make_list, tmp_path):
+def test_nouns_empty_throughout_are_a_list_of_verbs(make_list, tmp_path):
     rows = [("P01_01_0", "P01_01", 0, 1), ("P01_01_1", "P01_01", 2, 3)]
     path = make_list(tmp_path / "list.csv", rows, labels=True)
     table = pd.read_csv(path, dtype=str)
@@ -223,7 +223,7 @@ def test_no_file_names_its_neighbours(tmp_path):
         read_segments(tmp_path / "nowhere" / "list.csv")
 
 
-def test_empty_file_header_alone_and_no_text(make_list, tmp_path):
+def test_empty_file_header_only_and_no_text(make_list, tmp_path):
     path = tmp_path / "list.csv"
     path.touch()
     with pytest.raises(DataError, match=r"missing column narration_id.*none \(the file is empty\)"):

@@ -75,7 +75,7 @@ def test_a_copy_is_noted(look):
     assert [note.rsplit(": ", 1)[1] for note in report.notes] == ["a re-encoded copy", "a resized copy"]
 
 
-def test_damage_in_the_middle_is_found_by_the_deep_check_alone(look):
+def test_damage_in_the_middle_is_found_only_by_the_deep_check(look):
     def holed(data):
         changed = bytearray(data)
         middle = len(data) // 3
@@ -176,7 +176,7 @@ def test_what_only_the_store_has_is_there(root):
     prepare(make_plan(root, LISTED["one.csv"], "rgb", Settings(40, 20, 0.1)), root, workers=1)
     root.video("P01_01").unlink()
     found = check_data(root, LISTED, ["rgb"], 0.5, workers=1)
-    assert found.stored_alone == {"rgb": ["P01_01"]}
+    assert found.only_stored == {"rgb": ["P01_01"]}
     assert found.missing == {"rgb": ["P02_01"]}
     assert found.lists["one.csv"].read == 3
     more = {"one.csv": [*LISTED["one.csv"], *segments("P01_01", (2.0, 3.0))][-1:]}

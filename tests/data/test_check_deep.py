@@ -1,4 +1,4 @@
-"""What `epicsub data check --deep` remembers: it goes on after a kill, and notices whatever changed since."""
+"""What `epicsub data check --deep` remembers: it resumes after a kill, and notices whatever changed since."""
 
 from pathlib import Path
 

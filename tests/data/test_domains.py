@@ -92,14 +92,14 @@ def test_check_domains(root):
     ]
 
 
-def test_a_list_of_verbs_alone(root):
+def test_a_list_of_verbs(root):
     path = root.annotations("train.csv")
     lines = [line.split(",") for line in path.read_text().splitlines()]
     noun = lines[0].index("noun_class")
     for line in lines[1:]:
         line[noun] = ""
     path.write_text("".join(",".join(line) + "\n" for line in lines))
-    with pytest.raises(DataError, match=r"noun_class is empty throughout; train verbs alone with classes\.nouns=false"):
+    with pytest.raises(DataError, match=r"noun_class is empty throughout; train verbs only with classes\.nouns=false"):
         load_source(root, ["train.csv"])
     segments = load_source(root, ["train.csv", "more.csv"], nouns=False)  # the second list has nouns: they are left
     assert [s.verb_class for s in segments[:4]] == [0, 1, 2, 3]

@@ -1,4 +1,4 @@
-"""The challenge's pickles and TranSVAE's single frames read back, and what is wrong with them is said."""
+"""The challenge's pickles and TranSVAE's single frames read back, and what is wrong with them is reported."""
 
 import pickle
 from pathlib import Path
@@ -61,13 +61,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "said"), WRONG)
-def test_wrong_pickles_are_refused_by_name(tmp_path: Path, changes: dict, said: str) -> None:
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_wrong_pickles_are_refused_by_name(tmp_path: Path, changes: dict, message: str) -> None:
     path = challenge(tmp_path / "source_train.pkl", **changes)
     with pytest.raises(DataError) as refused:
         open_features({"rgb": path})
     assert str(path) in str(refused.value)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_nan_in_a_pickle_names_file_and_narration(tmp_path: Path) -> None:

@@ -38,15 +38,15 @@ def folder(tmp_path: Path) -> Path:
 
 def test_rows_come_by_narration_id_whatever_the_order(folder: Path) -> None:
     tables = open_features({"rgb": folder, "flow": folder})
-    wanted = ["P01_01_4", "P01_01_0", "P01_01_2"]
-    rgb = tables["rgb"].select(wanted)
-    expected = torch.stack([values(int(name[-1]), 1)[0] for name in wanted])
+    ids = ["P01_01_4", "P01_01_0", "P01_01_2"]
+    rgb = tables["rgb"].select(ids)
+    expected = torch.stack([values(int(name[-1]), 1)[0] for name in ids])
     assert torch.equal(rgb[torch.arange(3)], expected)
     assert torch.equal(rgb.in_memory, expected)
     assert torch.equal(rgb[torch.tensor([2, 2])], expected[[2, 2]])
     assert (tables["rgb"].dim, tables["rgb"].times, len(tables["rgb"])) == (4, None, 5)
     assert (tables["flow"].dim, tables["flow"].times) == (3, 2)
-    assert tables["flow"].select(wanted)[torch.tensor([0])].shape == (1, 2, 3)
+    assert tables["flow"].select(ids)[torch.tensor([0])].shape == (1, 2, 3)
 
 
 def test_index_says_what_made_the_features_and_where_each_segment_is(folder: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_store_goes_on_and_refuses_another_maker(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut", "shorter"])
-def test_a_damaged_shard_is_said_on_reading_and_dropped_on_going_on(folder: Path, harm: str) -> None:
+def test_a_damaged_shard_is_named_on_reading_and_dropped_on_resuming(folder: Path, harm: str) -> None:
     path = folder / "features-00001.safetensors"
     if harm == "gone":
         path.unlink()

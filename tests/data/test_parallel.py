@@ -1,4 +1,4 @@
-"""Work in processes: in any order, none lost, and a process that the system ends is told as such."""
+"""Work in processes: in any order, none lost, and a process that the system ends is reported."""
 
 import errno
 import fcntl

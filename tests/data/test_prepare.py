@@ -84,9 +84,9 @@ def test_every_frame_of_a_stretch_in_any_order(root, read_number, rates, longest
     rate, rng = float(rates[RATE]), np.random.default_rng(0)
     there = [*range(24, 114), *range(204, 281)]
     for _ in range(30):
-        wanted = rng.choice(there, rng.integers(1, 20))
-        shown = reader.frames_at((wanted + 0.5) / rate).numpy()
-        assert [read_number(np.repeat(np.repeat(frame, 2, 0), 2, 1)) for frame in shown] == wanted.tolist()
+        chosen = rng.choice(there, rng.integers(1, 20))
+        shown = reader.frames_at((chosen + 0.5) / rate).numpy()
+        assert [read_number(np.repeat(np.repeat(frame, 2, 0), 2, 1)) for frame in shown] == chosen.tolist()
     for outside in (22, 116, 202, 284):
         with pytest.raises(DataError, match=r"P01_01\.h264: has no frame for .*too small a margin"):
             reader.frames_at(np.array([(outside + 0.5) / rate]))

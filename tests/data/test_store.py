@@ -1,4 +1,4 @@
-"""Original or prepared: decided once, for all segments, and told."""
+"""Original or prepared: decided once, for all segments, and reported."""
 
 import numpy as np
 import pytest

@@ -38,7 +38,7 @@ class DataReport:
     kitchens: dict[str, Coverage] = field(default_factory=dict)
     files: list[FileReport] = field(default_factory=list)
     missing: dict[str, list[str]] = field(default_factory=dict)  # modality -> ids of videos
-    stored_alone: dict[str, list[str]] = field(default_factory=dict)  # the same, whole in the prepared store
+    only_stored: dict[str, list[str]] = field(default_factory=dict)  # the same, whole in the prepared store
     unreadable: dict[str, str] = field(default_factory=dict)  # narration id -> why
     overrun: list[str] = field(default_factory=list)  # past the end of the video, or of its row where it is not here
     not_compared: list[str] = field(default_factory=list)  # their video is neither here nor in the table of videos
@@ -69,7 +69,7 @@ class DataReport:
             "lists": {name: asdict(coverage) for name, coverage in self.lists.items()},
             "kitchens": {name: asdict(coverage) for name, coverage in self.kitchens.items()},
             "missing_videos": self.missing,
-            "videos_in_prepared_store_alone": self.stored_alone,
+            "videos_in_prepared_store_alone": self.only_stored,
             "unreadable_segments": self.unreadable,
             "overrunning_segments": self.overrun,
             "segments_without_video_end": self.not_compared,
@@ -120,10 +120,10 @@ def check_data(
     found = DataReport(left_out=sum(len(lists[name]) - len(kept[name]) for name in lists))
     found.unknown_videos = [video_id for video_id in video_ids if infos and video_id not in infos]
     here = {m: {v for v in video_ids if root.found(v, m) is not None} for m in modalities}
-    found.stored_alone = {
+    found.only_stored = {
         m: [v for v in video_ids if v not in here[m] and _stored(root, v, m, by_video[v])] for m in modalities
     }
-    found.missing = {m: [v for v in video_ids if v not in here[m] and v not in found.stored_alone[m]] for m in here}
+    found.missing = {m: [v for v in video_ids if v not in here[m] and v not in found.only_stored[m]] for m in here}
     to_check = [
         FileToCheck(root.path, video_id, modality, deep, infos.get(video_id))
         for video_id in video_ids

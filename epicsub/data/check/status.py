@@ -18,7 +18,7 @@ from epicsub.text import counted
 class Form:
     """One form of the data: videos that are there of all that the lists name, segments they cover, bytes.
 
-    Features in the layouts of others are not opened: their `videos` and `segments` are None.
+    External features are not opened: their `videos` and `segments` are None.
     """
 
     name: str

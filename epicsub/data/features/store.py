@@ -4,7 +4,7 @@ FOLDER/index.json                    what made the features, and the narration i
 FOLDER/features-00000.safetensors    one tensor a modality: (N, D), or (N, V, D) for V views a segment
 
 A shard is written whole before the index names it, and the index is replaced whole: whatever kills the writer, the
-index names nothing but whole shards, and the next run goes on after them.
+index names nothing but whole shards, after which the next run resumes.
 """
 
 import hashlib

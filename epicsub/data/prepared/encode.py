@@ -78,7 +78,7 @@ def _encoder(frame: VideoFrame, crf: int, note: dict[str, Any]) -> VideoCodecCon
     assert isinstance(context, VideoCodecContext)
     context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
     context.time_base, context.framerate = Fraction(*note["tick"]), Fraction(note["fps"]).limit_denominator(100_000)
-    # The decoder turns YUV to RGB by what the stream says of its colours: say what the original said.
+    # The decoder turns YUV to RGB by the stream's colour tags: copy the original's.
     context.color_range, context.colorspace = frame.color_range, frame.colorspace
     context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
     context.thread_count = 1
