@@ -108,7 +108,7 @@ def evaluator(loaded: "LoadedRecipe", domains: "Domains") -> "Evaluate | None":
     from epicsub.inference.predict import gather_predictions, predict
     from epicsub.training.loaders import skipped_ids, store_of, view_loader
     from epicsub.training.lock import process_number
-    from epicsub.training.selection import Evaluated
+    from epicsub.training.selection import EvaluationResult
     from epicsub.validation import Reference, load_protocol, read_reference
 
     protocol = load_protocol(Path(recipe.evaluation.protocol))
@@ -123,7 +123,7 @@ def evaluator(loaded: "LoadedRecipe", domains: "Domains") -> "Evaluate | None":
     select = recipe.train.select
     tables: list[Reference] = []  # read when first needed, then kept
 
-    def scores_of(model: nn.Module) -> Evaluated:
+    def scores_of(model: nn.Module) -> EvaluationResult:
         device = next(model.parameters()).device
         own = predict(model, loader, len(loader), device, "validation") if len(loader) else None
         predictions = gather_predictions(own, ids)
@@ -131,6 +131,6 @@ def evaluator(loaded: "LoadedRecipe", domains: "Domains") -> "Evaluate | None":
             tables.append(read_reference(protocol, root.path / "annotations"))
         (reference,) = tables
         hits_S = None if select == "last" else torch.from_numpy(reference.counted_hits(predictions, select))
-        return Evaluated(scores=reference.evaluate(predictions).scores, hits_S=hits_S)
+        return EvaluationResult(scores=reference.evaluate(predictions).scores, hits_S=hits_S)
 
     return scores_of
