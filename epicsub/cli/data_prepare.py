@@ -1,7 +1,7 @@
 """epicsub data prepare: the parts of the videos that segments need, small and fast to read."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -126,9 +126,8 @@ def _settings_of(
     ]
     if problems:
         raise DataError("\n".join(problems))
-    of_rgb = {"short_side": short_side, "crf": crf, "margin": margin}
-    given = {RGB.name: of_rgb, FLOW.name: {"crf": flow_crf, "margin": margin}}
+    given: dict[str, dict[str, Any]] = {RGB.name: {"short_side": short_side, "crf": crf}, FLOW.name: {"crf": flow_crf}}
     return {
-        name: Settings(**{key: value for key, value in given[name].items() if value is not None})  # type: ignore[arg-type]
+        name: Settings(margin=margin, **{k: value for k, value in given.get(name, {}).items() if value is not None})
         for name in modalities
     }
