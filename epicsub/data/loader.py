@@ -79,7 +79,12 @@ class _Problem(NamedTuple):
 
 
 class ReportingDataset(Dataset[Any]):
-    """A dataset whose DataErrors are handed over as `_Problem`, and whose workers say what they are reading."""
+    """A dataset whose DataErrors are handed over as `_Problem`, and whose workers report what they are reading.
+
+    Args:
+        dataset: to read from.
+        workers: processes of its loader.
+    """
 
     def __init__(self, dataset: Dataset[Any], workers: int = 0) -> None:
         self.dataset = dataset
@@ -129,7 +134,11 @@ class ReportingDataset(Dataset[Any]):
 
 
 class ReportingCollate:
-    """Collates complete batches; of incomplete ones, the problems, each once."""
+    """Collates complete batches; of incomplete ones, the problems, each once.
+
+    Args:
+        collate: items -> batch.
+    """
 
     def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
         self.collate = collate

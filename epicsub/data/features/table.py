@@ -110,7 +110,13 @@ class FeatureTable:
 
 
 class Selected:
-    """Rows of several tensors as if they were one; indexed with positions (B,) it gives (B, D) or (B, T, D)."""
+    """Rows of several tensors as if they were one; indexed with positions (B,) it gives (B, D) or (B, T, D).
+
+    Args:
+        shards: tensors (., D) or (., T, D).
+        shard_N: the tensor of each row.
+        row_N: its position there.
+    """
 
     def __init__(self, shards: Sequence[torch.Tensor], shard_N: torch.Tensor, row_N: torch.Tensor) -> None:
         self._shards, self._shard_N, self._row_N = shards, shard_N, row_N
@@ -198,6 +204,12 @@ class FeatureBatches:
 
     Yields `Batch`es of features (B, D) or (B, T, D).
 
+    Args:
+        source: labelled segments.
+        target: unlabelled segments of each list.
+        tables: by modality.
+        sampler: draws the batches.
+
     Raises:
         DataError: source or target are not what they should be, or segments without features.
     """
@@ -238,7 +250,12 @@ class FeatureBatches:
 class FeatureViews:
     """Segments in order for prediction: (narration ids, {modality: (B, 1, D) or (B, 1, T, D)}).
 
-    Process `rank` of `ranks` gets every `ranks`-th batch.
+    Args:
+        segments: in order.
+        tables: by modality.
+        batch_size: segments per batch.
+        rank: number of this process, which gets every `ranks`-th batch.
+        ranks: number of processes.
 
     Raises:
         DataError: segments without features.

@@ -107,7 +107,7 @@ class VideoSource:
         reader = open_reader(path, "pyav", gray=not row.is_color)
         assert isinstance(reader, PyavReader)
         self._reader = reader
-        self._size = stored_size(reader.width, reader.height, None if row.keeps_size else short_side)
+        self._size = _stored_size(reader.width, reader.height, None if row.keeps_size else short_side)
         self._reformatter = VideoReformatter()
         self.note = _note(path, reader.tick, reader.start, reader.duration, reader.fps, self._size)
 
@@ -162,7 +162,7 @@ class FrameSource:
         self._row = row = MODALITIES[modality]
         self._rate = Fraction(frames.fps).limit_denominator(1000)
         width = frames.width if row.is_color else row.channels * frames.width
-        self._size = stored_size(width, frames.height, None if row.keeps_size else short_side)
+        self._size = _stored_size(width, frames.height, None if row.keeps_size else short_side)
         self._reformatter = VideoReformatter()
         self.note = _note(path, 1 / self._rate, 0, frames.duration, frames.fps, self._size)
 
@@ -235,7 +235,7 @@ def source_name(path: Path) -> dict[str, Any]:
     return {"name": path.name, "bytes": path.stat().st_size if path.is_file() else None}
 
 
-def stored_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+def _stored_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
     """Width and height, both even as H.264's chroma needs; never larger than the original."""
     scale = 1.0 if short_side is None else min(1.0, short_side / min(width, height))
     return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
