@@ -19,9 +19,8 @@ from epicsub.errors import TrainingError
 from epicsub.inference.targets import Target
 from epicsub.io import write_text
 from epicsub.progress import track
-from epicsub.recipe import Recipe
 from epicsub.training.build import model_of
-from epicsub.training.loaders import source_segments, target_segments, view_loader
+from epicsub.training.loaders import ViewLoader, source_segments, store_of, target_segments, view_loader
 from epicsub.training.logging import REMOVALS_FILE, read_metrics
 from epicsub.training.loop import ONE_VIEW
 
@@ -143,9 +142,12 @@ def _features_before_and_after(
     else:
         models = {f"before: {before.path.parent.name}": before.load(device).model, "after": trained.model}
     chosen = {domain: _spread(segments, most) for domain, segments in domains.items()}
+    stores = {domain: store_of(recipe, root, segments) for domain, segments in chosen.items()}
     return {
         title: {
-            domain: _features(model, recipe, root, segments, device, f"{title}, {domain}")
+            domain: _features(
+                model, view_loader(recipe, root, segments, ONE_VIEW, stores[domain]), device, f"{title}, {domain}"
+            )
             for domain, segments in chosen.items()
         }
         for title, model in models.items()
@@ -153,12 +155,9 @@ def _features_before_and_after(
 
 
 @torch.inference_mode()
-def _features(
-    model: nn.Module, recipe: Recipe, root: DataRoot, segments: Sequence[Segment], device: torch.device, label: str
-) -> np.ndarray:
+def _features(model: nn.Module, loader: ViewLoader, device: torch.device, label: str) -> np.ndarray:
     """Pooled features of one view per segment, (N, D)."""
     model.eval()
-    loader = view_loader(recipe, root, segments, ONE_VIEW)
     found = []
     for _, views in track(loader, label, len(loader)):
         output = model({name: clip.to(device).flatten(0, 1) for name, clip in views.items()})
