@@ -126,7 +126,7 @@ class Selected:
 
     def __getitem__(self, positions_B: torch.Tensor) -> torch.Tensor:
         shard_B, row_B = self._shard_N[positions_B], self._row_N[positions_B]
-        used = sorted(set(shard_B.tolist()))
+        used: list[int] = sorted(set(shard_B.tolist()))
         if len(used) == 1:
             return self._shards[used[0]].index_select(0, row_B).float()
         found = torch.empty((len(row_B), *self._shards[0].shape[1:]))
