@@ -102,25 +102,40 @@ GROUPS = {
 
 
 class LazyCommand(TyperCommand):
-    """A command that is imported when it runs; the lists of commands need only its name and help line.
-
-    Args:
-        name: the command's name.
-        target: `module:function` of the function that runs it.
-        help_line: the line beside its name.
-    """
+    """A command that is imported when it runs; the lists of commands need only its name and help line."""
 
     def __init__(self, name: str, target: str, help_line: str) -> None:
+        """Remember where the command is.
+
+        Args:
+            name: of the command.
+            target: `module:function` of the function that runs it.
+            help_line: the line beside its name.
+        """
         super().__init__(name, help=help_line)
         self.target = target
 
     def function(self) -> Any:
-        """The function that runs the command, imported."""
+        """Import the function that runs the command.
+
+        Returns:
+            The function, with its options as typer's annotations.
+        """
         module, _, function = self.target.partition(":")
         return getattr(import_module(module), function)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Import the command and parse its arguments."""
+        """Import the command and parse its arguments.
+
+        Args:
+            info_name: the command's name as it was typed.
+            args: the words after it.
+            parent: context of the group.
+            extra: settings of the new context.
+
+        Returns:
+            The context in which the command runs.
+        """
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(self.name)(self.function())
         return get_command(single).make_context(info_name, args, parent=parent, **extra)
@@ -175,7 +190,7 @@ def _log_to_stderr() -> Iterator[None]:
 
 
 def run() -> None:
-    """Run the command line: exit status 0 done, 2 the user must change something, 1 a fault of epicsub (traceback)."""
+    """Run the command line: exit status 0 done, 2 the user must change something, 1 our own fault (traceback)."""
     try:
         with _log_to_stderr():
             app()
@@ -188,5 +203,5 @@ def run() -> None:
         print(f"error: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         sys.exit(130)

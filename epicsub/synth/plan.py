@@ -57,6 +57,7 @@ class SynthSettings:
     crf: int = 20  # H.264 quality, lower is better
 
     def __post_init__(self) -> None:
+        """Check all values."""
         problems = [text for wrong, text in self._checks() if wrong]
         if problems:
             raise DataError("these kitchens cannot be made:\n" + "\n".join(f"  {text}" for text in problems))

@@ -34,6 +34,7 @@ class Canvas:
     """A square canvas from (0, 0) to (1, 1) that remembers where it was painted."""
 
     def __init__(self) -> None:
+        """Start with nothing painted."""
         self.colour = np.zeros((CANVAS, CANVAS, 3), np.uint8)
         self.mask = np.zeros((CANVAS, CANVAS), np.uint8)
 
