@@ -62,8 +62,9 @@ def main() -> None:
     commit = subprocess.run(
         ["git", "-C", tree, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
     )
-    initial = (tree / "epicsub" / "__init__.py").read_text()
-    versions = {"epicsub": initial.split('__version__ = "')[1].split('"')[0], "commit": commit.stdout.strip()}
+    asked = [sys.executable, "-c", "import epicsub; print(epicsub.__version__)"]
+    version = subprocess.run(asked, cwd=tree, capture_output=True, text=True, check=True)
+    versions = {"epicsub": version.stdout.strip(), "commit": commit.stdout.strip()}
     write_figures(arguments.json, figures, versions=here()["versions"] | versions)
 
 

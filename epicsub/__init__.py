@@ -6,6 +6,8 @@ The names below are imported when they are first used, so that `import epicsub` 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from epicsub.constants import __version__
+
 if TYPE_CHECKING:
     from epicsub.api.check import check_submission
     from epicsub.api.plan import compare_views, plan
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from epicsub.predictions import read_predictions
     from epicsub.recipe.load import load_recipe
 
-__version__ = "0.2.0"
 __all__ = [
     "__version__",
     "check_submission",

@@ -4,6 +4,8 @@ Source: EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv of epic-kitchens
 the scorer epic-kitchens/C1-Action-Recognition, which takes exactly 97 verb and 300 noun scores a segment.
 """
 
+__version__ = "0.2.0"
+
 NUM_VERBS = 97
 NUM_NOUNS = 300
 ACTION_BASE = 1000  # action id = verb * 1000 + noun: larger than any noun id, readable in decimal

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from epicsub import __version__
+from epicsub.constants import __version__
 from epicsub.errors import EpicsubError
 
 # name -> (function that runs it, help line: the first line of the function's docstring)

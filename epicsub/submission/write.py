@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from epicsub import __version__
-from epicsub.constants import NUM_NOUNS, NUM_VERBS
+from epicsub.constants import NUM_NOUNS, NUM_VERBS, __version__
 from epicsub.errors import SubmissionError
 from epicsub.io import atomic_write, sha256, write_text
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, name_some, write_organisers_list

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from epicsub import __version__
-from epicsub.constants import NUM_NOUNS, NUM_VERBS
+from epicsub.constants import NUM_NOUNS, NUM_VERBS, __version__
 from epicsub.errors import TrainingError
 from epicsub.io import atomic_write
 
