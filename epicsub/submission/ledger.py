@@ -18,6 +18,7 @@ from epicsub.submission.json_zip import CHALLENGES
 
 LEDGER = "uploads.json"
 MANIFEST = "manifest.json"
+COLUMNS = ("submission", "members", "segments", "filled", "validation", "sls pt/tl/td", "uploaded")
 UPLOAD_KEYS = ("name", "day", "challenge", "manifest_sha256")
 
 
@@ -55,6 +56,18 @@ class Entry:
         """The challenge it was written for; the first manifests did not say it."""
         return str(self.manifest.get("challenge", CHALLENGES[0]))
 
+    @property
+    def validation(self) -> str:
+        """Recorded action top-1 of each member and its interval, as far as there is one."""
+        name = "all_action_accuracy_at_1"
+        shown = []
+        for record in (record for member in self.manifest["members"] for record in member.get("validation", [])):
+            if name in record["scores"]:
+                low, high = record["intervals"].get(name, (None, None))
+                between = f" ({low:.1f} to {high:.1f})" if low is not None else ""
+                shown.append(f"{record['scores'][name]:.1f}{between}")
+        return " / ".join(shown)
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -65,25 +78,86 @@ class Ledger:
     uploads: list[Upload]
 
     def of(self, entry: Entry) -> list[Upload]:
-        """The uploads of a submission as it lies there now."""
+        """List the uploads of a submission as it lies there now.
+
+        Args:
+            entry: the submission.
+
+        Returns:
+            Its uploads.
+        """
         return [upload for upload in self.uploads if upload.manifest_sha256 == entry.manifest_sha256]
 
     def used(self, challenge: str, day: date | None = None) -> int:
-        """Uploads to a challenge, in all or on one day."""
+        """Count uploads.
+
+        Args:
+            challenge: to which.
+            day: on which. Default: all.
+
+        Returns:
+            Their number.
+        """
         days = [upload.day for upload in self.uploads if upload.challenge == challenge]
         return len(days) if day is None else days.count(day.isoformat())
 
-    def left(self, challenge: str, day: date, limits: Limits) -> str:
-        """In words: what is used and what is left."""
-        used, today = self.used(challenge), self.used(challenge, day)
-        return (
-            f"{challenge}: {used} of {limits.in_all} uploads used, {max(0, limits.in_all - used)} left; "
-            f"{today} of {limits.per_day} on {day.isoformat()} (UTC)"
-        )
+    def rows(self) -> list[list[str]]:
+        """Lay the submissions out as a table.
+
+        Returns:
+            A row per submission, with the cells of `COLUMNS`.
+        """
+        rows = []
+        for entry in self.entries:
+            manifest = entry.manifest
+            filled = {name for names in manifest.get("filled_with_prior", {}).values() for name in names}
+            levels = (str(manifest.get("levels", {}).get(f"sls_{kind}", "?")) for kind in ("pt", "tl", "td"))
+            rows.append(
+                [
+                    entry.name,
+                    ", ".join(str(member.get("name")) for member in manifest["members"]),
+                    str(manifest.get("segments", {}).get("written", "")),
+                    str(len(filled) or ""),
+                    entry.validation,
+                    "/".join(levels),
+                    ", ".join(upload.day for upload in self.of(entry)) or "no",
+                ]
+            )
+        return rows
+
+    def report(self, day: date, limits: Limits) -> list[str]:
+        """Describe what is used and what is left.
+
+        Args:
+            day: today, UTC.
+            limits: of the phase.
+
+        Returns:
+            A line per challenge, and one of uploads whose submission is no longer as it was.
+        """
+        lines = []
+        challenges = {upload.challenge for upload in self.uploads} | {entry.challenge for entry in self.entries}
+        for challenge in sorted(challenges or {CHALLENGES[0]}):
+            used, today = self.used(challenge), self.used(challenge, day)
+            lines.append(
+                f"{challenge}: {used} of {limits.in_all} uploads used, {max(0, limits.in_all - used)} left; "
+                f"{today} of {limits.per_day} on {day.isoformat()} (UTC)"
+            )
+        there = {entry.manifest_sha256 for entry in self.entries}
+        changed = [f"{upload.name} ({upload.day})" for upload in self.uploads if upload.manifest_sha256 not in there]
+        if changed:
+            lines.append(f"uploaded, but no longer as it lies there: {', '.join(changed)}")
+        return lines
 
 
 def read_ledger(folder: Path) -> Ledger:
     """Read the manifests and the uploads under `submissions/`; a folder that is not there holds none.
+
+    Args:
+        folder: of the submissions.
+
+    Returns:
+        The ledger.
 
     Raises:
         SubmissionError: manifests or a ledger that are not such; all at once.
@@ -110,6 +184,16 @@ def read_ledger(folder: Path) -> Ledger:
 
 def mark_uploaded(ledger: Ledger, name: str, day: date, today: date, limits: Limits) -> Upload:
     """Write down that a submission was uploaded on a day.
+
+    Args:
+        ledger: as `read_ledger` gives it.
+        name: of the submission.
+        day: of the upload, UTC.
+        today: UTC.
+        limits: of the phase.
+
+    Returns:
+        The upload, as it is written.
 
     Raises:
         SubmissionError: no such submission, files that are not what its manifest says, a day to come, or more than the

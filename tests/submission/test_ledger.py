@@ -36,9 +36,9 @@ def test_uploads_are_counted_by_day_and_in_all(folder):
         ["2026-05-01", "2026-05-02"],
         ["2026-05-03"],
     ]
-    assert ledger.left("action_recognition", TODAY, ONE_A_DAY) == (
+    assert ledger.report(TODAY, ONE_A_DAY) == [
         "action_recognition: 3 of 50 uploads used, 47 left; 1 of 1 on 2026-05-03 (UTC)"
-    )
+    ]
     assert ledger.used("domain_adaptation") == 0
     assert [item["day"] for item in json.loads((folder / "uploads.json").read_text())["uploads"]] == [
         "2026-05-01", "2026-05-02", "2026-05-03",
