@@ -229,7 +229,7 @@ def predict_members(
         SubmissionError: files that are not what they should be; all at once.
     """
     found: dict[str, Predictions] = {}
-    problems = []
+    problems: list[str] = []
     for target in sorted(targets, key=lambda target: target.kind, reverse=True):
         if target.kind == "checkpoint" and problems:
             break

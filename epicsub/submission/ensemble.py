@@ -134,7 +134,7 @@ def blend_head(rule: Rule, tables: Sequence[np.ndarray], head: Head) -> np.ndarr
         return np.asarray(np.log(np.maximum(total_NC, PROBABILITY_FLOOR)))
     if rule == "rank":
         total_NC = -np.log(-total_NC)
-    return total_NC - logsumexp(total_NC)
+    return np.asarray(total_NC - logsumexp(total_NC))
 
 
 def part_of(rule: Rule, table_NC: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -170,7 +170,7 @@ def tempered(table_NC: np.ndarray, temperature: float) -> np.ndarray:
     if temperature == 1:
         return scaled_NC
     scaled_NC /= temperature
-    return scaled_NC - logsumexp(scaled_NC)
+    return np.asarray(scaled_NC - logsumexp(scaled_NC))
 
 
 def logsumexp(table_NC: np.ndarray) -> np.ndarray:

@@ -155,4 +155,4 @@ def _raised(logprobs_NC: np.ndarray, best_N: np.ndarray) -> np.ndarray:
     below_N = logprobs_NC.argmax(axis=1) != best_N
     raised_NC = logprobs_NC.copy()
     raised_NC[rows[below_N], best_N[below_N]] = top_N[below_N] + ABOVE
-    return raised_NC - logsumexp(raised_NC)
+    return np.asarray(raised_NC - logsumexp(raised_NC))

@@ -37,7 +37,7 @@ class VideoBootstrap:
     @property
     def videos(self) -> int:
         """How many videos are drawn from; an interval needs two."""
-        return self.weight.shape[1]
+        return int(self.weight.shape[1])
 
     def accuracy(self, hit_N: np.ndarray, rows_N: np.ndarray | None = None) -> np.ndarray:
         """Percent of hits over the segments of each sample (S,), or those of `rows_N`; NaN where none is drawn."""
@@ -87,4 +87,4 @@ def interval(samples_S: np.ndarray) -> Interval | None:
 
 def _percent(hits: np.ndarray, counts: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return 100 * hits / counts
+        return np.asarray(100 * hits / counts)

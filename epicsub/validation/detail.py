@@ -76,7 +76,8 @@ class Detail:
 def _cells(matrix: np.ndarray) -> list[list[int]]:
     """[row, column, count] of every cell that is not zero."""
     rows, columns = np.nonzero(matrix)
-    return np.stack([rows, columns, matrix[rows, columns]], axis=1).tolist()
+    found: list[list[int]] = np.stack([rows, columns, matrix[rows, columns]], axis=1).tolist()
+    return found
 
 
 def detail(

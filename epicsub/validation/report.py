@@ -1,5 +1,6 @@
 """Scoring a set of predictions by a protocol."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def read_reference(protocol: Protocol, annotations: Path, count: int | None = No
         ValidationError: tables that are missing or not what they should be; all at once.
     """
     folder = Path(annotations)
-    readers = {
+    readers: dict[str, Callable[[], Any]] = {
         "labels": lambda: read_labels(folder, protocol.validation, count, protocol.tasks),
         "tail_verbs": lambda: read_classes(folder / protocol.tail_verbs, "verb") if protocol.tail_verbs else [],
         "tail_nouns": lambda: read_classes(folder / protocol.tail_nouns, "noun") if protocol.tail_nouns else [],
