@@ -15,7 +15,7 @@ from epicsub.recipe.relations import check_relations
 from epicsub.recipe.schema import Recipe
 from epicsub.recipe.yaml_tree import Problem, format_value
 
-RETIRED: Mapping[str, object] = {}
+RETIRED: Mapping[str, object] = {"adaptation.rewards.judge": "current", "adaptation.flush_replay": False}
 """Keys of older versions by their default. With that value, recipes and checkpoints that name them are still read."""
 
 ALLOWED = {
@@ -96,8 +96,8 @@ def _without_retired(values: dict[str, Any]) -> tuple[dict[str, Any], list[Probl
         for parent in parents:
             section = _part_of(section, parent)
         if isinstance(section, dict) and name in section and (value := section.pop(name)) != default:
-            text = f"is {format_value(value)}, retired in 0.2.0: only its default {format_value(default)} is read"
-            problems.append(Problem(key, f"{text}, leave it out"))
+            text = f"retired in 0.2.0, only its default {format_value(default)} is read, not {format_value(value)}"
+            problems.append(Problem(key, f"{text}: leave it out"))
     return kept, problems
 
 

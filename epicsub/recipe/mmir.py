@@ -31,12 +31,10 @@ class RefinementSection(AlignmentSection):
 
 
 class RewardsSection(Section):
-    """Other rewards for the agents: ours, not the paper's. See epicsub/adaptation/rewards.py."""
+    """Other rewards for the agents: ours, not the paper's. See epicsub/adaptation/task.py."""
 
-    judge: Literal["current", "averaged", "unreversed"] = "current"
-    """Discriminator that relevance is read from: in training [P], its running average, or one without reversal."""
-    relevance: Literal["discriminator", "entropy", "task"] = "discriminator"
-    """What an instance is judged by: the discriminator [P], its prediction's entropy, or that and class distance."""
+    relevance: Literal["task"]
+    """Relevance by the entropy of source predictions and the target's distance to source classes."""
     quantile: ShareBelowOne | None = None
     """Quantile of a batch's relevance that is the reward's threshold, in place of tau_source and tau_target."""
     continuous: bool = False
@@ -75,8 +73,6 @@ class MMIRAdaptation(RefinementSection):
     """Source clips in the classification loss: all [P], or those that no agent of a modality has removed."""
     correspondence_weight: NotNegative = 0.0
     """Weight of MM-SADA's correspondence loss; none [P], 1.0 in [C]'s main script."""
-    flush_replay: bool = False
-    """Forget the picks whenever the target network is copied [ours]."""
     rewards: RewardsSection | None = None
     """Other rewards than the paper's [ours]; null is Eqs. 3 and 4."""
 
@@ -130,9 +126,3 @@ def _check_agents(mmir: MMIRAdaptation) -> Iterator[Problem]:
     if mmir.replay_batch >= mmir.replay_size:
         text = f"is {mmir.replay_batch}, must be below adaptation.replay_size ({mmir.replay_size})"
         yield Problem("adaptation.replay_batch", f"{text}, or the agents never learn")
-    if mmir.flush_replay and mmir.epsilon_schedule == "decay":
-        yield Problem("adaptation.flush_replay", "is true, but epsilon_schedule decay counts the picks that it forgets")
-    rewards = mmir.rewards
-    if rewards is not None and rewards.judge != "current" and rewards.relevance != "discriminator":
-        text = f"is {rewards.judge}, but adaptation.rewards.relevance {rewards.relevance} asks no discriminator"
-        yield Problem("adaptation.rewards.judge", f"{text}: leave it out")

@@ -218,9 +218,3 @@ def _check_stage(key: str, stage: Stage, recipe: Recipe) -> Iterator[Problem]:
             below = max(batch // size, 1) * size
             text = f"is {batch}, must be a multiple of adaptation.candidates ({size})"
             yield Problem(f"{key}.{name}", f"{text}: the nearest are {below} and {below + size}")
-    if isinstance(adaptation, MMIRAdaptation) and adaptation.flush_replay:
-        sets = min(stage.source_batch, stage.target_batch) // adaptation.candidates
-        held, batch = sets * adaptation.removals * adaptation.sync_every, adaptation.replay_batch
-        if held <= batch:  # picks are forgotten before there are enough to learn from
-            text = f"is true, but an agent makes {held} picks between two copies and learns from {batch}"
-            yield Problem("adaptation.flush_replay", f"{text}: lower adaptation.replay_batch or raise sync_every")

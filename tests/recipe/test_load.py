@@ -136,20 +136,31 @@ def test_recipe_of_a_checkpoint_is_checked_too(tmp_path: Path):
     assert str(refused.value).splitlines() == ["runs/last.pth  sed: unknown key, did you mean seed?", ONE]
 
 
-def test_retired_keys_are_read_at_their_old_default_alone(monkeypatch: pytest.MonkeyPatch):
-    retired = {"adaptation.rewards.old": "current", "train.old": None, "old": 1}
-    monkeypatch.setattr("epicsub.recipe.check.RETIRED", retired)
+def test_retired_keys_are_read_at_their_old_default_alone():
     recipe = load_recipe("tiny/mmir_task").recipe
     values = recipe.model_dump(mode="json")
-    values["adaptation"]["rewards"]["old"], values["train"]["old"], values["old"] = retired.values()
+    values["adaptation"]["rewards"]["judge"], values["adaptation"]["flush_replay"] = "current", False
     assert recipe_from_dict(values, "runs/last.pth") == recipe
-    assert recipe_from_dict(load_recipe(SMALL_PATH).recipe.model_dump(), "no rewards there").name == "small"
-    values["adaptation"]["rewards"]["old"] = "averaged"
+    assert load_recipe("tiny/mmir_task", ["adaptation.flush_replay=false"]).recipe == recipe
+    values["adaptation"]["rewards"]["judge"], values["adaptation"]["flush_replay"] = "averaged", True
     with pytest.raises(RecipeError) as refused:
         recipe_from_dict(values, "runs/last.pth")
-    text = "is 'averaged', retired in 0.2.0: only its default 'current' is read, leave it out"
-    assert str(refused.value) == f"runs/last.pth  adaptation.rewards.old: {text}\n{ONE}"
-    assert values["old"] == 1  # what is checked is not changed
+    retired = "retired in 0.2.0, only its default"
+    assert str(refused.value).splitlines() == [
+        f"runs/last.pth  adaptation.rewards.judge: {retired} 'current' is read, not 'averaged': leave it out",
+        f"runs/last.pth  adaptation.flush_replay: {retired} false is read, not true: leave it out",
+        "(2 problems, nothing was started)",
+    ]
+    assert values["adaptation"]["flush_replay"]  # what is checked is not changed
+
+
+def test_rewards_of_0_1_0_by_anything_but_the_task_are_refused():
+    for old, problem in (
+        ("{quantile: 0.2}", "relevance: missing, it must be given: Relevance by the entropy of source predictions"),
+        ("{relevance: entropy}", "relevance: is 'entropy', must be one of task"),
+    ):
+        with pytest.raises(RecipeError, match=rf"adaptation\.rewards\.{problem}"):
+            load_recipe("tiny/mmir_i3d", [f"adaptation.rewards={old}"])
 
 
 def test_overrides_set_any_key(tmp_path: Path):

@@ -103,26 +103,6 @@ RELATIONS = [
         "adaptation.replay_batch: is 200, must be below adaptation.replay_size (200), or the agents never learn",
     ),
     (
-        "candidates: 5",
-        "flush_replay: true",
-        "  flush_replay",
-        "adaptation.flush_replay: is true, but an agent makes 24 picks between two copies and learns from 64: "
-        "lower adaptation.replay_batch or raise sync_every",
-    ),
-    (
-        "candidates: 5",
-        "flush_replay: true\n  replay_batch: 8\n  epsilon_schedule: decay",
-        "  flush_replay",
-        "adaptation.flush_replay: is true, but epsilon_schedule decay counts the picks that it forgets",
-    ),
-    (
-        "candidates: 5",
-        "rewards: {judge: averaged, relevance: entropy}",
-        "  rewards",
-        "adaptation.rewards.judge: is averaged, but adaptation.rewards.relevance entropy asks no discriminator: "
-        "leave it out",
-    ),
-    (
         "select: last",
         "select: all_action_accuracy_at_1",
         "  select",
