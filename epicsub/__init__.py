@@ -11,7 +11,9 @@ from epicsub.constants import __version__
 if TYPE_CHECKING:
     from epicsub.api.check import check_submission
     from epicsub.api.plan import compare_views, plan
+    from epicsub.api.predict import load_model, predict
     from epicsub.api.submit import ensemble, write_submission
+    from epicsub.api.train import train
     from epicsub.api.validate import validate
     from epicsub.data.sources import read_frames
     from epicsub.predictions import read_predictions
@@ -22,10 +24,13 @@ __all__ = [
     "check_submission",
     "compare_views",
     "ensemble",
+    "load_model",
     "load_recipe",
     "plan",
+    "predict",
     "read_frames",
     "read_predictions",
+    "train",
     "validate",
     "write_submission",
 ]
@@ -34,10 +39,13 @@ _MODULES = {
     "check_submission": "epicsub.api.check",
     "compare_views": "epicsub.api.plan",
     "ensemble": "epicsub.api.submit",
+    "load_model": "epicsub.api.predict",
     "load_recipe": "epicsub.recipe.load",
     "plan": "epicsub.api.plan",
+    "predict": "epicsub.api.predict",
     "read_frames": "epicsub.data.sources",
     "read_predictions": "epicsub.predictions",
+    "train": "epicsub.api.train",
     "validate": "epicsub.api.validate",
     "write_submission": "epicsub.api.submit",
 }

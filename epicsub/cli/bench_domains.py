@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from epicsub.api.common import data_root, device_of
+from epicsub.api.train import train
 from epicsub.cli.options import DataOption, DeviceOption
-from epicsub.cli.train import train
 from epicsub.errors import EpicsubError, NotFiniteError, TrainingError, ValidationError
 from epicsub.inference.targets import predictions_of, resolve_target
 from epicsub.io import write_text
@@ -75,7 +75,7 @@ def _train_one(run: Run, data: Path | None, device: str) -> dict[str, Any]:
     root = data_root(data, recipe.data.root)
     typer.echo(f"{run.method} {run.pair} seed {run.seed}")
     try:
-        train(run.recipe, list(run.overrides), run.folder, True, data)
+        train(run.recipe, list(run.overrides), out=run.folder, data=data)
     except NotFiniteError as error:
         typer.echo(f"failed: {error}")
         write_result(run, {}, {}, str(error))

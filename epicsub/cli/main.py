@@ -20,7 +20,7 @@ COMMANDS = {
     "train": ("epicsub.cli.train:train", "Train a recipe; a killed run goes on when run again."),
     "adopt": (
         "epicsub.cli.adopt:adopt",
-        "Take over a checkpoint of the group's first model, so that validate, predict and submit read it.",
+        "Convert a checkpoint of the group's first model, so that validate, predict and submit read it.",
     ),
     "validate": (
         "epicsub.cli.validate:validate",

@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from epicsub.api.predict import predict as predict_list
 from epicsub.cli.options import DataOption, DeviceOption, ProtocolOption, StopOption, TtaOption
+from epicsub.predictions import save_predictions
 
 
 def predict(
@@ -19,18 +21,6 @@ def predict(
     device: DeviceOption = "auto",
 ) -> None:
     """Predict every segment of a split and write log-probabilities."""
-    from epicsub.api.common import protocol_of
-    from epicsub.cli.options import data_root, device_of
-    from epicsub.data.sampling import parse_views
-    from epicsub.inference.targets import predictions_of, resolve_target
-    from epicsub.predictions import save_predictions
-    from epicsub.validation import find_protocol
-
-    resolved = resolve_target(target)
-    root = data_root(data)
-    lists = find_protocol(protocol, protocol_of([resolved])).protocol
-    segments = root.segments(getattr(lists, split).list)
-    views = parse_views(tta) if tta else None
-    predictions = predictions_of(resolved, segments, root, views, device_of(device), stop)
+    predictions = predict_list(target, split, tta=tta, stop=stop, protocol=protocol, data=data, device=device)
     save_predictions(predictions, out)
     typer.echo(f"wrote {out}: {len(predictions)} segments")

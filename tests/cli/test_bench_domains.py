@@ -84,7 +84,7 @@ def test_killed_and_run_again(command, kitchens, work, pairs) -> None:
     again = command(*words(kitchens, "outputs/killed_table", "--json", "killed.json"))
     assert again.status == 0, again.err
     assert "4 runs, 1 of them done" in again.out
-    assert "going on at step" in again.out
+    assert "resuming from step" in again.err
     assert done.stat().st_mtime_ns == before
     whole = command(*words(kitchens, "outputs/whole_table", "--json", "whole.json", protocol="pairs.yaml:A-B"))
     assert whole.status == 0, whole.err

@@ -12,7 +12,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.recipe import load_recipe
-from epicsub.training.loaders import source_segments, target_segments, training_loader
+from epicsub.training.loaders import Domains, source_segments, target_segments, training_loader
 
 pytestmark = pytest.mark.xdist_group("cli")
 
@@ -31,7 +31,8 @@ def test_modalities_draw_their_own_windows_where_a_recipe_says_so(
     recipe = load_recipe(repository / "recipes" / "tiny" / "mmir_i3d.yaml", words).recipe
     root = DataRoot(kitchens)
     store = StoreChoice(frozenset(), "originals")
-    loader = training_loader(recipe, root, source_segments(recipe, root), target_segments(recipe, root), store, 1, 0)
+    source, target = source_segments(recipe, root), target_segments(recipe, root)
+    loader = training_loader(recipe, Domains(root=root, source=source, target=target, store=store, lists={}), 1, 0)
     read, times = loader.dataset.dataset.clip_source.read, []
 
     def keep(segment: Segment, wanted: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -49,12 +50,12 @@ def test_short_segments_take_in_what_is_around_them(command, kitchens: Path, tmp
     shutil.copytree(kitchens, root)
     plain = command(*RGB, "--data", root, "--out", tmp_path / "plain")
     assert plain.status == 0, plain.err
-    shorter = int(re.search(r"48 segments: (\d+) shorter than a clip", plain.out)[1])
+    shorter = int(re.search(r"48 segments: (\d+) shorter than a clip", plain.err)[1])
     assert shorter > 5
     done = command(*RGB, "data.context=5.0", "--data", root, "--out", tmp_path / "context")
     assert done.status == 0, done.err
-    assert f"{shorter} segments shorter than a clip take in what is around them" in done.out
-    left = int(re.search(r"48 segments: (\d+) shorter than a clip", done.out)[1])
+    assert f"{shorter} segments shorter than a clip take in what is around them" in done.err
+    left = int(re.search(r"48 segments: (\d+) shorter than a clip", done.err)[1])
     assert left < shorter
 
     assert command("data", "prepare", "--data", root, "--modality", "rgb", "--margin", 0, "--workers", 1).status == 0

@@ -60,5 +60,5 @@ def test_what_is_missing_is_reported_and_left_out(command, part, run, short, tmp
         "train", "recipes/tiny/mmir_i3d.yaml", *short, f"data.skip={skip}", "--data", part, "--out", tmp_path / "out"
     )
     assert trained.status == 0, trained.err
-    assert f"{len(found['unreadable_segments'])} segments are named in {skip} and left out" in trained.out
-    assert f"{48 - broken} labelled source segments" in trained.out
+    assert f"{len(found['unreadable_segments'])} segments are named in {skip} and left out" in trained.err
+    assert f"{48 - broken} labelled source segments" in trained.err

@@ -123,7 +123,7 @@ def test_train_validate_predict_submit_on_features(command, features, kitchens: 
     out = work / "outputs" / f"features_{method}"
     done = command("train", f"recipes/tiny/features_{method}.yaml", *short, "--data", kitchens, "--out", out)
     assert done.status == 0, done.err
-    assert "are read from" in done.out
+    assert "are read from" in done.err
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 10))
     assert ("loss_alignment" in lines[-1]) == (method == "mmir")
@@ -156,7 +156,7 @@ def test_a_run_on_features_goes_on_to_the_bit(command, features, kitchens: Path,
         assert train("outputs/stopped").status == 130
     resumed = train("outputs/stopped")
     assert resumed.status == 0, resumed.err
-    assert "going on at step 6 of 9" in resumed.out
+    assert "resuming from step 6 of 9" in resumed.err
     ends = [torch.load(work / "outputs" / name / "last.pth", weights_only=True) for name in ("whole", "stopped")]
     for key, value in ends[0]["model"].items():
         assert torch.equal(value, ends[1]["model"][key]), key

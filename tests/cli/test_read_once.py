@@ -38,7 +38,7 @@ def test_each_index_and_table_is_read_once(command, kitchens: Path, short: list[
         run = ("train", "recipes/tiny/mmir_i3d.yaml", *words, "--data", tmp_path / "data", "--out", tmp_path / "run")
         done = command(*run, "evaluation.protocol=small.yaml")
     assert done.status == 0, done.err
-    assert "rgb is read from prepared/" in done.out
+    assert "rgb is read from prepared/" in done.err
     assert reads.pop("choice") == 2, "one for what is trained on, one for the validation list"
     assert sum(name.startswith("index ") for name in reads) > 10
     assert "table data annotations EPIC_100_train.csv" in reads

@@ -43,7 +43,7 @@ def test_killed_and_resumed_equals_uninterrupted(command, kitchens, run, work, s
 
     done = command("train", "recipes/tiny/mmir_i3d.yaml", *short, "--data", kitchens, "--out", killed)
     assert done.status == 0, done.err
-    assert "going on at step" in done.out
+    assert "resuming from step" in done.err
     assert lines(killed) == lines(run)
     assert (killed / "removed.jsonl").read_text() == (run / "removed.jsonl").read_text()
     ends = [torch.load(folder / "last.pth", weights_only=True) for folder in (killed, run)]

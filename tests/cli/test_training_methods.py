@@ -77,7 +77,7 @@ def test_methods_together_resume_to_the_bit(command, kitchens, run, work, monkey
     assert torch.load(cut / "last.pth", weights_only=True)["step"] == 3
     done = command(*words, "--out", cut)
     assert done.status == 0, done.err
-    assert "going on at step 3 of 7" in done.out
+    assert "resuming from step 3 of 7" in done.err
     assert lines(cut) == lines(whole)
     ends = [torch.load(folder / "last.pth", weights_only=True) for folder in (whole, cut)]
     assert equal(ends[0]["model"], ends[1]["model"])
@@ -92,7 +92,7 @@ def test_a_scaled_learning_rate_is_said_and_used(command, kitchens, work) -> Non
     done = command(
         *RGB, "train.rate_batch=12", "train.stages.0.learning_rate=0.01", "--data", kitchens, "--out", "outputs/rate"
     )
-    assert "stage 1: learning rate 0.01 is meant for 12 clips a step, this one takes 6: 0.005" in done.out
+    assert "stage 1: learning rate 0.01 is meant for 12 clips per step, this one takes 6: 0.005" in done.err
     assert lines(work / "outputs" / "rate")[0]["learning_rate"] == 0.005
 
 
