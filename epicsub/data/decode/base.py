@@ -50,12 +50,26 @@ class FrameReader(Protocol):
 
 
 class VideoFile:
-    """Base of the readers of video files: errors that name the file."""
+    """Base of the readers of video files: errors that name the file, in the same words."""
 
     path: Path
+    duration: float
 
     def _error(self, text: str) -> DataError:
         return DataError(f"{self.path}: {text}")
+
+    def _not_opened(self, reason: str) -> DataError:
+        return self._error(f"cannot be opened as a video ({reason}): cut off or damaged, fetch it again")
+
+    def _not_decoded(self, reason: str, after: str = "") -> DataError:
+        return self._error(f"decoding fails{after} ({reason}): damaged, fetch it again")
+
+    def _ends_before(self, time: float, end: float) -> DataError:
+        """No frame for `time`: the last one is at `end`, both in seconds."""
+        return self._error(
+            f"the last frame that decodes is at {end:.3f} s, a frame at {time:.3f} s was asked for and the header says "
+            f"the video lasts {self.duration:.3f} s: cut off or damaged, fetch it again"
+        )
 
     def _rotated(self, degrees: float) -> DataError:
         """Rotation flags are refused, because some decoders follow them and some do not."""

@@ -27,7 +27,7 @@ class DecordReader(VideoFile):
             spans = np.asarray(self._reader.get_frame_timestamp(range(len(self._reader))), dtype=np.float64)
             self.height, self.width = (int(side) for side in self._reader[0].shape[:2])
         except self._failures as error:
-            raise self._error(f"cannot be opened as a video ({first_line(error)}): cut off or damaged") from None
+            raise self._not_opened(first_line(error)) from None
         self.fps = float(self._reader.get_avg_fps())
         self._shown = spans[:, 0] - spans[0, 0]  # float32 inside decord: half a millisecond holds up to 2 hours
         self.duration = float(spans[-1, 1] - spans[0, 0])
@@ -38,15 +38,12 @@ class DecordReader(VideoFile):
         last = self._shown[-1]
         late = times[times + HALF_MILLISECOND >= last + 2 / self.fps]
         if len(late):
-            raise self._error(
-                f"the last frame that decodes is at {last:.3f} s, a frame at {late.max():.3f} s was asked for: "
-                "cut off or damaged, fetch it again"
-            )
-        wanted = np.searchsorted(self._shown, times + HALF_MILLISECOND, side="right") - 1
+            raise self._ends_before(late.max(), last)
+        indices = np.searchsorted(self._shown, times + HALF_MILLISECOND, side="right") - 1
         try:
-            return torch.from_numpy(self._reader.get_batch(wanted.tolist()).asnumpy())
+            return torch.from_numpy(self._reader.get_batch(indices.tolist()).asnumpy())
         except self._failures as error:
-            raise self._error(f"decoding fails ({first_line(error)}): damaged, fetch it again") from None
+            raise self._not_decoded(first_line(error)) from None
 
     def close(self) -> None:
         """Close the file."""

@@ -25,7 +25,6 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile, copy_pixels, has_reference_slice, length_size
-from epicsub.errors import DataError
 
 LUMA_FORMATS = ("yuv420p", "yuvj420p", "gray", "nv12", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 # A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 frames skipped.
@@ -50,9 +49,7 @@ class PyavReader(VideoFile):
         try:
             self._container = av.open(str(path))
         except (av.error.FFmpegError, OSError) as error:
-            raise self._error(
-                f"cannot be opened as a video ({_reason(error)}): cut off or damaged, fetch it again"
-            ) from None
+            raise self._not_opened(_reason(error)) from None
         if not self._container.streams.video:
             self._container.close()
             raise self._error("holds no video stream")
@@ -157,10 +154,7 @@ class PyavReader(VideoFile):
         self._skipped = [pts for pts in self._skipped if pts > limit]
         end = self._ticks(self._current)
         if self._upcoming is None and limit >= end + 2 * self._ticks_per_frame:
-            raise self._error(
-                f"the last frame that decodes is at {self._seconds(end):.3f} s, a frame at {time:.3f} s was asked for "
-                f"and the header says the video lasts {self.duration:.3f} s: cut off or damaged, fetch it again"
-            )
+            raise self._ends_before(time, self._seconds(end))
         if self._current.rotation:
             raise self._rotated(self._current.rotation)
         if self._current.is_corrupt:
@@ -172,7 +166,7 @@ class PyavReader(VideoFile):
             self._current, self._upcoming = self._upcoming, self._next()
 
     def _seek_pays(self, limit: int) -> bool:
-        """Whether a keyframe stands between the position and `limit`, far enough ahead to be worth the jump."""
+        """True if a keyframe lies between the position and `limit`, far enough ahead to be worth the jump."""
         if self._upcoming is None:
             return False
         position = self._ticks(self._upcoming)
@@ -186,7 +180,7 @@ class PyavReader(VideoFile):
         return skipped > SEEK_COST_FRAMES * self._ticks_per_frame
 
     def _seek(self, limit: int) -> None:
-        """Stand at a frame at or before `limit`, as near to it as the keyframes allow.
+        """Move to a frame at or before `limit`, as near to it as the keyframes allow.
 
         Containers find keyframes by decoding time, which may come before the time of showing: where the first frame
         is already past `limit`, look from further back.
@@ -204,7 +198,10 @@ class PyavReader(VideoFile):
             self._skipped = []
             self._current, self._upcoming = self._next(), self._next()
             if self._current is None:
-                raise self._no_frame_error(limit)
+                raise self._error(
+                    f"no frame decodes from {self._seconds(limit):.3f} s on, the header says the video lasts "
+                    f"{self.duration:.3f} s: cut off or damaged, fetch it again"
+                )
             if self._ticks(self._current) <= limit or target <= self._start - self._delay:
                 return
             target, step = target - step, step * 4
@@ -214,12 +211,6 @@ class PyavReader(VideoFile):
         if self._packets is not None:
             self._packets.close()  # type: ignore[attr-defined]  # it is a generator
             self._packets = None
-
-    def _no_frame_error(self, limit: int) -> DataError:
-        return self._error(
-            f"no frame decodes from {self._seconds(limit):.3f} s on, the header says the video lasts "
-            f"{self.duration:.3f} s: cut off or damaged, fetch it again"
-        )
 
     def _next(self) -> VideoFrame | None:
         try:
@@ -233,10 +224,10 @@ class PyavReader(VideoFile):
         except av.error.FFmpegError as error:
             where = "" if self._current is None else f" after {self._seconds(self._ticks(self._current)):.3f} s"
             self._current = None  # the next call starts with a seek
-            raise self._error(f"decoding fails{where} ({_reason(error)}): damaged, fetch it again") from None
+            raise self._not_decoded(_reason(error), where) from None
 
     def _skips(self, packet: "Packet[VideoStream]") -> bool:
-        """Whether nobody misses the packet's picture: not asked for, and no other is predicted from it."""
+        """True if the packet need not be decoded: not asked for, and no other is predicted from it."""
         if not self._limits or packet.pts is None or self._length_size is None:
             return False
         place = bisect.bisect_left(self._limits, packet.pts)

@@ -1,8 +1,8 @@
 """Reading a video through torchcodec, where the system has FFmpeg's libraries.
 
 torchcodec's exact mode reads the whole file on opening to learn every timestamp. Its approximate mode opens at once and
-finds frames by the mean frame rate. We open approximately and look at the timestamps that come back: if one of them is
-not that of the frame on show, the file is opened again in exact mode, once.
+finds frames by the mean frame rate. It is opened in approximate mode; if a timestamp that comes back is not that of
+the frame on show, the file is opened again in exact mode, once.
 """
 
 from pathlib import Path
@@ -61,11 +61,11 @@ class TorchcodecReader(VideoFile):
     def _approximate(self, times: np.ndarray) -> torch.Tensor | None:
         """The frames by the mean frame rate; None if one of them is not the frame on show."""
         count = max(1, round(self.duration * self.fps))
-        wanted = np.floor((times + HALF_MILLISECOND) * self.fps).astype(np.int64)
-        if (wanted >= count).any():
+        indices = np.floor((times + HALF_MILLISECOND) * self.fps).astype(np.int64)
+        if (indices >= count).any():
             return None
         try:
-            batch = self._decoder.get_frames_at(indices=wanted.tolist())
+            batch = self._decoder.get_frames_at(indices=indices.tolist())
         except (RuntimeError, ValueError, IndexError):
             return None  # the exact mode says what is wrong
         shown = batch.pts_seconds.numpy() - self._start
@@ -78,15 +78,12 @@ class TorchcodecReader(VideoFile):
         start, end = float(metadata.begin_stream_seconds), float(metadata.end_stream_seconds)
         late = times[times + HALF_MILLISECOND >= end - start + 1 / self.fps]
         if len(late):
-            raise self._error(
-                f"the last frame that decodes ends at {end - start:.3f} s, a frame at {late.max():.3f} s was asked for "
-                f"and the header says the video lasts {self.duration:.3f} s: cut off or damaged, fetch it again"
-            )
+            raise self._ends_before(late.max(), end - start)
         seconds = np.clip(times + HALF_MILLISECOND + start, start, np.nextafter(end, start) - 1e-6)
         try:
             frames: torch.Tensor = self._decoder.get_frames_played_at(seconds=seconds.tolist()).data
         except (RuntimeError, ValueError, IndexError) as error:
-            raise self._error(f"decoding fails ({first_line(error)}): damaged, fetch it again") from None
+            raise self._not_decoded(first_line(error)) from None
         return frames
 
     def _open(self, mode: str) -> Any:
@@ -95,4 +92,4 @@ class TorchcodecReader(VideoFile):
         try:
             return VideoDecoder(str(self.path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode=mode)
         except (RuntimeError, ValueError) as error:
-            raise self._error(f"cannot be opened as a video ({first_line(error)}): cut off or damaged") from None
+            raise self._not_opened(first_line(error)) from None
