@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import epicsub
 from epicsub.data.annotations import Segment
 from epicsub.data.decode.reader import choose_decoder
 from epicsub.data.features.store import state_of
@@ -33,10 +32,10 @@ from epicsub.predictions import Predictions
 from epicsub.recipe import Recipe
 
 FOLDER = "predictions"
-HOME = Path(epicsub.__file__).parent
+HOME = Path(__file__).parent.parent
 log = logging.getLogger(__name__)
 _ARRAYS = ("narration_ids", "verb_logprobs", "noun_logprobs")
-_CODE = ("data", "models", "inference", "training/build.py", "modality.py", "predictions.py")
+_CODE = ("data", "models", "inference", "training/build.py", "training/loaders.py", "modality.py", "predictions.py")
 _LIBRARIES = (
     "torch",
     "torchvision",
@@ -46,7 +45,7 @@ _LIBRARIES = (
     "av",
     "torchcodec",
     "decord",
-    "opencv-python-headless",
+    "opencv-contrib-python-headless",
 )
 # settings of `data` that prediction ignores; what is read instead of `store` is in the videos
 _NOT_CLIPS = {"root", "store", "source", "target", "skip", "augment", "workers", "synchronised"}
