@@ -73,11 +73,15 @@ def test_help_lines_are_the_first_lines_of_docstrings() -> None:
             assert function.__doc__.strip().splitlines()[0] == help_line, f"{target}: put its line into cli/main.py"
 
 
-def test_the_wheel_holds_every_package() -> None:
-    listed = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+def test_the_wheel_holds_every_package_recipe_and_protocol() -> None:
+    setuptools = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("*.py")}
-    shipped = {"epicsub.shipped.recipes", "epicsub.shipped.validation"}
-    assert folders | shipped == set(listed), "packages of pyproject.toml are not those of epicsub/"
+    shipped = {"epicsub.shipped.recipes": "recipes", "epicsub.shipped.validation": "validation"}
+    assert folders | shipped.keys() == set(setuptools["packages"]), "packages of pyproject.toml are not epicsub's"
+    assert setuptools["package-dir"] == shipped
+    for package, folder in shipped.items():
+        held = {path for glob in setuptools["package-data"][package] for path in (PACKAGE.parent / folder).glob(glob)}
+        assert held == set((PACKAGE.parent / folder).rglob("*.yaml"))
 
 
 FUNCTION_IMPORTS = 40

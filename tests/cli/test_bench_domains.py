@@ -17,7 +17,7 @@ import torch
 
 from epicsub.cli.bench_domains import _cell
 from epicsub.predictions import read_predictions
-from epicsub.studies.domains import plan, summary
+from epicsub.studies.domains import pairs_of, plan, summary
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 
@@ -167,6 +167,13 @@ def test_every_kind_of_method_gets_its_lists(repository, work, pairs) -> None:
         ("tiny_adversarial", "A-B", ("pairs/A_train.csv",), ("pairs/B_train.csv",)),
         ("tiny_adversarial", "B-A", ("pairs/B_train.csv",), ("pairs/A_train.csv",)),
     ]
+
+
+def test_a_shipped_protocol_is_found_by_name(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pairs = pairs_of(Path("mmsada"))
+    assert len(pairs) == 6
+    assert list(pairs_of(Path("mmsada:D1-D2"))) == ["D1-D2"]
 
 
 def test_a_run_that_diverged_stays_in_the_table() -> None:
