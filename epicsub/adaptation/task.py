@@ -39,7 +39,8 @@ def entropy(logits_BV: Tensor) -> Tensor:
     Returns:
         Nats, (B,).
     """
-    return torch.special.entr(logits_BV.float().softmax(1)).sum(1)
+    terms_BV: Tensor = torch.special.entr(logits_BV.float().softmax(1))
+    return terms_BV.sum(1)
 
 
 def certainty(output: TwoHeadOutput) -> Tensor:

@@ -79,7 +79,8 @@ class TemporalTransformer(nn.Module):
     def forward(self, x_BTD: Tensor) -> Tensor:
         if x_BTD.shape[1] != len(self.positions_TD):
             raise ModelError(f"the model was made for {len(self.positions_TD)} frames, the clip has {x_BTD.shape[1]}")
-        return self.encoder(x_BTD + self.positions_TD).mean(dim=1)
+        encoded_BTD: Tensor = self.encoder(x_BTD + self.positions_TD)
+        return encoded_BTD.mean(dim=1)
 
 
 class MultiScaleLSTM(nn.Module):
@@ -100,7 +101,8 @@ class MultiScaleLSTM(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         pooled = [scale(x_BTD[:, ::every]) for scale, every in zip(self.scales, SCALES, strict=True)]
-        return self.fusion(torch.cat(pooled, dim=1))
+        fused_BD: Tensor = self.fusion(torch.cat(pooled, dim=1))
+        return fused_BD
 
 
 def build_backbone(name: str, channels: int = 3, drop_path: float = 0.0) -> nn.Module:
@@ -119,7 +121,7 @@ def build_backbone(name: str, channels: int = 3, drop_path: float = 0.0) -> nn.M
     """
     settings: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     try:
-        return timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **settings)
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **settings)
     except TypeError as error:
         raise ModelError(f"backbone {name!r}: has no stochastic depth: drop_path must be 0 ({error})") from error
     except RuntimeError as error:
@@ -127,6 +129,7 @@ def build_backbone(name: str, channels: int = 3, drop_path: float = 0.0) -> nn.M
         raise ModelError(
             f"backbone {name!r}: {error}; near it are {', '.join(near) or 'none'}; `timm.list_models()` lists all"
         ) from error
+    return network
 
 
 class FrameTrunk(nn.Module):
@@ -154,7 +157,8 @@ class FrameTrunk(nn.Module):
         """
         B, _, T = x_BCTHW.shape[:3]
         frames_BTCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
-        return self.temporal(self.backbone(frames_BTCHW).unflatten(0, (B, T)))
+        pooled_BD: Tensor = self.temporal(self.backbone(frames_BTCHW).unflatten(0, (B, T)))
+        return pooled_BD
 
 
 def _published(backbone: nn.Module, key: str) -> Any:

@@ -169,7 +169,8 @@ class I3D(nn.Module):
         """Clip logits (B, num_classes): the mean over time of the per-step logits."""
         if self.logits is None:
             raise ModelError("this I3D was built without classes (num_classes=None): call features()")
-        return self.logits(self.dropout(self._pool(x_BCTHW))).mean(dim=2).flatten(1)
+        logits: Tensor = self.logits(self.dropout(self._pool(x_BCTHW)))
+        return logits.mean(dim=2).flatten(1)
 
     def _pool(self, x_BCTHW: Tensor) -> Tensor:
         last_BCTHW = x_BCTHW

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
@@ -66,7 +67,9 @@ def local_names(published: WeightFile) -> list[str]:
     return [published.file.removesuffix(".safetensors") + ending for ending in FILE_ENDINGS]
 
 
-def find_backbone_weights(backbone: str, pretrained_cfg: Mapping, folders: Sequence[Path] | None = None) -> Path:
+def find_backbone_weights(
+    backbone: str, pretrained_cfg: Mapping[str, Any], folders: Sequence[Path] | None = None
+) -> Path:
     """The file of the weights that timm publishes for a backbone.
 
     Args:
@@ -233,14 +236,13 @@ def load_published(
     Raises:
         ModelError: the file does not fit: names and shapes are listed.
     """
-    dropped, input_layers = ([names] if isinstance(names, str) else names for names in (dropped, input_layers))
     tensors = read_tensors(path)
-    for name in input_layers:
+    for name in [input_layers] if isinstance(input_layers, str) else input_layers:
         weight = tensors.get(f"{name}.weight")
         if weight is not None and weight.shape[1] != channels:
             mean = weight.mean(dim=1, keepdim=True)
             tensors[f"{name}.weight"] = mean.repeat(1, channels, *(1,) * (weight.ndim - 2))
-    load_strictly(module, tensors, path, [f"{name}." for name in dropped])
+    load_strictly(module, tensors, path, [f"{name}." for name in ([dropped] if isinstance(dropped, str) else dropped)])
 
 
 def load_action_model(model: nn.Module, path: Path) -> None:
