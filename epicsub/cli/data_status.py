@@ -10,6 +10,7 @@ from rich.table import Table
 from epicsub.api.common import data_root
 from epicsub.cli.options import DataOption
 from epicsub.data.check.status import needs_of, status_of
+from epicsub.data.prepared.index import Indexes
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.recipe import Recipe, load_recipe
@@ -38,7 +39,7 @@ def status(
     Console().print(table)
     if loaded:
         typer.echo(f"for {recipe}:")
-        for line in _for_recipe(loaded.recipe, root):
+        for line in _for_recipe(loaded.recipe, root, found.indexes):
             typer.echo(f"  {line}")
 
 
@@ -47,7 +48,7 @@ def _share(part: int | None, whole: int) -> str:
     return "" if part is None else f"{part} of {whole} ({100 * part / max(1, whole):.1f} %)"
 
 
-def _for_recipe(recipe: Recipe, root: DataRoot) -> list[str]:
+def _for_recipe(recipe: Recipe, root: DataRoot, known: Indexes) -> list[str]:
     """What a run of the recipe would find."""
     try:
         segments = [*source_segments(recipe, root), *(s for part in target_segments(recipe, root) for s in part)]
@@ -56,7 +57,7 @@ def _for_recipe(recipe: Recipe, root: DataRoot) -> list[str]:
         if recipe.data.skip:
             skipped = counted(len(skipped_ids(recipe)), "segment is", "segments are")
             lines.append(f"{skipped} named in {recipe.data.skip} and left out")
-        store = store_of(recipe, root, segments)
+        store = store_of(recipe, root, segments, known)
         if recipe.data.features:
             return [
                 *lines,

@@ -8,7 +8,7 @@ from typing import get_args
 from epicsub.data.annotations import SEGMENT_COLUMNS, Segment
 from epicsub.data.features.store import INDEX
 from epicsub.data.features.store import read_index as read_features
-from epicsub.data.prepared.index import Indexes, lacks, read_index
+from epicsub.data.prepared.index import Indexes, find_incomplete, read_index
 from epicsub.data.root import DataRoot
 from epicsub.modality import MODALITIES, VideoModality
 from epicsub.text import counted
@@ -29,12 +29,16 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`lists` name -> segments in it; `videos` and `segments` are what all lists name together."""
+    """`lists` name -> segments in it; `videos` and `segments` are what all lists name together.
+
+    `indexes` of the prepared store, for what reads them next.
+    """
 
     lists: dict[str, int]
     videos: int
     segments: int
     forms: list[Form]
+    indexes: Indexes
 
 
 def status_of(root: DataRoot) -> Status:
@@ -55,11 +59,16 @@ def status_of(root: DataRoot) -> Status:
     by_video: dict[str, list[Segment]] = {}
     for segment in every.values():
         by_video.setdefault(segment.video_id, []).append(segment)
+    modalities = [name for name in get_args(VideoModality) if (root.path / "prepared" / name).is_dir()]
+    paths = {(name, video_id): root.prepared(video_id, name) for name in modalities for video_id in by_video}
+    indexes = {key: index for key, path in paths.items() if (index := read_index(path)) is not None}
+    prepared = (_prepared(name, indexes, by_video) for name in modalities)
     return Status(
         lists={name: len(segments) for name, segments in lists.items()},
         videos=len(by_video),
         segments=len(every),
-        forms=[*_originals(root, by_video), *_prepared(root, by_video), *_features(root, every)],
+        forms=[*_originals(root, by_video), *prepared, *_features(root, every)],
+        indexes=indexes,
     )
 
 
@@ -84,7 +93,7 @@ def needs_of(
     for modality in modalities:
         gone = {video_id for video_id in videos if root.found(video_id, modality) is None}
         lost = sum(segment.video_id in gone for segment in segments)
-        unprepared, _ = lacks(root, segments, modality, indexes)
+        unprepared, _ = find_incomplete(root, segments, modality, indexes)
         originals = (
             f"lack {len(gone)} of {all_videos} ({lost} of {counted(len(segments), 'segment', 'segments')})"
             if gone
@@ -109,20 +118,12 @@ def _originals(root: DataRoot, by_video: Mapping[str, Sequence[Segment]]) -> Ite
             yield Form(folder, len(found), covered, _size(files) if len(files) == len(found) else None)
 
 
-def _prepared(root: DataRoot, by_video: Mapping[str, Sequence[Segment]]) -> Iterator[Form]:
-    """One for each modality that is in the prepared store."""
-    for modality in get_args(VideoModality):
-        if not (root.path / "prepared" / modality).is_dir():
-            continue
-        indices = {video_id: read_index(root.prepared(video_id, modality)) for video_id in by_video}
-        there = {video_id: index for video_id, index in indices.items() if index is not None}
-        covered = sum(
-            index.covers(segment.start, segment.stop)
-            for video_id, index in there.items()
-            for segment in by_video[video_id]
-        )
-        size = sum(index.note["bytes"] for index in there.values())
-        yield Form(f"prepared/{modality}", len(there), covered, size)
+def _prepared(modality: str, indexes: Indexes, by_video: Mapping[str, Sequence[Segment]]) -> Form:
+    there = {video_id: index for (name, video_id), index in indexes.items() if name == modality}
+    covered = sum(
+        index.covers(segment.start, segment.stop) for video_id, index in there.items() for segment in by_video[video_id]
+    )
+    return Form(f"prepared/{modality}", len(there), covered, sum(index.note["bytes"] for index in there.values()))
 
 
 def _features(root: DataRoot, every: Mapping[str, Segment]) -> Iterator[Form]:

@@ -207,7 +207,7 @@ def choose_store(
     chosen, notes, problems = set(), [], []
     indexes = dict(known or {})
     for modality in modalities:
-        lacking, settings = ([], "") if store == "original" else lacks(root, segments, modality, indexes)
+        lacking, settings = ([], "") if store == "original" else find_incomplete(root, segments, modality, indexes)
         if store != "original" and not lacking:
             chosen.add(modality)
             notes.append(f"{modality} is read from prepared/ ({settings})")
@@ -224,7 +224,7 @@ def choose_store(
     return StoreChoice(frozenset(chosen), "; ".join(notes), indexes)
 
 
-def lacks(
+def find_incomplete(
     root: DataRoot, segments: Sequence[Segment], modality: str, indexes: dict[tuple[str, str], Index]
 ) -> tuple[list[str], str]:
     """Find what the prepared store lacks of one modality.
