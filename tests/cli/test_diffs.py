@@ -35,7 +35,7 @@ def test_a_diff_touches_three_files_of_the_package_at_most_and_trains(
     tree = tmp_path / "tree"
     for folder in ("epicsub", "recipes", "validation"):
         shutil.copytree(repository / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    applied = subprocess.run(["git", "apply", diff], cwd=tree, capture_output=True, text=True, check=False)
+    applied = subprocess.run(["git", "apply", "-C1", diff], cwd=tree, capture_output=True, text=True, check=False)
     assert applied.returncode == 0, applied.stderr
     root = tmp_path / "kitchens"
     shutil.copytree(kitchens, root)
