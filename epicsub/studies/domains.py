@@ -9,10 +9,9 @@ from typing import Any
 
 from epicsub.errors import EpicsubError, ValidationError
 from epicsub.io import find_shipped, write_text
-from epicsub.recipe import LoadedRecipe, load_recipe
+from epicsub.recipe import LoadedRecipe, Recipe, load_recipe
 from epicsub.validation import Protocol, load_parts, load_protocol
 
-NO_TARGET = ("source_only",)
 BOUND = "supervised"
 
 
@@ -96,7 +95,7 @@ def plan(
             continue
         for pair, (words, lists) in pairs_of(protocol).items():
             for seed in seeds:
-                own = (*_lists(method.adaptation.method, lists), f"evaluation.protocol={words}", f"seed={seed}")
+                own = (*_lists(method, lists), f"evaluation.protocol={words}", f"seed={seed}")
                 try:
                     loaded = load_recipe(path, [*overrides, *own])
                 except EpicsubError as error:
@@ -111,10 +110,10 @@ def plan(
     return runs
 
 
-def _lists(method: str, protocol: Protocol) -> list[str]:
-    """Overrides that put a pair's lists and classes into the recipe of a method."""
-    source = protocol.target_list if method == BOUND else protocol.training_list
-    target = "" if method in (*NO_TARGET, BOUND) else protocol.target_list
+def _lists(recipe: Recipe, protocol: Protocol) -> list[str]:
+    """Overrides that put a pair's lists and classes into a recipe."""
+    source = protocol.target_list if recipe.adaptation.method == BOUND else protocol.training_list
+    target = protocol.target_list if recipe.adaptation.reads_target else ""
     verbs = "null" if protocol.verbs is None else f"[{', '.join(map(str, protocol.verbs))}]"
     return [
         f"data.source=[{source}]",

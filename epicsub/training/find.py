@@ -202,7 +202,7 @@ def find_batch(recipe: Recipe, domains: Domains) -> Iterator[str]:
 
 def batch_unit(recipe: Recipe) -> int:
     """Smallest batch of which every larger one is a multiple."""
-    sets = getattr(recipe.adaptation, "candidates", 1)
+    sets = recipe.adaptation.set_size
     return math.lcm(2, recipe.train.accumulate, recipe.train.sampling.repeats, sets)
 
 
