@@ -194,8 +194,8 @@ class DataRoot:
         """
         return self.video(video_id, modality) or self.frames(video_id, modality)
 
-    def places(self, video_id: str, modality: str) -> tuple[Path, Path]:
-        """Name the usual places that `found` looks in.
+    def usual_paths(self, video_id: str, modality: str) -> tuple[Path, Path]:
+        """Name the usual paths of a modality of a video, for messages.
 
         Args:
             video_id: like P01_01.
@@ -246,7 +246,7 @@ class DataRoot:
         ]
 
     def _looked_for(self, video_id: str, modality: str) -> str:
-        return "looked for {} or {}/".format(*self.places(video_id, modality))
+        return "looked for {} or {}/".format(*self.usual_paths(video_id, modality))
 
     def _table(self, name: str, read: Callable[[Path], T]) -> T:
         path = self.annotations(name)

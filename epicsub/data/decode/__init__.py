@@ -1,0 +1,1 @@
+"""Decoders of video files, and what opens a file with one of them."""

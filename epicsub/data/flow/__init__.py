@@ -1,0 +1,1 @@
+"""Optical flow of videos: its computation and its files."""

@@ -93,7 +93,7 @@ def flow_for_videos(
     for video_id in ids:
         stride, source = flow_stride(video_id), root.video(video_id)
         if source is None:
-            problems.append(f"{video_id}: no video (looked for {root.places(video_id, RGB.name)[0]})")
+            problems.append(f"{video_id}: no video (looked for {root.usual_paths(video_id, RGB.name)[0]})")
             continue
         target = root.computed(video_id, FLOW.name)
         asked, there = flow_note(source, stride, settings), read_flow_note(target)
