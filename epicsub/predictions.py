@@ -4,7 +4,7 @@ Letters in names and comments: N segments, V = 97 verbs, M = 300 nouns.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
 from epicsub.io import atomic_write
+from epicsub.text import name_some
 from epicsub.unpickle import load_pickle, load_torch
 
 PROBABILITY_FLOOR = 1e-12
@@ -27,7 +28,6 @@ SUM_TOLERANCE = 1e-2
 _ROW = (("verb", NUM_VERBS), ("noun", NUM_NOUNS))
 _OWN_KEYS = ("narration_ids", "verb_logprobs", "noun_logprobs")
 _ORGANISERS_KEYS = ("narration_id", "verb_output", "noun_output")
-_SUFFIXES = (".npz", ".pt", ".pkl")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,19 +53,26 @@ class Predictions:
             for kind, table in tables.items():
                 if table.dtype != np.float32:
                     problems.append(f"{kind} log-probabilities are {table.dtype}, float32 expected")
-                off = np.abs(_logsumexp(table)) > 1e-3
-                if off.any():
+                if (off := np.abs(_logsumexp(table)) > 1e-3).any():
                     named = name_some(self.narration_ids[off])
                     problems.append(f"{kind} rows whose probabilities do not sum to 1: {named}")
         if problems:
             raise PredictionsError("\n".join(problems))
 
-    @classmethod
-    def from_scores(cls, narration_ids: Sequence[str] | np.ndarray, verb: Any, noun: Any) -> "Predictions":
-        """Take logits, log-probabilities or probabilities: (N,) ids, (N, 97) and (N, 300) scores.
+    @staticmethod
+    def from_scores(narration_ids: Sequence[str] | np.ndarray, verb: Any, noun: Any) -> "Predictions":
+        """Take logits, log-probabilities or probabilities.
 
         Rows that are nowhere negative and sum to one are probabilities (made to sum to one exactly, then floored at
         `PROBABILITY_FLOOR`); any other row gets a log-softmax, which leaves log-probabilities as they are.
+
+        Args:
+            narration_ids: (N,) str.
+            verb: (N, 97) scores.
+            noun: (N, 300) scores.
+
+        Returns:
+            Log-probabilities.
 
         Raises:
             PredictionsError: as the class, or a part of the rows is probabilities and a part is not.
@@ -77,21 +84,26 @@ class Predictions:
             raise PredictionsError("\n".join(problems))
         probable = {kind: _are_probabilities(table) for kind, table in tables.items()}
         if all(rows.all() for rows in probable.values()):
-            logprobs = {kind: _log_of_probabilities(table) for kind, table in tables.items()}
+            shares = {kind: table / table.sum(axis=1, keepdims=True) for kind, table in tables.items()}
+            logprobs = {kind: np.log(np.maximum(table, PROBABILITY_FLOOR)) for kind, table in shares.items()}
         elif not any(rows.any() for rows in probable.values()):
             logprobs = {kind: table - _logsumexp(table)[:, None] for kind, table in tables.items()}
         else:
             counts = ", ".join(f"{rows.sum()} of {len(rows)} {kind} rows" for kind, rows in probable.items())
-            raise PredictionsError(
-                f"a mixture of probabilities and logits: {counts} are probabilities; give one kind for all rows"
-            )
-        return cls(ids, *(logprobs[kind].astype(np.float32) for kind, _ in _ROW))
+            raise PredictionsError(f"a mixture with logits: {counts} are probabilities; give one kind for all rows")
+        return Predictions(ids, *(logprobs[kind].astype(np.float32) for kind, _ in _ROW))
 
     def __len__(self) -> int:
         return len(self.narration_ids)
 
     def select(self, narration_ids: Sequence[str] | np.ndarray) -> "Predictions":
-        """The predictions of these segments, in this order.
+        """Select segments.
+
+        Args:
+            narration_ids: which, in order.
+
+        Returns:
+            Predictions of these segments.
 
         Raises:
             PredictionsError: some have none here (the first ten and how many), or are asked for twice.
@@ -99,9 +111,8 @@ class Predictions:
         rows = {name: row for row, name in enumerate(self.narration_ids.tolist())}
         missing = [name for name in narration_ids if name not in rows]
         if missing:
-            raise PredictionsError(
-                f"no predictions for {len(missing)} of {len(narration_ids)} segments: {name_some(missing)}"
-            )
+            what = f"{len(missing)} of {len(narration_ids)} segments"
+            raise PredictionsError(f"no predictions for {what}: {name_some(missing)}")
         order = np.array([rows[name] for name in narration_ids], dtype=np.intp)
         return Predictions(self.narration_ids[order], self.verb_logprobs[order], self.noun_logprobs[order])
 
@@ -109,16 +120,23 @@ class Predictions:
 def save_predictions(predictions: Predictions, path: Path) -> None:
     """Write `.npz` (epicsub's own) or `.pt` (the organisers' list of dicts, float32 tensors), whole or not at all.
 
+    Args:
+        predictions: N segments.
+        path: `.npz` or `.pt`.
+
     Raises:
         PredictionsError: another suffix, or the place cannot be written.
     """
     path = Path(path)
-    writers: dict[str, Callable[[Predictions, Path], None]] = {".npz": _write_npz, ".pt": write_organisers_list}
-    if path.suffix.lower() not in writers:
+    suffix = path.suffix.lower()
+    if suffix not in (".npz", ".pt"):
         raise PredictionsError(f"{path}: predictions are written as .npz or .pt, not {path.suffix!r}")
     try:
         with atomic_write(path) as temporary:
-            writers[path.suffix.lower()](predictions, temporary)
+            if suffix == ".pt":
+                write_organisers_list(predictions, temporary)
+            else:
+                np.savez(temporary, **{key: getattr(predictions, key) for key in _OWN_KEYS})
     except OSError as error:
         raise PredictionsError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -129,13 +147,19 @@ def read_predictions(path: Path) -> Predictions:
     Nothing in the file is run: a `.pt` is read with `weights_only=True`, a `.pkl` by an unpickler that admits numpy,
     pandas and torch containers only.
 
+    Args:
+        path: the file.
+
+    Returns:
+        The predictions that it holds.
+
     Raises:
         PredictionsError: not such a file, or its content is not what `Predictions` takes; names the file.
     """
     path = Path(path)
     readers = {".npz": _read_npz, ".pt": load_torch, ".pkl": load_pickle}
     if path.suffix.lower() not in readers:
-        raise PredictionsError(f"{path}: predictions are read from {', '.join(_SUFFIXES)}, not {path.suffix!r}")
+        raise PredictionsError(f"{path}: predictions are read from {', '.join(readers)}, not {path.suffix!r}")
     if not path.is_file():
         raise PredictionsError(f"{path}: no such file")
     loaded = readers[path.suffix.lower()](path)
@@ -149,29 +173,20 @@ def write_organisers_list(predictions: Predictions, path: Path) -> None:
     """Write the organisers' list of {narration_id, verb_output [97], noun_output [300]} to `path`, as it stands.
 
     The rows are views of two tensors, so the file holds two storages, not 2 N. Same predictions, same bytes.
+
+    Args:
+        predictions: N segments.
+        path: the file, written as it stands.
     """
     import torch
 
     verb_NV = torch.from_numpy(np.ascontiguousarray(predictions.verb_logprobs))
     noun_NM = torch.from_numpy(np.ascontiguousarray(predictions.noun_logprobs))
-    rows = [
-        {"narration_id": name, "verb_output": verb, "noun_output": noun}
-        for name, verb, noun in zip(predictions.narration_ids.tolist(), verb_NV, noun_NM, strict=True)
-    ]
+    columns = (predictions.narration_ids.tolist(), verb_NV, noun_NM)
+    rows = [dict(zip(_ORGANISERS_KEYS, row, strict=True)) for row in zip(*columns, strict=True)]
     # Through a handle: given a path, torch writes the file's name into the file.
     with open(path, "wb") as handle:
         torch.save(rows, handle)
-
-
-def name_some(names: Iterable[str], limit: int = 10) -> str:
-    """`a, b, c`, or the first ten of many and how many there are."""
-    every = [str(name) for name in names]
-    shown = ", ".join(every[:limit])
-    return shown if len(every) <= limit else f"{shown}, ... ({len(every)} in all)"
-
-
-def _write_npz(predictions: Predictions, path: Path) -> None:
-    np.savez(path, **{key: getattr(predictions, key) for key in _OWN_KEYS})
 
 
 def _read_npz(path: Path) -> object:
@@ -266,12 +281,8 @@ def _problems_of_rows(ids: Sequence[str], rows: Mapping[str, Sequence[np.ndarray
     problems = []
     for kind, classes in _ROW:
         wrong = {name: row.shape for name, row in zip(ids, rows[kind], strict=True) if row.shape != (classes,)}
-        if (
-            wrong
-            and len(wrong) == len(ids)
-            and len(set(wrong.values())) == 1
-            and len(shape := rows[kind][0].shape) == 1
-        ):
+        shapes = set(wrong.values())
+        if len(wrong) == len(ids) and len(shapes) == 1 and len(shape := next(iter(shapes))) == 1:
             problems.append(f"{shape[0]} {kind} classes, {classes} expected")
         elif wrong:
             named = name_some(f"{name} {shape}" for name, shape in wrong.items())
@@ -280,17 +291,10 @@ def _problems_of_rows(ids: Sequence[str], rows: Mapping[str, Sequence[np.ndarray
 
 
 def _are_probabilities(table: np.ndarray) -> np.ndarray:
-    rows: np.ndarray = (table.min(axis=1) >= 0) & (np.abs(table.sum(axis=1) - 1) <= SUM_TOLERANCE)
-    return rows
-
-
-def _log_of_probabilities(table: np.ndarray) -> np.ndarray:
-    logs: np.ndarray = np.log(np.maximum(table / table.sum(axis=1, keepdims=True), PROBABILITY_FLOOR))
-    return logs
+    return np.asarray((table.min(axis=1) >= 0) & (np.abs(table.sum(axis=1) - 1) <= SUM_TOLERANCE))
 
 
 def _logsumexp(table: np.ndarray) -> np.ndarray:
     table = table.astype(np.float64, copy=False)
     top = table.max(axis=1, keepdims=True)
-    sums: np.ndarray = top[:, 0] + np.log(np.exp(table - top).sum(axis=1))
-    return sums
+    return np.asarray(top[:, 0] + np.log(np.exp(table - top).sum(axis=1)))

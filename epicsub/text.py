@@ -1,6 +1,6 @@
 """Numbers and lists of problems in sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def counted(number: int, one: str, many: str) -> str:
@@ -28,6 +28,21 @@ def first_of(names: Sequence[str], shown: int = 5) -> str:
         `a, b, c, ...`
     """
     return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
+
+
+def name_some(names: Iterable[str], limit: int = 10) -> str:
+    """List names: `a, b, c`, or the first ten of many and how many there are.
+
+    Args:
+        names: any number.
+        limit: how many are shown.
+
+    Returns:
+        A line.
+    """
+    every = [str(name) for name in names]
+    shown = ", ".join(every[:limit])
+    return shown if len(every) <= limit else f"{shown}, ... ({len(every)} in all)"
 
 
 def sized(size: float) -> str:

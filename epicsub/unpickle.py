@@ -60,7 +60,13 @@ _ADMITTED = {**_NUMPY, **_PANDAS, **_TORCH, **_PYTHON}
 
 
 def load_pickle(path: Path) -> object:
-    """The object in a `.pkl` of numpy, pandas or torch containers.
+    """Read a `.pkl` of numpy, pandas or torch containers.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its object.
 
     Raises:
         PredictionsError: the file is no whole pickle, or names something that is not such a container.
@@ -70,7 +76,13 @@ def load_pickle(path: Path) -> object:
 
 
 def load_torch(path: Path | io.BytesIO) -> object:
-    """The object in a `.pt`, read with `weights_only=True`; numpy arrays inside are admitted too.
+    """Read a `.pt` with `weights_only=True`; numpy arrays inside are admitted too.
+
+    Args:
+        path: the file, or its content.
+
+    Returns:
+        Its object.
 
     Raises:
         PredictionsError: the file is no whole torch file, or names something that is not a container.
@@ -119,7 +131,7 @@ def _reason(error: Exception) -> str:
 
 
 def _storage_from_bytes(data: bytes) -> Any:
-    """torch's own function of this place unpickles without limits; the same bytes load under weights_only too."""
+    """Read a storage with `weights_only=True`, where torch's own function unpickles without limits."""
     import torch
 
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from epicsub.errors import PredictionsError
-from epicsub.predictions import PROBABILITY_FLOOR, Predictions, name_some
+from epicsub.predictions import PROBABILITY_FLOOR, Predictions
+from epicsub.text import name_some
 
 IDS = ["P01_11_0", "P01_11_1", "P01_11_10", "P02_101_3"]
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from epicsub.io import sha256
-from epicsub.predictions import PROBABILITY_FLOOR, SUM_TOLERANCE, Predictions, name_some
+from epicsub.predictions import PROBABILITY_FLOOR, SUM_TOLERANCE, Predictions
 from epicsub.submission.json_zip import CHALLENGES
 from epicsub.submission.ranking import Changed, changed_by_the_scorer, log_softmax
 from epicsub.submission.reopen import KINDS, Reopened, reopen
-from epicsub.text import counted
+from epicsub.text import counted, name_some
 
 _FILMED_IN_2018 = re.compile(r"P\d\d_\d\d_\d+")
 """Narration ids of the first 32 kitchens' videos, of which the validation list has nothing else and the test none."""
@@ -63,6 +63,9 @@ def check_submission(
         challenge: what test.json must be for.
         own: the ensemble, whose ranking must come out. Default: each row's own softmax.
         other_lists: ids of lists that may have been predicted by mistake, by file name.
+
+    Returns:
+        Problems and warnings.
     """
     path = Path(path)
     found = reopen(path, challenge)

@@ -123,7 +123,17 @@ class Choice:
 def parse_options(
     rule: str, weights: str, temperature: bool, cooccurrence: str, names: Sequence[str]
 ) -> EnsembleOptions:
-    """Read the options of an ensemble.
+    """Read the options of an ensemble as they are written on the command line.
+
+    Args:
+        rule: one of `RULES`.
+        weights: one of `HOWS`, or numbers as `parse_weights` reads them.
+        temperature: learn a temperature per member and head.
+        cooccurrence: off, auto, or a strength from 0 to 1.
+        names: of the K members.
+
+    Returns:
+        The options.
 
     Raises:
         SubmissionError: every option that makes no sense, all at once.

@@ -29,7 +29,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from epicsub.errors import SubmissionError
-from epicsub.predictions import PROBABILITY_FLOOR, Predictions, name_some
+from epicsub.predictions import PROBABILITY_FLOOR, Predictions
+from epicsub.text import name_some
 
 Rule = Literal["mean", "logits", "geometric", "rank"]
 RULES: tuple[str, ...] = get_args(Rule)

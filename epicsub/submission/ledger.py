@@ -13,8 +13,8 @@ from typing import Any
 
 from epicsub.errors import SubmissionError
 from epicsub.io import sha256, write_text
-from epicsub.predictions import name_some
 from epicsub.submission.json_zip import CHALLENGES
+from epicsub.text import name_some
 
 LEDGER = "uploads.json"
 MANIFEST = "manifest.json"

@@ -39,7 +39,14 @@ class Changed(NamedTuple):
 
 
 def log_softmax(scores_NC: np.ndarray) -> np.ndarray:
-    """Log-probabilities of each row, (N, C) float64."""
+    """Normalise each row.
+
+    Args:
+        scores_NC: (N, C) logits or log-probabilities.
+
+    Returns:
+        (N, C) float64 log-probabilities.
+    """
     scores_NC = scores_NC.astype(np.float64)
     shifted_NC = scores_NC - scores_NC.max(axis=1, keepdims=True)
     logs: np.ndarray = shifted_NC - np.log(np.exp(shifted_NC).sum(axis=1, keepdims=True))
@@ -57,6 +64,9 @@ def changed_by_the_scorer(
         sent: (N, 97) and (N, 300) scores as they lie in the file, float32 or float64.
         meant: (N, 97) and (N, 300) log-probabilities.
         level: log-probabilities closer than this are level. Default: what the precision of `sent` cannot tell apart.
+
+    Returns:
+        Where the formula puts others first.
     """
     level = _LEVEL[sent[0].dtype] if level is None else level
     firsts = [_highest(table, COUNTED) for table in sent]

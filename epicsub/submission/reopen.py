@@ -13,9 +13,9 @@ import numpy as np
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
-from epicsub.predictions import name_some
 from epicsub.submission.json_zip import JSON_VERSION, RESULTS
 from epicsub.submission.supervision import HIGHEST
+from epicsub.text import name_some
 from epicsub.unpickle import load_torch
 
 KINDS = {"verb": NUM_VERBS, "noun": NUM_NOUNS}
@@ -43,7 +43,11 @@ class Reopened:
     """problem -> the segments that have it"""
 
     def all_problems(self) -> list[str]:
-        """Problems of the file, then those of segments with the segments named."""
+        """Problems of the file, then those of segments with the segments named.
+
+        Returns:
+            A line each.
+        """
         return self.problems + [f"{what}: {name_some(names)}" for what, names in self.named.items()]
 
 
@@ -53,6 +57,9 @@ def reopen(path: Path, challenge: str) -> Reopened:
     Args:
         path: the file.
         challenge: the one that test.json must be for.
+
+    Returns:
+        What it holds, as far as it could be read, and what is wrong with it.
     """
     found = Reopened()
     if not path.is_file():

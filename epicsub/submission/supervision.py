@@ -41,7 +41,11 @@ class Levels:
             raise SubmissionError("\n".join(wrong))
 
     def as_json(self) -> dict[str, int]:
-        """Under the names of the organisers' test.json."""
+        """The levels under the names of the organisers' test.json.
+
+        Returns:
+            sls_pt, sls_tl and sls_td.
+        """
         return {"sls_pt": self.pretraining, "sls_tl": self.labels, "sls_td": self.data}
 
 
@@ -53,6 +57,9 @@ def combine_levels(
     Args:
         members: by name, {"pretraining", "labels", "data"} of the recipe, or None where it is not known.
         stated: what the user states, taken in place of the members' levels; it cannot be lower than these.
+
+    Returns:
+        The ensemble's levels.
 
     Raises:
         SubmissionError: a level that no one states for a member, or one stated lower than a member's; all at once.
@@ -98,6 +105,9 @@ def levels_of_recipe(
         recipe: as a checkpoint keeps it.
         training_lists: lists that a model of data level 3 may have seen.
         later_lists: the validation and the test list: a model that saw one, if only without labels, is of level 4.
+
+    Returns:
+        The levels, and a note on each that was raised.
     """
     levels = dict(recipe["supervision"])
     notes = []

@@ -18,10 +18,11 @@ import numpy as np
 from epicsub.constants import NUM_NOUNS, NUM_VERBS, __version__
 from epicsub.errors import SubmissionError
 from epicsub.io import atomic_write, sha256, write_text
-from epicsub.predictions import PROBABILITY_FLOOR, Predictions, name_some, write_organisers_list
+from epicsub.predictions import PROBABILITY_FLOOR, Predictions, write_organisers_list
 from epicsub.submission.ensemble import floored, missing_of
 from epicsub.submission.json_zip import CHALLENGES, write_json_zip, write_zip
 from epicsub.submission.supervision import Levels
+from epicsub.text import name_some
 from epicsub.validation.tables import read_classes
 
 MANIFEST_KEYS = ("protocol", "views", "filled_with_prior", "members")

@@ -40,7 +40,15 @@ class VideoBootstrap:
         return int(self.weight.shape[1])
 
     def accuracy(self, hit_N: np.ndarray, rows_N: np.ndarray | None = None) -> np.ndarray:
-        """Percent of hits over the segments of each sample (S,), or those of `rows_N`; NaN where none is drawn."""
+        """Measure the percent of hits in each sample.
+
+        Args:
+            hit_N: (N,) hits, or differences of hits.
+            rows_N: (N,) bool, the segments that count. Default: all.
+
+        Returns:
+            (S,) percent; NaN where a sample has no segment that counts.
+        """
         counted_N = np.ones(len(hit_N)) if rows_N is None else rows_N.astype(float)
         hits_C = np.bincount(self.video, hit_N * counted_N, self.videos)
         counts_C = np.bincount(self.video, counted_N, self.videos)
@@ -52,6 +60,13 @@ class VideoBootstrap:
         A class that a sample does not hold keeps its share over all segments. Left out, it would pull every sample to
         the frequent and better known classes, and away from the figure itself. So a class that one video alone has
         adds nothing to an interval's width.
+
+        Args:
+            hit_N: (N,) bool.
+            class_N: (N,) class of each segment.
+
+        Returns:
+            (S,) percent.
         """
         _, code_N = np.unique(class_N, return_inverse=True)
         classes = int(code_N.max()) + 1
@@ -70,14 +85,30 @@ class VideoBootstrap:
 
 
 def bootstrap_videos(videos: Sequence[str] | np.ndarray, samples: int = SAMPLES, seed: int = 0) -> VideoBootstrap:
-    """Draw samples of the videos of N segments; the same videos and seed give the same samples."""
+    """Draw samples of videos; the same videos and seed give the same samples.
+
+    Args:
+        videos: (N,) video of each segment.
+        samples: how many, S.
+        seed: of the draw.
+
+    Returns:
+        The samples.
+    """
     names, video_N = np.unique(np.asarray(videos, dtype=str), return_inverse=True)
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), samples)
     return VideoBootstrap(video_N, drawn.astype(float))
 
 
 def interval(samples_S: np.ndarray) -> Interval | None:
-    """The middle `LEVEL` of the samples that are not NaN; None where fewer than half of them are figures."""
+    """Take the middle `LEVEL` of the samples that are not NaN.
+
+    Args:
+        samples_S: (S,) a figure in each sample.
+
+    Returns:
+        The interval; None where fewer than half of the samples are figures.
+    """
     kept = samples_S[~np.isnan(samples_S)]
     if len(kept) < len(samples_S) / 2:
         return None

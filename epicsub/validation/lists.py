@@ -8,7 +8,7 @@ import pandas as pd
 
 from epicsub.errors import PredictionsError, ValidationError
 from epicsub.io import write_text
-from epicsub.predictions import name_some
+from epicsub.text import name_some
 from epicsub.unpickle import load_pickle
 from epicsub.validation.protocol import Converted, HeldOut, Protocol, SegmentList
 from epicsub.validation.tables import read_table, require_columns
@@ -46,9 +46,9 @@ def make_lists(protocol: Protocol, annotations: Path, source: Path | None = None
     annotations = Path(annotations)
     folder = Path(source) if source else annotations
     if protocol.held_out:
-        tables = hold_out(protocol, protocol.held_out, folder)
+        tables = _hold_out(protocol, protocol.held_out, folder)
     elif protocol.converted:
-        tables = convert(protocol.converted, folder)
+        tables = _convert(protocol.converted, folder)
     else:
         raise ValidationError(f"protocol {protocol.name}: its lists are published as they are, none is to be made")
     for name, table in tables.items():
@@ -59,7 +59,7 @@ def make_lists(protocol: Protocol, annotations: Path, source: Path | None = None
     return {annotations / name: len(table) for name, table in tables.items()}
 
 
-def hold_out(protocol: Protocol, rule: HeldOut, folder: Path) -> dict[str, pd.DataFrame]:
+def _hold_out(protocol: Protocol, rule: HeldOut, folder: Path) -> dict[str, pd.DataFrame]:
     """The rows of the rule's videos, the rest, and the kitchens that have rows among the former only.
 
     Raises:
@@ -84,7 +84,7 @@ def hold_out(protocol: Protocol, rule: HeldOut, folder: Path) -> dict[str, pd.Da
     return made
 
 
-def convert(rule: Converted, folder: Path) -> dict[str, pd.DataFrame]:
+def _convert(rule: Converted, folder: Path) -> dict[str, pd.DataFrame]:
     """MM-SADA's pickled tables with EK100's columns and verb ids; noun_class is empty.
 
     The narration id is `EK55_` and the uid: that counts EPIC-KITCHENS-55's narrations, and is none of EK100's ids.

@@ -32,11 +32,15 @@ class Evaluation:
 
     @property
     def coverage(self) -> str:
-        """`coverage: 1347 of 9668`"""
+        """`coverage: 1347 of 9668`."""
         return f"coverage: {self.segments} of {self.of}"
 
     def as_json(self) -> dict[str, Any]:
-        """The entry of this evaluation in the JSON report."""
+        """The evaluation as plain numbers.
+
+        Returns:
+            protocol, coverage and scores, as they stand in the JSON report.
+        """
         return {
             "protocol": self.protocol,
             "coverage": {"segments": self.segments, "of": self.of},
@@ -61,6 +65,12 @@ class Reference:
     def evaluate(self, predictions: Predictions) -> Evaluation:
         """Score predictions for all or a part of the list.
 
+        Args:
+            predictions: for all or a part of the list.
+
+        Returns:
+            Scores and coverage.
+
         Raises:
             ValidationError: predictions for segments outside the list.
         """
@@ -75,7 +85,13 @@ class Reference:
         )
 
     def hits(self, predictions: Predictions) -> tuple[pd.DataFrame, Hits]:
-        """The labels of the predicted segments, and which of them are hit.
+        """Join the labels, and find which of them are hit.
+
+        Args:
+            predictions: for all or a part of the list, N segments.
+
+        Returns:
+            The labels in the order of `predictions`, and (task, k) -> (N,) bool.
 
         Raises:
             ValidationError: predictions for segments outside the list.
@@ -84,11 +100,14 @@ class Reference:
         return joined, hits_of(predictions, joined, self.tasks, self.verbs)
 
     def counted_hits(self, predictions: Predictions, score: str) -> np.ndarray:
-        """Whether each segment that one score counts is a hit, (S,) bool, in the order of `predictions`.
+        """Find the hits that one score counts.
 
         Args:
             predictions: for all or a part of the list.
             score: name of one of the organisers' scores, such as tail_action_accuracy_at_1.
+
+        Returns:
+            (S,) bool, in the order of `predictions`.
         """
         group, task, *_, k = score.split("_")
         joined, hits = self.hits(predictions)
@@ -98,12 +117,27 @@ class Reference:
         return hits_N if chosen is None else hits_N[chosen]
 
     def subsets(self, joined: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Which rows the tail and unseen scores count."""
+        """Which rows the tail and unseen scores count.
+
+        Args:
+            joined: labels of N segments.
+
+        Returns:
+            tail_verb, tail_noun, tail_action, unseen -> (N,) bool.
+        """
         return subsets(joined, self.tail_verbs, self.tail_nouns, self.unseen)
 
 
 def read_reference(protocol: Protocol, annotations: Path, count: int | None = None) -> Reference:
-    """Read the tables of a protocol; `count` takes the place of the number of segments that it states.
+    """Read the tables that a protocol scores against.
+
+    Args:
+        protocol: names the tables.
+        annotations: their folder.
+        count: number of labelled segments, in place of the one that the protocol states.
+
+    Returns:
+        Labels, tail classes and unseen kitchens.
 
     Raises:
         ValidationError: tables that are missing or not what they should be; all at once.
@@ -131,6 +165,15 @@ def read_reference(protocol: Protocol, annotations: Path, count: int | None = No
 
 def evaluate(predictions: Predictions, protocol: Protocol, annotations: Path, count: int | None = None) -> Evaluation:
     """Score predictions for all or a part of the protocol's validation list.
+
+    Args:
+        predictions: for all or a part of the list.
+        protocol: names the tables.
+        annotations: their folder.
+        count: as in `read_reference`.
+
+    Returns:
+        Scores and coverage.
 
     Raises:
         ValidationError: as `read_reference` and `Reference.evaluate`.

@@ -24,7 +24,8 @@ import pandas as pd
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import ValidationError
-from epicsub.predictions import Predictions, name_some
+from epicsub.predictions import Predictions
+from epicsub.text import name_some
 from epicsub.validation.protocol import TASKS
 
 CANDIDATES = 100
@@ -63,13 +64,16 @@ def official_scores(
 def hits_of(
     predictions: Predictions, joined: pd.DataFrame, tasks: Sequence[str] = TASKS, verbs: Sequence[int] | None = None
 ) -> Hits:
-    """(task, k) -> (N,) bool, for k of 1 and 5: whether each segment's label is among the k highest.
+    """Find which labels are among the highest.
 
     Args:
         predictions: N segments.
         joined: their labels, as `join` gives them.
         tasks: which of verb, noun and action.
         verbs: the only verbs that are ranked; None: all 97.
+
+    Returns:
+        (task, k) -> (N,) bool, for k of 1 and 5.
     """
     verb_NV, verb_N = ranked_verbs(predictions, joined, verbs)
     noun_N = joined["noun_class"].to_numpy()
@@ -84,7 +88,16 @@ def hits_of(
 def ranked_verbs(
     predictions: Predictions, joined: pd.DataFrame, verbs: Sequence[int] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities of the ranked verbs (N, V), in the order of their ids, and each label's column (N,)."""
+    """Take the verbs that are ranked.
+
+    Args:
+        predictions: N segments.
+        joined: their labels.
+        verbs: the only verbs that are ranked; None: all 97.
+
+    Returns:
+        (N, V) log-probabilities in the order of the verbs' ids, and (N,) the column of each label.
+    """
     verb_N = joined["verb_class"].to_numpy()
     if verbs is None:
         return predictions.verb_logprobs, verb_N
@@ -93,7 +106,15 @@ def ranked_verbs(
 
 
 def scores_of(hits: Hits, rows: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The organisers' scores of the tasks in `hits`, in percent; `rows` as `subsets` gives them."""
+    """Average hits to the organisers' scores.
+
+    Args:
+        hits: as `hits_of` gives them.
+        rows: as `subsets` gives them.
+
+    Returns:
+        Percent by name; a score over no segment is left out.
+    """
     tasks = [task for task in TASKS if (task, 1) in hits]
     scores = {f"all_{task}_accuracy_at_{k}": hits[task, k] for task in tasks for k in (1, 5)}
     scores |= {f"tail_{task}_accuracy_at_1": hits[task, 1][rows[f"tail_{task}"]] for task in tasks}
@@ -107,7 +128,16 @@ def join(
     tasks: Sequence[str] = TASKS,
     verbs: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """The labels of the predicted segments, in the order of `predictions`, indexed by narration id.
+    """Join labels on narration id.
+
+    Args:
+        predictions: N segments.
+        labels: a labelled list.
+        tasks: that are scored.
+        verbs: the only verbs that are ranked; None: all 97.
+
+    Returns:
+        Labels in the order of `predictions`, indexed by narration id.
 
     Raises:
         ValidationError: segments without labels, or labels that are no classes of the challenge.
@@ -134,7 +164,17 @@ def join(
 def subsets(
     labels: pd.DataFrame, tail_verbs: Collection[int], tail_nouns: Collection[int], unseen: Collection[str]
 ) -> dict[str, np.ndarray]:
-    """Which rows of `labels` each group of scores counts: tail_verb, tail_noun, tail_action, unseen, (N,) bool each."""
+    """Find the rows that each group of scores counts.
+
+    Args:
+        labels: N rows.
+        tail_verbs: rare verb classes.
+        tail_nouns: rare noun classes.
+        unseen: participants without training videos.
+
+    Returns:
+        tail_verb, tail_noun, tail_action, unseen -> (N,) bool.
+    """
     tail_verb = labels["verb_class"].isin(list(tail_verbs)).to_numpy(dtype=bool)
     tail_noun = labels["noun_class"].isin(list(tail_nouns)).to_numpy(dtype=bool)
     unseen_rows = labels["participant_id"].isin(list(unseen)).to_numpy(dtype=bool)
@@ -147,7 +187,16 @@ def subsets(
 
 
 def hits_at(scores_NC: np.ndarray, label_N: np.ndarray, k: int) -> np.ndarray:
-    """Whether each label is among the k highest scores, (N,) bool. Of equal scores the last class is the higher."""
+    """Find whether each label is among the k highest scores. Of equal scores the last class is the higher.
+
+    Args:
+        scores_NC: (N, C).
+        label_N: (N,) class ids.
+        k: how many count.
+
+    Returns:
+        (N,) bool.
+    """
     own_N1 = np.take_along_axis(scores_NC, label_N[:, None], axis=1)
     later_NC = np.arange(scores_NC.shape[1]) > label_N[:, None]
     before_N = ((scores_NC > own_N1) | ((scores_NC == own_N1) & later_NC)).sum(axis=1)
@@ -158,7 +207,18 @@ def hits_at(scores_NC: np.ndarray, label_N: np.ndarray, k: int) -> np.ndarray:
 def action_hits_at(
     verb_NV: np.ndarray, noun_NM: np.ndarray, verb_N: np.ndarray, noun_N: np.ndarray, k: int
 ) -> np.ndarray:
-    """Whether each (verb, noun) label is among the k highest pairs, (N,) bool."""
+    """Find whether each (verb, noun) label is among the k highest pairs.
+
+    Args:
+        verb_NV: (N, V) log-probabilities.
+        noun_NM: (N, M) log-probabilities.
+        verb_N: (N,) column of the verb.
+        noun_N: (N,) class id of the noun.
+        k: how many count.
+
+    Returns:
+        (N,) bool.
+    """
     rows = np.arange(len(verb_N))
     own_N1 = (verb_NV[rows, verb_N].astype(np.float64) + noun_NM[rows, noun_N])[:, None]
     sums = _highest_sums(verb_NV, noun_NM, k + 1)

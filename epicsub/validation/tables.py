@@ -10,7 +10,7 @@ import pandas as pd
 
 from epicsub.data.annotations import parse_timestamp, read_class_names, read_video_info
 from epicsub.errors import EpicsubError, ValidationError
-from epicsub.predictions import name_some
+from epicsub.text import name_some
 from epicsub.validation.protocol import TASKS, Protocol, SegmentList
 
 Read = TypeVar("Read")
@@ -30,7 +30,15 @@ class Background:
     notes: tuple[str, ...]
 
     def name(self, task: str, identity: int) -> str:
-        """A class in words, e.g. `take`, or `take plate` for an action."""
+        """Name a class, e.g. `take`, or `take plate` for an action.
+
+        Args:
+            task: verb, noun or action.
+            identity: class id; of an action verb * 1000 + noun.
+
+        Returns:
+            The name; a class without one goes by its number.
+        """
         if task == "action":
             return f"{self.name('verb', identity // 1000)} {self.name('noun', identity % 1000)}"
         return self.names.get(task, {}).get(identity, f"{task} {identity}")
@@ -39,10 +47,20 @@ class Background:
 def read_labels(
     annotations: Path, segments: SegmentList, count: int | None = None, tasks: Sequence[str] = TASKS
 ) -> pd.DataFrame:
-    """The labelled segments of a list: narration_id, participant_id, video_id (str), verb_class, noun_class (int).
+    """Read the labelled segments of a list.
 
     `seconds` is each segment's length, where the list has its times; noun_class is -1 where `tasks` is verbs alone.
     `count` takes the place of the number that the protocol states.
+
+    Args:
+        annotations: folder of the lists.
+        segments: the list, and how many segments it must have.
+        count: another number, in place of that.
+        tasks: verb, or verb and noun: noun_class is -1 for verbs alone.
+
+    Returns:
+        narration_id, participant_id, video_id (str), verb_class, noun_class (int) and, where the list has times,
+        seconds.
 
     Raises:
         ValidationError: no such table, no labels in it, values that are no class ids, or another number of segments.
@@ -64,6 +82,13 @@ def read_labels(
 def read_training(path: Path, tasks: Sequence[str]) -> pd.DataFrame:
     """The labels of a training list of any length, for the frequencies of classes.
 
+    Args:
+        path: the list.
+        tasks: as in `read_labels`.
+
+    Returns:
+        As `read_labels`, without seconds.
+
     Raises:
         ValidationError: no such table, or values that are no class ids.
     """
@@ -71,7 +96,15 @@ def read_training(path: Path, tasks: Sequence[str]) -> pd.DataFrame:
 
 
 def read_background(protocol: Protocol, annotations: Path) -> Background:
-    """Read what there is of the training list, the table of videos and the class names."""
+    """Read what there is of the training list, the table of videos and the class names.
+
+    Args:
+        protocol: names the training list.
+        annotations: folder of the tables.
+
+    Returns:
+        What was found, and notes on what was not.
+    """
     folder = Path(annotations)
     notes: list[str] = []
 
@@ -118,7 +151,14 @@ def _seconds(times: pd.Series, path: Path) -> pd.Series:
 
 
 def read_classes(path: Path, column: str) -> list[int]:
-    """The class ids of a one-column table, such as the tail verbs.
+    """Read the class ids of one column, such as the tail verbs.
+
+    Args:
+        path: the table.
+        column: its name.
+
+    Returns:
+        Class ids, row by row.
 
     Raises:
         ValidationError: no such table or column, or values that are no class ids.
@@ -129,7 +169,14 @@ def read_classes(path: Path, column: str) -> list[int]:
 
 
 def read_names(path: Path, column: str) -> list[str]:
-    """The names in a one-column table, such as the unseen participants.
+    """Read the names of one column, such as the unseen participants.
+
+    Args:
+        path: the table.
+        column: its name.
+
+    Returns:
+        Names, row by row.
 
     Raises:
         ValidationError: no such table or column.
@@ -140,6 +187,17 @@ def read_names(path: Path, column: str) -> list[str]:
 
 
 def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV table as text.
+
+    Args:
+        path: the table.
+
+    Returns:
+        Its rows, all columns str.
+
+    Raises:
+        ValidationError: no such table, or no CSV.
+    """
     if not path.is_file():
         raise ValidationError(f"{path}: no such table")
     try:
@@ -149,6 +207,16 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def require_columns(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> None:
+    """Refuse a table that lacks columns.
+
+    Args:
+        table: as it was read.
+        path: where, for the message.
+        columns: that it must have.
+
+    Raises:
+        ValidationError: some are missing.
+    """
     missing = [column for column in columns if column not in table]
     if missing:
         raise ValidationError(f"{path}: no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
