@@ -10,7 +10,8 @@ from torch import nn
 
 from epicsub.api.common import data_root, device_of, protocol_of
 from epicsub.data.annotations import Segment, read_class_names
-from epicsub.data.clips import ViewClips, collate_views
+from epicsub.data.batch import collate_views
+from epicsub.data.clips import ViewClips
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views, with_context

@@ -18,13 +18,13 @@ from epicsub.io import write_text
 from epicsub.models.weights import load_action_model
 from epicsub.recipe import LoadedRecipe, Recipe, load_recipe
 from epicsub.training.build import model_of
-from epicsub.training.checkpoint import Checkpoint, save_checkpoint
+from epicsub.training.checkpoint import Checkpoint, checkpoint_to_resume, save_checkpoint
 from epicsub.training.dry_run import dry_run
 from epicsub.training.find import find_batch, find_rate
 from epicsub.training.loaders import Domains, reading_notes, skipped_ids, store_of, view_loader
 from epicsub.training.lock import process_number, run_lock
 from epicsub.training.loop import Evaluate, fit
-from epicsub.training.preflight import clip_notes, prepare, resumable
+from epicsub.training.preflight import clip_notes, prepare
 from epicsub.training.schedule import scaled_rate_notes
 from epicsub.training.selection import EvaluationResult
 from epicsub.training.state import total_steps
@@ -70,7 +70,7 @@ def train(
     loaded, folder, domains = _prepare(recipe, overrides, out, data, writes=True)
     evaluate = _evaluator(loaded.recipe, domains)
     with run_lock(folder):
-        checkpoint = resumable(loaded.recipe, domains, folder) if resume else None
+        checkpoint = checkpoint_to_resume(loaded.recipe, domains.lists, folder) if resume else None
         if checkpoint:
             total = total_steps(loaded.recipe)
             log.info("resuming from step %d of %d (%s)", checkpoint.step, total, folder / "last.pth")

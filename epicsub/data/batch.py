@@ -10,6 +10,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from epicsub.data.domains import SOURCE
+
 
 @dataclass(frozen=True)
 class _Tensors:
@@ -108,5 +110,77 @@ class Batch(_Tensors):
     """None in a step that does not adapt."""
 
     def by_domain(self) -> dict[str, ClipBatch]:
-        """Return the batches by the name of their domain, "source" first."""
+        """Name the batches by their domain.
+
+        Returns:
+            "source", and "target" where there is one.
+        """
         return {"source": self.source} | ({} if self.target is None else {"target": self.target})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainClip:
+    """One training clip, before it is collated into a batch."""
+
+    domain: int
+    """`domains.SOURCE` or `domains.TARGET`."""
+    narration_id: str
+    clips: dict[str, Tensor]
+    """By modality, (C, T, S, S)."""
+    verb: int | None = None
+    """None for clips of the target domain, which have no labels."""
+    noun: int | None = None
+    photometric_4: Tensor | None = None
+    """(4,) draw of the photometric augmentation that is left to the device."""
+
+
+def collate(items: Sequence[TrainClip]) -> Batch:
+    """Collate items of `TrainClips`, whatever their order, by domain.
+
+    Args:
+        items: clips of the source domain and, in steps that adapt, of the target domain.
+
+    Returns:
+        A batch of clips (B, C, T, S, S) in channels_last_3d memory.
+    """
+    source = [item for item in items if item.domain == SOURCE]
+    target = [item for item in items if item.domain != SOURCE]
+    labels = Labels(
+        verb_B=torch.tensor([item.verb for item in source]), noun_B=torch.tensor([item.noun for item in source])
+    )
+    return Batch(
+        LabelledClipBatch(labels=labels, **_collate_domain(source)),
+        ClipBatch(**_collate_domain(target)) if target else None,
+    )
+
+
+def _collate_domain(items: Sequence[TrainClip]) -> dict[str, Any]:
+    """Fields of a `ClipBatch`."""
+    drawn = [item.photometric_4 for item in items if item.photometric_4 is not None]
+    return {
+        "narration_ids": [item.narration_id for item in items],
+        "clips": _stack_clips([item.clips for item in items]),
+        "photometric_B4": torch.stack(drawn) if drawn else None,
+    }
+
+
+def collate_views(
+    items: Sequence[tuple[str, dict[str, Tensor]]],
+) -> tuple[list[str], dict[str, Tensor]]:
+    """Collate items of `ViewClips`.
+
+    Args:
+        items: narration id and clips of segments.
+
+    Returns:
+        Narration ids, {modality: (B, V, C, T, S, S)}.
+    """
+    return [identity for identity, _ in items], _stack_clips([clips for _, clips in items])
+
+
+def _stack_clips(clips: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Stack (..., C, T, S, S) clips of a batch without taking them out of channels-last memory."""
+    return {
+        modality: torch.stack([clip[modality].movedim(-4, -1) for clip in clips]).movedim(-1, -4)
+        for modality in clips[0]
+    }

@@ -4,7 +4,6 @@ Shape legend: B batch, V views, C channels (rgb 3, flow 2), T frames, S side of 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from epicsub.data.annotations import Segment
-from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
+from epicsub.data.batch import TrainClip, collate_views
 from epicsub.data.domains import SOURCE, check_domains, noun_of
 from epicsub.data.loader import (
     POLL_SECONDS,
@@ -30,22 +29,6 @@ from epicsub.data.transforms import TrainTransform, view_crops
 from epicsub.errors import DataError
 
 NO_AUGMENTATION = PhotometricAugmentation()
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainClip:
-    """One training clip, before it is collated into a batch."""
-
-    domain: int
-    """`domains.SOURCE` or `domains.TARGET`."""
-    narration_id: str
-    clips: dict[str, torch.Tensor]
-    """By modality, (C, T, S, S)."""
-    verb: int | None = None
-    """None for clips of the target domain, which have no labels."""
-    noun: int | None = None
-    photometric_4: torch.Tensor | None = None
-    """(4,) draw of the photometric augmentation that is left to the device."""
 
 
 class TrainClips(Dataset[TrainClip]):
@@ -113,11 +96,25 @@ class TrainClips(Dataset[TrainClip]):
         )
 
     def frames_of(self, draw: Draw) -> Draw:
-        """The same for draws that share their frames: read one after the other, they are decoded once."""
+        """Group draws that share their frames: read one after the other, they are decoded once.
+
+        Args:
+            draw: of a sampler.
+
+        Returns:
+            The same for all draws of a group.
+        """
         return draw if draw.times_seed is None else draw._replace(seed=0)
 
     def name_of(self, draw: Draw) -> str:
-        """Narration id of a draw."""
+        """Name a draw in messages.
+
+        Args:
+            draw: of a sampler.
+
+        Returns:
+            Its narration id.
+        """
         return self._segment(draw).narration_id
 
     def _segment(self, draw: Draw) -> Segment:
@@ -192,7 +189,14 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
         return len(self.segments)
 
     def name_of(self, index: int) -> str:
-        """Narration id of an item."""
+        """Name an item in messages.
+
+        Args:
+            index: of a segment.
+
+        Returns:
+            Its narration id.
+        """
         return self.segments[index].narration_id
 
     def __getitem__(self, index: int) -> tuple[str, dict[str, torch.Tensor]]:
@@ -206,50 +210,15 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
         clips = {}
         for modality, all_THWC in self.clip_source.read(segment, times).items():
             views_VCTSS = view_crops(all_THWC, modality, self.short_side, self.size, self.views.crops, self.views.flip)
-            by_clip = views_VCTSS.unflatten(2, (len(self.places), self.frames))  # (crops, C, clips, T, S, S)
+            by_clip = views_VCTSS.reshape(
+                *views_VCTSS.shape[:2], len(self.places), self.frames, *views_VCTSS.shape[3:]
+            )  # (crops, C, clips, T, S, S)
             clips[modality] = by_clip.permute(2, 0, 1, 3, 4, 5).flatten(0, 1)
         return segment.narration_id, clips
 
     def _times(self, segment: Segment, factor: float, position: float) -> np.ndarray:
         stride = None if self.stride is None else self.stride * factor
         return clip_times(segment.start, segment.stop, self.frames, self.sampling, stride, position)
-
-
-def collate(items: Sequence[TrainClip]) -> Batch:
-    """Collate items of `TrainClips`, whatever their order, by domain.
-
-    Args:
-        items: clips of the source domain and, in steps that adapt, of the target domain.
-
-    Returns:
-        A batch of clips (B, C, T, S, S) in channels_last_3d memory.
-    """
-    source = [item for item in items if item.domain == SOURCE]
-    target = [item for item in items if item.domain != SOURCE]
-    labels = Labels(
-        verb_B=torch.tensor([item.verb for item in source]), noun_B=torch.tensor([item.noun for item in source])
-    )
-    return Batch(
-        LabelledClipBatch(labels=labels, **_collate_domain(source)),
-        ClipBatch(**_collate_domain(target)) if target else None,
-    )
-
-
-def _collate_domain(items: Sequence[TrainClip]) -> dict[str, Any]:
-    """Fields of a `ClipBatch`."""
-    drawn = [item.photometric_4 for item in items if item.photometric_4 is not None]
-    return {
-        "narration_ids": [item.narration_id for item in items],
-        "clips": _stack_clips([item.clips for item in items]),
-        "photometric_B4": torch.stack(drawn) if drawn else None,
-    }
-
-
-def collate_views(
-    items: Sequence[tuple[str, dict[str, torch.Tensor]]],
-) -> tuple[list[str], dict[str, torch.Tensor]]:
-    """Items of `ViewClips` -> narration ids, {modality: (B, V, C, T, S, S)}."""
-    return [identity for identity, _ in items], _stack_clips([clips for _, clips in items])
 
 
 def make_loader(
@@ -284,11 +253,3 @@ def make_loader(
         pin_memory=torch.cuda.is_available(),
         timeout=POLL_SECONDS if count else 0,
     )
-
-
-def _stack_clips(clips: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Stack (..., C, T, S, S) clips of a batch without taking them out of channels-last memory."""
-    return {
-        modality: torch.stack([clip[modality].movedim(-4, -1) for clip in clips]).movedim(-1, -4)
-        for modality in clips[0]
-    }

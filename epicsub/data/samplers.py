@@ -1,5 +1,8 @@
-"""Which segments make up a training step. The draws of a step depend on the seed and the step alone, so a run taken up
-in the middle draws what it would have drawn, with nothing to save."""
+"""Which segments make up a training step.
+
+The draws of a step depend on the seed and the step alone, so a resumed run draws what it would have drawn, with nothing
+to save.
+"""
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
@@ -85,7 +88,14 @@ class StepSampler(Sampler[list[Draw]]):
             yield [*source[self.rank :: self.ranks], *target[self.rank :: self.ranks]]
 
     def draws(self, step: int) -> list[Draw]:
-        """The draws of one step, of all processes."""
+        """List the draws of one step, of all processes.
+
+        Args:
+            step: of the stage, from 0.
+
+        Returns:
+            Source before target.
+        """
         different = self.source_batch // self.repeats
         segments = self._run(SOURCE, 0, self.source_size, step * different, different)
         chosen = [(SOURCE, 0, index) for index in segments] * self.repeats
@@ -123,36 +133,59 @@ def _epoch_order(
     """A random order of `size` segments, or of as many draws by weight: the cache only saves drawing it again."""
     generator = np.random.default_rng([seed, domain, number, epoch])
     order = generator.permutation(size)
-    return order if weights is None else generator.permutation(systematic_draws(order, np.array(weights), generator))
+    if weights is not None:
+        order = generator.permutation(systematic_draws(order, np.array(weights), generator))
+    return order
 
 
 def systematic_draws(order: np.ndarray, weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """As many draws as there are items, each item its expected number of times rounded down or up.
+    """Draw as many times as there are items, each item its expected number of times rounded down or up.
 
     Systematic sampling: the items lie side by side in `order`, as wide as their weights, and a comb of equal teeth is
     laid over them at a random place. Items of equal weight lie together, so that a class of a size of its own comes
     its expected number of times too. Far less noise over an epoch than independent draws.
+
+    Args:
+        order: a permutation of the items.
+        weights: of each item.
+        generator: of the random place.
+
+    Returns:
+        Items, as many as in `order`.
     """
     order = order[np.argsort(weights[order], kind="stable")]
     ends = np.cumsum(weights[order])
     teeth = (generator.random() + np.arange(len(order))) * (ends[-1] / len(order))
-    return order[np.searchsorted(ends, teeth, side="right").clip(max=len(order) - 1)]
+    drawn: np.ndarray = order[np.searchsorted(ends, teeth, side="right").clip(max=len(order) - 1)]
+    return drawn
 
 
 def batches_of_share(count: int, size: int, rank: int = 0, ranks: int = 1) -> list[list[int]]:
-    """Places 0 to `count` - 1 in order, `size` a batch; of several processes each gets every `ranks`-th batch.
+    """Divide a list into batches in its order, and take one process's share: every `ranks`-th batch.
 
     Whole batches, so that each is the same however many processes there are; no place twice, none left out.
+
+    Args:
+        count: length of the list.
+        size: of a batch.
+        rank: of the process.
+        ranks: number of processes.
+
+    Returns:
+        Places in the list, per batch.
     """
     return [list(range(begin, min(begin + size, count))) for begin in range(0, count, size)][rank::ranks]
 
 
 def balanced_weights(classes: Sequence[Hashable], balance: str) -> list[float]:
-    """Weight of each segment so that classes come in equal shares (class) or by the root of their size (square_root).
+    """Weigh segments so that classes come in equal shares (class) or by the root of their size (square_root).
 
     Args:
         classes: of each segment.
         balance: "class" or "square_root".
+
+    Returns:
+        Weight of each segment.
     """
     counts = Counter(classes)
     power = {"class": 1.0, "square_root": 0.5}[balance]

@@ -62,7 +62,7 @@ def mean_over_views(logits: Tensor, segments: int) -> Tensor:
     Returns:
         Log of the mean probability, (segments, classes) float32, on the CPU.
     """
-    logprobs = torch.log_softmax(logits.float(), dim=-1).unflatten(0, (segments, -1))
+    logprobs = torch.log_softmax(logits.float(), dim=-1).reshape(segments, -1, logits.shape[-1])
     mean = torch.logsumexp(logprobs, dim=1) - np.log(logprobs.shape[1])
     return torch.log_softmax(mean, dim=-1).cpu()  # the last rounding error: rows sum to one again
 

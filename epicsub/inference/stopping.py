@@ -23,7 +23,7 @@ from torch import nn
 
 from epicsub.data.annotations import Segment
 from epicsub.data.sampling import Views
-from epicsub.inference.predict import refuse_non_finite
+from epicsub.inference.predict import ViewBatch, refuse_non_finite
 from epicsub.predictions import Predictions
 from epicsub.progress import track
 
@@ -35,7 +35,7 @@ ClipPosition = tuple[float, float]
 @torch.inference_mode()
 def predict_until_decided(
     model: nn.Module,
-    loader_of: Callable[[Sequence[Segment], ClipPosition], Iterable],
+    loader_of: Callable[[Sequence[Segment], ClipPosition], Iterable[ViewBatch]],
     segments: Sequence[Segment],
     views: Views,
     depth: int,
@@ -91,7 +91,7 @@ def decided(verb_NV: np.ndarray, noun_NM: np.ndarray, left: float, depth: int, m
     Returns:
         (N,) bool.
     """
-    decided_N = _apart(verb_NV, left + margin, depth) & _apart(noun_NM, left + margin, depth)
+    decided_N: np.ndarray = _apart(verb_NV, left + margin, depth) & _apart(noun_NM, left + margin, depth)
     if depth > 1:  # the best pair is that of the best verb and the best noun
         for row in np.flatnonzero(decided_N):
             decided_N[row] = _pairs_apart(verb_NV[row], noun_NM[row], left + margin, depth)
@@ -119,12 +119,14 @@ def _pairs_apart(verb_V: np.ndarray, noun_M: np.ndarray, most: float, depth: int
     return True
 
 
-def _sums(model: nn.Module, batch: tuple, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+def _sums(model: nn.Module, batch: ViewBatch, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities summed over the views of a batch's segments: (B, 97), (B, 300)."""
     ids, views = batch
     output = model({name: clip.to(device, non_blocking=True).flatten(0, 1) for name, clip in views.items()})
     heads = (output.verb_logits_BV, output.noun_logits_BN)
-    verb, noun = (torch.softmax(head.float(), -1).unflatten(0, (len(ids), -1)).double().sum(1).cpu() for head in heads)
+    verb, noun = (
+        torch.softmax(head.float(), -1).reshape(len(ids), -1, head.shape[-1]).double().sum(1).cpu() for head in heads
+    )
     refuse_non_finite(ids, verb, noun)
     return verb.numpy(), noun.numpy()
 

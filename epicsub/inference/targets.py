@@ -98,9 +98,9 @@ class Target:
         Returns:
             A line each; empty for predictions.
         """
+        notes: list[str] = []
         if self.checkpoint is None:
-            return []
-        notes = []
+            return notes
         if self.checkpoint.recipe["adaptation"]["method"] == "supervised":
             notes.append(upper_bound_note(self.checkpoint.recipe["data"]["source"]))
         if self.checkpoint.mean_of_last:
@@ -156,14 +156,13 @@ def resolve_targets(texts: Sequence[str], outputs: Path = Path("outputs")) -> li
     """Find several targets; those that would share a name are called by their paths.
 
     Args:
-        texts: see `resolve_target`.
-        outputs: folder of runs.
+        texts, outputs: see `resolve_target`.
 
     Returns:
         The targets, in the order of the words.
 
     Raises:
-        InferenceError: every word that fits nothing, all at once; or the same file twice.
+        InferenceError: all words that fit nothing, or the same file twice.
     """
     found: list[Target] = []
     problems: list[str] = []
@@ -279,10 +278,13 @@ def _predict(
 
 
 def upper_bound_note(lists: Sequence[str]) -> str:
-    """Describe a model that was trained with the labels of these target lists, in a line.
+    """Describe a model that was trained with the labels of target lists.
 
     Args:
         lists: annotation lists.
+
+    Returns:
+        A line.
     """
     return (
         f"upper bound: trained on the labels of the target ({', '.join(lists)}), no adaptation; scores on segments of "
@@ -294,7 +296,5 @@ def _mean_note(mean: dict[str, Any]) -> str:
     """The mean over a run's last evaluations, in a line."""
     steps, scores = mean["steps"], mean["scores"]
     shown = ", ".join(f"{name} {scores[name]:.2f}" for name in NOTED_SCORES if name in scores)
-    return (
-        f"mean of its last {len(steps)} evaluations while training ({mean['protocol']}, steps {steps[0]} to "
-        f"{steps[-1]}): {shown}"
-    )
+    when = f"{mean['protocol']}, steps {steps[0]} to {steps[-1]}"
+    return f"mean of its last {len(steps)} evaluations while training ({when}): {shown}"

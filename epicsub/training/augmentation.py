@@ -128,7 +128,7 @@ def augments_on_device(fabric: Fabric) -> bool:
     Returns:
         False where the workers do it.
     """
-    return fabric.device.type == "cuda"
+    return bool(fabric.device.type == "cuda")
 
 
 def to_device(fabric: Fabric, recipe: Recipe, batch: Batch) -> Batch:

@@ -103,7 +103,7 @@ class _KeepFrozen(nn.Module):
         freeze(self.model, self.parts, self.step)
         return self
 
-    def modules(self) -> Iterator[nn.Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[nn.Module]:
         return (norm for norm in batch_norms(self.model) if norm.training)
 
     def forward(self, clips: dict[str, Tensor]) -> Any:

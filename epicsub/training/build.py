@@ -127,7 +127,7 @@ def optimizer_of(recipe: Recipe, parameters: ParameterGroups) -> Optimizer:
     settings = recipe.train.optimizer
     if settings.name == "sgd":
         return SGD(parameters, lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay)
-    kind = {"adam": Adam, "adamw": AdamW}[settings.name]
+    kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[settings.name]
     return kind(parameters, lr=0.0, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
 
 

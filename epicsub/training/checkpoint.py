@@ -1,8 +1,11 @@
-"""A checkpoint carries its story: resolved recipe, seed, step, commit, classes, data, scores; and all that a resumed
-run needs to end where the uninterrupted one does."""
+"""A checkpoint carries its provenance, and all that a resumed run needs to end where the uninterrupted one does.
+
+Its provenance is the resolved recipe, seed, step, commit, classes, data and scores.
+"""
 
 import pickle
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import torch
 from epicsub.constants import NUM_NOUNS, NUM_VERBS, __version__
 from epicsub.errors import TrainingError
 from epicsub.io import atomic_write
+from epicsub.recipe import Recipe, recipe_from_dict
 
 FORMAT = 1
 
@@ -44,11 +48,17 @@ class Checkpoint:
 
     @property
     def finished(self) -> bool:
+        """True if nothing is left to train."""
         return self.stopped or self.step == self.steps
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint whole or not at all; it loads with `weights_only=True`."""
+    """Write a checkpoint whole or not at all; it loads with `weights_only=True`.
+
+    Args:
+        path: of the file.
+        checkpoint: what to write.
+    """
     content = {"epicsub_checkpoint": FORMAT, "classes": {"verb": NUM_VERBS, "noun": NUM_NOUNS}, **vars(checkpoint)}
     with atomic_write(path) as temporary:
         torch.save(content, temporary)
@@ -92,19 +102,23 @@ def _read(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = first_line(error)
+        reason = _first_line(error)
         raise TrainingError(f"{path}: holds more than tensors and plain values, and is not loaded: {reason}") from error
     except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise TrainingError(f"{path}: damaged or not a checkpoint: {first_line(error)}") from error
+        raise TrainingError(f"{path}: damaged or not a checkpoint: {_first_line(error)}") from error
 
 
-def first_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """What an exception says in one line; some say nothing but their kind."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def source_commit() -> str:
-    """Commit of the epicsub source in use, `+` after it where it has local changes; `unknown` outside a checkout."""
+    """Describe the commit of the epicsub source in use.
+
+    Returns:
+        Its hash, with `+` after it where there are local changes; `unknown` outside a checkout.
+    """
     folder = Path(__file__).parent
     try:
         described = subprocess.run(
@@ -116,3 +130,53 @@ def source_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return described.stdout.strip()
+
+
+def checkpoint_to_resume(recipe: Recipe, lists: Mapping[str, str], folder: Path) -> Checkpoint | None:
+    """Read the checkpoint to resume from.
+
+    Args:
+        recipe: the resolved recipe.
+        lists: digest of each annotation list, by file name.
+        folder: the run's.
+
+    Returns:
+        The checkpoint, or None where the folder holds no run.
+
+    Raises:
+        TrainingError: the folder holds a run of another recipe or of other lists; the differing keys are named.
+    """
+    path = folder / "last.pth"
+    if not path.exists():
+        return None
+    checkpoint = load_checkpoint(path)
+    before_run = recipe_from_dict(checkpoint.recipe, str(path)).model_dump(mode="json")  # with what older runs lack
+    changed = [
+        f"  {key}: {before!r} in the run, {now!r} now"
+        for key, (before, now) in _differences(before_run, recipe.model_dump(mode="json")).items()
+        if key not in ("description", "data.root", "data.workers")
+    ]
+    changed += [
+        f"  {name}: another content than the run's" for name in lists if lists[name] != checkpoint.lists.get(name)
+    ]
+    if changed:
+        raise TrainingError(
+            f"{path}: this run was made with other settings, and is not resumed:\n"
+            + "\n".join(changed)
+            + "\nGive another --out, or start it anew with --no-resume"
+        )
+    return checkpoint
+
+
+def _differences(before: object, now: object, key: str = "") -> dict[str, tuple[object, object]]:
+    """Leaves of two nested structures that differ, by dotted key."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        pairs = [(name, before.get(name), now.get(name)) for name in {**before, **now}]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = [(str(index), one, other) for index, (one, other) in enumerate(zip(before, now, strict=True))]
+    else:
+        return {} if before == now else {key: (before, now)}
+    found: dict[str, tuple[object, object]] = {}
+    for name, one, other in pairs:
+        found.update(_differences(one, other, f"{key}.{name}".lstrip(".")))
+    return found

@@ -1,11 +1,13 @@
-"""The work of a training step, counted without doing it: the model without memory (torch's "meta" device) is handed
-clips that have a shape and no content. So a recipe for a large device is checked on a small one, to its last layer.
+"""The work of a training step, counted without doing it.
+
+The model without memory (torch's "meta" device) is handed clips that have a shape and no content. So a recipe for a
+large device is checked on a small one, to its last layer.
 
 Shapes: B clips.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from epicsub.data.annotations import Segment
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.build import action_table, adaptation_of, model_of, parts_of
 from epicsub.training.layers import freeze, refuse_unfit
 
 STEP_OVER_FORWARD = 3  # a backward pass is twice the forward pass: by the inputs, and by the weights
-
-
 COUNTED = 2  # clips that are counted: the work is in proportion to them, and batch norm refuses a single one
 
 
@@ -33,8 +34,15 @@ class Work:
     """Bytes that the forward pass keeps for the backward pass, at 32 bits; fused attention keeps less."""
 
 
-def weightless_model(recipe: Recipe, segments: list) -> nn.Module:
-    """The recipe's model on the meta device, in training mode; its published weights are read and must fit it.
+def weightless_model(recipe: Recipe, segments: Sequence[Segment]) -> nn.Module:
+    """Build the recipe's model on the meta device, in training mode; its published weights are read and must fit it.
+
+    Args:
+        recipe: the resolved recipe.
+        segments: labelled, for the table of actions.
+
+    Returns:
+        A model without memory.
 
     Raises:
         ModelError: weights are not found or do not fit; the network cannot take such clips.
@@ -49,16 +57,20 @@ def weightless_model(recipe: Recipe, segments: list) -> nn.Module:
 
 
 def clip_work(model: nn.Module, clips: Mapping[str, Tensor]) -> Work:
-    """What a clip takes in a forward pass.
+    """Count what a clip takes in a forward pass.
 
     Args:
         model: on the meta device.
         clips: (B, ...) of each modality; their shapes are taken.
 
+    Returns:
+        Operations, and bytes for the backward pass.
+
     Raises:
-        ModelError, RuntimeError: the network cannot take such clips.
+        ModelError: the network cannot take such clips.
+        RuntimeError: as well, by torch.
     """
-    kept = Kept()
+    kept = _SavedTensors()
     empty = {
         name: torch.empty((COUNTED, *clip.shape[1:]), dtype=clip.dtype, device="meta") for name, clip in clips.items()
     }
@@ -68,7 +80,17 @@ def clip_work(model: nn.Module, clips: Mapping[str, Tensor]) -> Work:
 
 
 def work_of(recipe: Recipe, model: nn.Module, stage: Stage, clip: Work) -> Work:
-    """A step of a stage, forward and backward, of a recipe as one device sees it."""
+    """Count a step of a stage, forward and backward.
+
+    Args:
+        recipe: as one device sees it.
+        model: on the meta device.
+        stage: of the recipe.
+        clip: work of a clip.
+
+    Returns:
+        Operations of the step, and bytes for its backward pass.
+    """
     updates = 1
     if stage.target_batch:
         method = adaptation_of(recipe, model)
@@ -79,7 +101,7 @@ def work_of(recipe: Recipe, model: nn.Module, stage: Stage, clip: Work) -> Work:
     return Work(operations=updates * passes * clips * clip.operations, kept=at_once * clip.kept)
 
 
-class Kept:
+class _SavedTensors:
     """Counts the tensors that autograd keeps: each memory once, and no weights."""
 
     def __init__(self) -> None:

@@ -1,5 +1,7 @@
-"""What a run takes, before it starts (`--dry-run`): clips are read, a step is counted, and where it is not too long for
-this device, a few are tried. Nothing is written."""
+"""An estimate of a run before it starts (`--dry-run`): parameters, memory and hours.
+
+Clips are read, a step is counted, and where it is not too long for this device, a few are tried. Nothing is written.
+"""
 
 import time
 from collections.abc import Iterator
@@ -35,7 +37,11 @@ SIDE = 1024  # of the matrices whose product tells a CPU's speed
 
 
 def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
-    """Read clips, count a step of each stage, try some, and say what the whole run takes.
+    """Read clips, count a step of each stage, try some, and estimate the whole run.
+
+    Args:
+        recipe: the resolved recipe.
+        domains: the segments.
 
     Yields:
         Lines: parameters, shapes, memory, arithmetic, and for each stage its steps, clips and hours on this machine.
@@ -46,26 +52,26 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
     small = on_one_device(recipe)
     fabric = Fabric(accelerator=recipe.train.accelerator, devices=1, precision=recipe.train.precision)
     model = weightless_model(small, domains.source)
-    yield from parameter_lines(small, fabric.device, model)
-    batch, seconds = few_clips(small, domains)
+    yield from _parameter_lines(small, fabric.device, model)
+    batch, seconds = _few_clips(small, domains)
     clips = batch.source.clips
     size = small.train.stages[0].source_batch
     shapes = ", ".join(f"{name} {(size, *clip.shape[1:])}" for name, clip in clips.items())
     yield f"clips a step: {shapes}; one is read and cut in {seconds:.2f} s"
     per_clip = clip_work(model, clips)
     works = [work_of(small, model, stage, per_clip) for stage in small.train.stages]
-    yield from work_lines(recipe, works)
-    speed = None if fabric.device.type != "cpu" else cpu_speed()
+    yield from _work_lines(recipe, works)
+    speed = None if fabric.device.type != "cpu" else _cpu_speed()
     if speed and (
         max(work.operations for work in works) / speed > TRIED_STEP
         or max(work.kept for work in works) > MEMORY_SHARE * machine_memory()
     ):
-        yield from counted_stages(recipe, domains, works, speed)
+        yield from _counted_stages(recipe, domains, works, speed)
     else:
-        yield from tried_stages(recipe, domains)
+        yield from _tried_stages(recipe, domains)
 
 
-def parameter_lines(recipe: Recipe, device: torch.device, model: nn.Module) -> Iterator[str]:
+def _parameter_lines(recipe: Recipe, device: torch.device, model: nn.Module) -> Iterator[str]:
     """Parameters, and the bytes that they, their gradients and the optimiser take."""
     count = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -74,7 +80,7 @@ def parameter_lines(recipe: Recipe, device: torch.device, model: nn.Module) -> I
     yield f"device: {device}, precision {recipe.train.precision}"
     yield f"parameters: {count / 1e6:.2f} million, {trained / 1e6:.2f} million trained from the first step"
     yield f"weights, gradients and optimiser: {held / GIGA:.2f} GiB"
-    yield from method_lines(recipe, model, of_optimiser)
+    yield from _method_lines(recipe, model, of_optimiser)
     if recipe.train.accumulate > 1 and any(True for _ in batch_norms(model)):
         yield (
             f"train.accumulate {recipe.train.accumulate}: batch norms see a part of a step's clips at a time, "
@@ -82,7 +88,7 @@ def parameter_lines(recipe: Recipe, device: torch.device, model: nn.Module) -> I
         )
 
 
-def method_lines(recipe: Recipe, model: nn.Module, of_optimiser: int) -> Iterator[str]:
+def _method_lines(recipe: Recipe, model: nn.Module, of_optimiser: int) -> Iterator[str]:
     """What an adaptation method has of its own: networks, copies of them, pools. Nothing where it has none."""
     with torch.device("meta"):
         method = adaptation_of(recipe, model)
@@ -99,7 +105,7 @@ def method_lines(recipe: Recipe, model: nn.Module, of_optimiser: int) -> Iterato
     )
 
 
-def few_clips(recipe: Recipe, domains: Domains) -> tuple[Batch, float]:
+def _few_clips(recipe: Recipe, domains: Domains) -> tuple[Batch, float]:
     """A clip of each domain that the recipe trains on, read here and now, and the seconds that one took."""
     stages = list(recipe.train.stages)
     index = max(range(len(stages)), key=lambda number: stages[number].target_batch)
@@ -114,7 +120,7 @@ def few_clips(recipe: Recipe, domains: Domains) -> tuple[Batch, float]:
     return batch, (time.perf_counter() - began) / clips
 
 
-def work_lines(recipe: Recipe, works: list[Work]) -> Iterator[str]:
+def _work_lines(recipe: Recipe, works: list[Work]) -> Iterator[str]:
     """Memory for the backward pass, and arithmetic of a step and of the whole run."""
     most = max(work.kept for work in works) / GIGA
     half = "" if recipe.train.precision == "32-true" else f", about half of it in {recipe.train.precision}"
@@ -122,11 +128,11 @@ def work_lines(recipe: Recipe, works: list[Work]) -> Iterator[str]:
     yield f"kept for the backward pass: at most {most:.2f} GiB a device at 32 bits{half}{less}"
     steps = [stage.steps for stage in recipe.train.stages]
     whole = recipe.train.devices * sum(n * work.operations for n, work in zip(steps, works, strict=True))
-    each = ", ".join(shown_operations(work.operations) for work in works)
-    yield f"arithmetic of a step: {each} a device; {shown_operations(whole)} for the whole run"
+    each = ", ".join(_format_operations(work.operations) for work in works)
+    yield f"arithmetic of a step: {each} a device; {_format_operations(whole)} for the whole run"
 
 
-def cpu_speed() -> float:
+def _cpu_speed() -> float:
     """Operations a second of a large matrix product, which no network reaches."""
     factor, seconds = torch.rand(SIDE, SIDE), []
     for _ in range(3):
@@ -136,26 +142,26 @@ def cpu_speed() -> float:
     return 2 * SIDE**3 / min(seconds)
 
 
-def counted_stages(recipe: Recipe, domains: Domains, works: list[Work], speed: float) -> Iterator[str]:
+def _counted_stages(recipe: Recipe, domains: Domains, works: list[Work], speed: float) -> Iterator[str]:
     """Stages whose steps are too long or too large to try on this CPU."""
     hours = 0.0
     for index, (stage, work) in enumerate(zip(recipe.train.stages, works, strict=True)):
         seconds = work.operations / speed
         hours += stage.steps * seconds / 3600
-        yield f"{stage_line(index, stage, domains)}; at least {seconds:.1f} s a step"
+        yield f"{_stage_line(index, stage, domains)}; at least {seconds:.1f} s a step"
     yield (
         f"no step was tried: {speed / 1e9:.0f} GFLOP/s, this CPU's in a large matrix product, are more than a network "
         "reaches. Ask again on the device that will train"
     )
-    yield f"in all more than {shown_hours(hours)} on this machine, without evaluations; nothing was written"
+    yield f"in all more than {_format_hours(hours)} on this machine, without evaluations; nothing was written"
 
 
-def tried_stages(recipe: Recipe, domains: Domains) -> Iterator[str]:
+def _tried_stages(recipe: Recipe, domains: Domains) -> Iterator[str]:
     """Stages with the seconds that a few of their steps took, on the recipe's own batches."""
     trial, hours = start_trial(recipe, domains), 0.0
     for index, stage in enumerate(trial.recipe.train.stages):
         try:
-            seconds, waited, steps = timed_steps(trial, index, stage)
+            seconds, waited, steps = _timed_steps(trial, index, stage)
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"stage {index + 1}: a step of {stage.source_batch} labelled and {stage.target_batch} unlabelled clips "
@@ -165,14 +171,14 @@ def tried_stages(recipe: Recipe, domains: Domains) -> Iterator[str]:
         whole = stage.steps * seconds / 3600
         hours += whole
         yield (
-            f"{stage_line(index, recipe.train.stages[index], domains)}; {seconds:.2f} s a step from {steps} steps "
-            f"({100 * waited:.0f} % of it waiting for clips), {shown_hours(whole)}"
+            f"{_stage_line(index, recipe.train.stages[index], domains)}; {seconds:.2f} s a step from {steps} steps "
+            f"({100 * waited:.0f} % of it waiting for clips), {_format_hours(whole)}"
         )
-    yield memory_line(trial.fabric.device)
-    yield f"in all {shown_hours(hours)} on this machine, without evaluations; nothing was written"
+    yield _memory_line(trial.fabric.device)
+    yield f"in all {_format_hours(hours)} on this machine, without evaluations; nothing was written"
 
 
-def stage_line(index: int, stage: Stage, domains: Domains) -> str:
+def _stage_line(index: int, stage: Stage, domains: Domains) -> str:
     """How much of the data a stage sees."""
     clips = stage.steps * stage.source_batch
     share = clips / len(domains.source)
@@ -180,7 +186,7 @@ def stage_line(index: int, stage: Stage, domains: Domains) -> str:
     return f"stage {index + 1}: {stage.steps} steps, {clips} labelled clips, {share:.1f} times each segment{unlabelled}"
 
 
-def timed_steps(trial: Trial, index: int, stage: Stage) -> tuple[float, float, int]:
+def _timed_steps(trial: Trial, index: int, stage: Stage) -> tuple[float, float, int]:
     """Seconds a step, share of them spent waiting for clips, and how many steps were timed.
 
     The first step is left out of the mean (it opens videos and tunes kernels) unless it is so long that it is all.
@@ -200,7 +206,7 @@ def timed_steps(trial: Trial, index: int, stage: Stage) -> tuple[float, float, i
     return total / len(seconds[first:]), sum(waits[first:]) / total, len(seconds[first:])
 
 
-def memory_line(device: torch.device) -> str:
+def _memory_line(device: torch.device) -> str:
     """The most memory that was in use."""
     if device.type == "cuda":
         whole = torch.cuda.mem_get_info(device)[1]
@@ -208,7 +214,7 @@ def memory_line(device: torch.device) -> str:
     return f"memory: {peak_memory() / GIGA:.2f} GiB in this process of the machine's {machine_memory() / GIGA:.1f}"
 
 
-def shown_operations(count: float) -> str:
+def _format_operations(count: float) -> str:
     """Operations with a prefix."""
     for power, prefix in ((18, "E"), (15, "P"), (12, "T")):
         if count >= 10**power:
@@ -216,6 +222,6 @@ def shown_operations(count: float) -> str:
     return f"{count / 1e9:.1f} GFLOP"
 
 
-def shown_hours(hours: float) -> str:
+def _format_hours(hours: float) -> str:
     """Hours, or minutes where they are few."""
     return f"{hours:.1f} hours" if hours >= 2 else f"{60 * hours:.1f} minutes"

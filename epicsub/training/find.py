@@ -1,5 +1,7 @@
-"""Before a run: which learning rate (`--find-lr`), and how large a batch (`--find-batch`). Both train a model that is
-thrown away, and write nothing."""
+"""Before a run: which learning rate (`--find-lr`), and how large a batch (`--find-batch`).
+
+Both train a model that is thrown away, and write nothing.
+"""
 
 import math
 import os
@@ -26,7 +28,7 @@ GIGA = 1024**3
 LONG_STEP = 10.0  # seconds: a first step that takes longer is the measurement
 LOWEST_RATE, HIGHEST_RATE, RATE_STEPS = 1e-6, 1.0, 100
 SMOOTHING = 0.9  # of the losses in the range test
-DIVERGED = 4.0  # times the lowest smoothed loss
+DIVERGED = 4.0  # times the lowest _smoothed loss
 MEMORY_SHARE = 0.8  # of a CPU machine's memory: there is no failed allocation to wait for
 
 
@@ -58,20 +60,47 @@ class Trial:
         return metrics
 
     def batches(self, index: int, steps: int) -> Iterator[Batch]:
-        """The first batches of a stage, as training reads them."""
+        """Read the first batches of a stage, as training does.
+
+        Args:
+            index: of the stage.
+            steps: how many.
+
+        Returns:
+            The batches.
+        """
         return first_batches(self.recipe, self.domains, index, steps, augments_on_device(self.fabric))
 
 
 def first_batches(
     recipe: Recipe, domains: Domains, index: int, steps: int, photometric_on_device: bool = False
 ) -> Iterator[Batch]:
-    """The first batches of a stage, as training reads them."""
+    """Read the first batches of a stage, as training does.
+
+    Args:
+        recipe: as one device sees it.
+        domains: the segments.
+        index: of the stage.
+        steps: how many.
+        photometric_on_device: see `training_loader`.
+
+    Returns:
+        The batches.
+    """
     cut = with_teacher_modalities(recipe, domains.teacher)
     return islice(training_loader(cut, domains, index, 0, photometric_on_device=photometric_on_device), steps)
 
 
 def start_trial(recipe: Recipe, domains: Domains) -> Trial:
-    """Build the recipe's model on one device, with one device's share of each batch."""
+    """Build the recipe's model on one device, with one device's share of each batch.
+
+    Args:
+        recipe: the resolved recipe.
+        domains: the segments.
+
+    Returns:
+        The trial, before its first step.
+    """
     recipe = on_one_device(recipe)
     fabric = Fabric(accelerator=recipe.train.accelerator, devices=1, precision=recipe.train.precision)
     fabric.launch()
@@ -79,23 +108,44 @@ def start_trial(recipe: Recipe, domains: Domains) -> Trial:
 
 
 def on_one_device(recipe: Recipe) -> Recipe:
-    """The recipe as one of its devices sees it."""
+    """Divide the batches of a recipe by its devices.
+
+    Args:
+        recipe: the resolved recipe.
+
+    Returns:
+        The recipe as one device sees it.
+    """
     devices = recipe.train.devices
-    shares = {"source_batch": lambda stage: stage.source_batch // devices,
-              "target_batch": lambda stage: stage.target_batch // devices}  # fmt: skip
     stages = [
-        stage.model_copy(update={name: share(stage) for name, share in shares.items()}) for stage in recipe.train.stages
+        stage.model_copy(
+            update={"source_batch": stage.source_batch // devices, "target_batch": stage.target_batch // devices}
+        )
+        for stage in recipe.train.stages
     ]
     return with_stages(recipe, stages, devices=1)
 
 
 def with_stages(recipe: Recipe, stages: list[Stage], **more: Any) -> Recipe:
-    """The recipe with other stages, and other settings of `train`."""
+    """Replace the stages of a recipe.
+
+    Args:
+        recipe: the resolved recipe.
+        stages: the new ones.
+        more: other settings of `train`.
+
+    Returns:
+        The new recipe.
+    """
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"stages": tuple(stages), **more})})
 
 
 def peak_memory() -> int:
-    """Most bytes that this process has held."""
+    """Measure the most memory that this process has held.
+
+    Returns:
+        Bytes.
+    """
     if sys.platform == "win32":
         raise TrainingError(
             "--find-batch and --dry-run: Windows has no getrusage to count memory; use Linux, macOS or WSL 2"
@@ -107,12 +157,20 @@ def peak_memory() -> int:
 
 
 def machine_memory() -> int:
-    """Bytes of memory that the machine has."""
+    """Look up the memory of the machine.
+
+    Returns:
+        Bytes.
+    """
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def find_rate(recipe: Recipe, domains: Domains) -> Iterator[str]:
-    """The learning-rate range test (arXiv 1506.01186): the rate rises at each step until the loss does too.
+    """Run the learning-rate range test (arXiv 1506.01186): the rate rises at each step until the loss does too.
+
+    Args:
+        recipe: the resolved recipe.
+        domains: the segments.
 
     Yields:
         Lines: some rates with their smoothed loss, then the rate at which it falls fastest.
@@ -138,21 +196,21 @@ def find_rate(recipe: Recipe, domains: Domains) -> Iterator[str]:
                 ) from error
             break
         rates.append(rate)
-        smooth = smoothed(losses)
+        smooth = _smoothed(losses)
         if smooth[-1] > DIVERGED * min(smooth):
             break
-    smooth = smoothed(losses)
-    yield "learning rate   loss (smoothed)"
+    smooth = _smoothed(losses)
+    yield "learning rate   loss (_smoothed)"
     for row in range(0, len(rates), max(len(rates) // 20, 1)):
         yield f"{rates[row]:13.2e}   {smooth[row]:.4f}"
-    chosen = steepest(rates, smooth)
+    chosen = _steepest(rates, smooth)
     end = "the loss grew" if len(rates) < RATE_STEPS else "the highest rate was reached"
     yield f"{end} at {rates[-1]:.1e}; the loss falls fastest at {chosen:.1e}"
     yield f"try train.stages.0.learning_rate={chosen:.1e}"
     yield "one batch a rate is a noisy test: take the order of magnitude, not the digits; nothing was written"
 
 
-def smoothed(losses: list[float]) -> list[float]:
+def _smoothed(losses: list[float]) -> list[float]:
     """Exponential moving average with the start's bias taken out."""
     average, made = 0.0, []
     for number, loss in enumerate(losses, 1):
@@ -161,7 +219,7 @@ def smoothed(losses: list[float]) -> list[float]:
     return made
 
 
-def steepest(rates: list[float], losses: list[float]) -> float:
+def _steepest(rates: list[float], losses: list[float]) -> float:
     """The rate at which the loss falls most over a tenth of the test, among those before its minimum."""
     window = max(len(rates) // 10, 1)
     lowest = max(losses.index(min(losses)), window)
@@ -173,6 +231,10 @@ def steepest(rates: list[float], losses: list[float]) -> float:
 def find_batch(recipe: Recipe, domains: Domains) -> Iterator[str]:
     """Double the batch until the device's memory is full, with one step each on clips of the recipe's shape.
 
+    Args:
+        recipe: the resolved recipe.
+        domains: the segments.
+
     Yields:
         A line for each size, then the largest that went through.
     """
@@ -180,14 +242,14 @@ def find_batch(recipe: Recipe, domains: Domains) -> Iterator[str]:
     index = max(range(len(recipe.train.stages)), key=lambda i: recipe.train.stages[i].target_batch)
     stage = trial.recipe.train.stages[index].model_copy(update={"learning_rate": 1e-12})
     real = next(trial.batches(index, 1))
-    unit = batch_unit(trial.recipe)
+    unit = _batch_unit(trial.recipe)
     largest, size, before = 0, unit, float(peak_memory())
     while size <= max(len(domains.source), unit):
-        took = measured(trial, stage, index, repeat_clips(real, size, stage.target_batch / stage.source_batch))
+        took = _timed_step(trial, stage, index, _repeat_clips(real, size, stage.target_batch / stage.source_batch))
         if took is None:
             yield f"{size:6d} labelled clips a step: out of memory"
             break
-        used = used_memory(trial.fabric.device)
+        used = _used_memory(trial.fabric.device)
         largest = size
         yield f"{size:6d} labelled clips a step: {took:.2f} s, {size / took:.1f} clips/s, {used / GIGA:.2f} GiB"
         on_cpu = trial.fabric.device.type == "cpu"
@@ -200,13 +262,13 @@ def find_batch(recipe: Recipe, domains: Domains) -> Iterator[str]:
     yield f"with another batch, train.rate_batch={meant} keeps the learning rates' meaning; nothing was written"
 
 
-def batch_unit(recipe: Recipe) -> int:
+def _batch_unit(recipe: Recipe) -> int:
     """Smallest batch of which every larger one is a multiple."""
     sets = recipe.adaptation.set_size
     return math.lcm(2, recipe.train.accumulate, recipe.train.sampling.repeats, sets)
 
 
-def repeat_clips(real: Batch, size: int, target_share: float) -> Batch:
+def _repeat_clips(real: Batch, size: int, target_share: float) -> Batch:
     """A batch of another size: the real clips, over and over."""
     source, target = real.source, real.target
     target_size = round(size * target_share)
@@ -216,7 +278,7 @@ def repeat_clips(real: Batch, size: int, target_share: float) -> Batch:
     )
 
 
-def measured(trial: Trial, stage: Stage, index: int, batch: Batch) -> float | None:
+def _timed_step(trial: Trial, stage: Stage, index: int, batch: Batch) -> float | None:
     """Seconds of a step; None where the device's memory did not suffice."""
     if trial.fabric.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -231,6 +293,6 @@ def measured(trial: Trial, stage: Stage, index: int, batch: Batch) -> float | No
     return time.perf_counter() - began
 
 
-def used_memory(device: torch.device) -> float:
+def _used_memory(device: torch.device) -> float:
     """Peak bytes of the device; on a CPU of this process."""
     return float(torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory())

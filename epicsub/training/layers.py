@@ -34,7 +34,14 @@ class Part(NamedTuple):
 
 
 def layer_of(name: str) -> str:
-    """The layer that a parameter or a module is of, with its stream."""
+    """Find the layer that a parameter or a module is of.
+
+    Args:
+        name: of the parameter or module.
+
+    Returns:
+        The layer's name, with its stream; "last" for what follows the backbone.
+    """
     words = name.split(".")
     place = 1 if words[0] == "first" else 0  # inside `TwoClassifiers`
     place += 2 if words[place : place + 1] == ["streams"] else 0
@@ -47,7 +54,14 @@ def layer_of(name: str) -> str:
 
 
 def layer_depths(model: nn.Module) -> dict[str, int]:
-    """Number of each layer from the input, by `layer_of`; streams are counted side by side, "last" is the highest."""
+    """Number the layers from the input.
+
+    Args:
+        model: whose parameters are named.
+
+    Returns:
+        Number by `layer_of`; streams are counted side by side, "last" is the highest.
+    """
     streams: dict[str, list[str]] = {}
     for layer in dict.fromkeys(layer_of(name) for name, _ in model.named_parameters()):
         if layer != "last":
@@ -66,14 +80,22 @@ def _is_block(layer: str, modules: Mapping[str, nn.Module]) -> bool:
     return layer.rpartition(".")[2].isdigit() and layer in modules and any(True for _ in modules[layer].children())
 
 
-def part_of(name: str, parts: Sequence[Part]) -> Part | None:
+def _part_of(name: str, parts: Sequence[Part]) -> Part | None:
     """The part that a parameter belongs to: of several, the longest name."""
     fitting = [part for part in parts if name == part.name or name.startswith(f"{part.name}.")]
     return max(fitting, key=lambda part: len(part.name), default=None)
 
 
 def parameter_groups(model: nn.Module, parts: Sequence[Part], layer_decay: float) -> list[dict[str, Any]]:
-    """Optimiser groups {"params", "rate_factor"}: the part's factor times layer_decay for each layer above.
+    """Group parameters by their factor of the learning rate: the part's, times layer_decay for each layer above.
+
+    Args:
+        model: the model.
+        parts: with factors of their own.
+        layer_decay: 1 for none.
+
+    Returns:
+        Optimiser groups {"params", "rate_factor"}.
 
     Raises:
         TrainingError: parts that the model does not have, all at once, or that leave nothing to train.
@@ -82,7 +104,7 @@ def parameter_groups(model: nn.Module, parts: Sequence[Part], layer_decay: float
     depths = layer_depths(model)
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        part = part_of(name, parts)
+        part = _part_of(name, parts)
         above = depths["last"] - depths[layer_of(name)]
         factor = (part.rate if part else 1.0) * layer_decay**above
         groups.setdefault(factor, []).append(parameter)
@@ -90,13 +112,17 @@ def parameter_groups(model: nn.Module, parts: Sequence[Part], layer_decay: float
 
 
 def refuse_unfit(model: nn.Module, parts: Sequence[Part]) -> None:
-    """Stop at parts that no parameter's name begins with, and at parts that freeze all there is.
+    """Check that parts are of the model, and that they do not freeze all there is.
+
+    Args:
+        model: the model.
+        parts: of the recipe.
 
     Raises:
-        TrainingError: naming them, and what there is.
+        TrainingError: naming those that do not fit, and what there is.
     """
     names = [name for name, _ in model.named_parameters()]
-    unknown = [part.name for part in parts if not any(part_of(name, [part]) for name in names)]
+    unknown = [part.name for part in parts if not any(_part_of(name, [part]) for name in names)]
     if unknown:
         there = list(dict.fromkeys(".".join(name.split(".")[:depth]) for depth in (1, 2, 3) for name in names))
         there = [name for name in there if name not in names]
@@ -116,10 +142,15 @@ def refuse_unfit(model: nn.Module, parts: Sequence[Part]) -> None:
 
 
 def freeze(model: nn.Module, parts: Sequence[Part], step: int) -> None:
-    """Freeze and unfreeze parts as they are at a step of the run (from 0).
+    """Freeze and unfreeze parts as they are at a step of the run.
 
     Frozen parameters get no gradient, and the running statistics of frozen batch norms stand still. Call it after
     `model.train()`, which wakes those up. What the model itself keeps from training stays so.
+
+    Args:
+        model: the model.
+        parts: of the recipe.
+        step: from 0.
     """
     if not any(part.frozen_steps != 0 for part in parts):
         return
@@ -137,7 +168,7 @@ def freeze(model: nn.Module, parts: Sequence[Part], step: int) -> None:
 
 
 def _frozen(name: str, parts: Sequence[Part], step: int) -> bool:
-    part = part_of(name, parts)
+    part = _part_of(name, parts)
     return part is not None and (part.frozen_steps is None or step < part.frozen_steps)
 
 
@@ -146,6 +177,9 @@ def checkpoint_layers(model: nn.Module) -> list[str]:
 
     The numbers are those of plain training, to the bit: dropout draws the same masks (torch keeps the random state),
     and batch norms take part in the running statistics the first time only.
+
+    Args:
+        model: is changed.
 
     Returns:
         Names of the layers.
@@ -194,5 +228,12 @@ class _Quiet:
 
 
 def batch_norms(model: nn.Module) -> Iterator[_BatchNorm]:
-    """The model's batch norms, which see a part of a step at a time where its gradient is accumulated."""
+    """Iterate over the batch norms, which see a part of a step at a time where its gradient is accumulated.
+
+    Args:
+        model: the model.
+
+    Returns:
+        The modules.
+    """
     return (module for module in model.modules() if isinstance(module, _BatchNorm))

@@ -8,8 +8,9 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from epicsub.data.annotations import Segment, read_skip_list
+from epicsub.data.batch import collate
 from epicsub.data.check.annotations import lengths_note, short_with_context
-from epicsub.data.clips import TrainClips, ViewClips, collate, make_loader
+from epicsub.data.clips import TrainClips, ViewClips, make_loader
 from epicsub.data.domains import load_source, load_target
 from epicsub.data.features.store import open_features
 from epicsub.data.features.table import FeatureBatches, FeatureTable, FeatureViews

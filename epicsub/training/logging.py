@@ -46,7 +46,7 @@ class RunLog:
         self._file.write(json.dumps({"kind": kind, "step": step, **more, **metrics}) + "\n")
         self._file.flush()
         for name, value in metrics.items():
-            self._curves.add_scalar(f"{kind}/{name}", value, step)  # type: ignore[no-untyped-call]
+            self._curves.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
         """Close both files."""

@@ -1,5 +1,7 @@
-"""What must hold before a run starts, beyond the recipe itself: files, weights, an output folder that can be written.
-All problems at once, before anything slow."""
+"""What must hold before a run starts, beyond the recipe itself: files, weights, a folder that can be written.
+
+All problems are reported at once, before anything slow.
+"""
 
 import os
 from math import isclose
@@ -18,10 +20,9 @@ from epicsub.io import atomic_write, sha256
 from epicsub.modality import MODALITIES
 from epicsub.models.table import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
-from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel, recipe_from_dict
+from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel
 from epicsub.text import join_problems
 from epicsub.training.build import model_of
-from epicsub.training.checkpoint import Checkpoint, load_checkpoint
 from epicsub.training.distill import load_teacher, with_teacher_modalities
 from epicsub.training.loaders import Domains, features_of, source_segments, store_of, target_segments
 
@@ -29,17 +30,24 @@ from epicsub.training.loaders import Domains, features_of, source_segments, stor
 def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = True) -> Domains:
     """Read the lists and check everything that a run needs from the disk.
 
-    `writes` is False for what writes nothing: then not even the folder is made to see whether it can be.
+    Args:
+        loaded: the recipe.
+        root: the data root.
+        folder: the run's.
+        writes: False for what writes nothing: then not even the folder is made to see if it can be.
+
+    Returns:
+        The segments and the teacher.
 
     Raises:
         TrainingError: naming all problems at once.
     """
     recipe, problems = loaded.recipe, []
-    problems += folder_problems(folder) if writes else place_problems(folder)
-    problems += weight_problems(loaded)
-    problems += model_problems(loaded)
-    problems += precision_problems(loaded)
-    problems += outlier_problems(loaded)
+    problems += _folder_problems(folder) if writes else _place_problems(folder)
+    problems += _weight_problems(loaded)
+    problems += _model_problems(loaded)
+    problems += _precision_problems(loaded)
+    problems += _outlier_problems(loaded)
     try:
         choose_decoder(recipe.data.decoder)
     except DataError as error:
@@ -65,9 +73,9 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
         problems += missing_files(read, root, segments, store)
     except DataError as error:
         problems.append(str(error))
-    problems += feature_problems(loaded, root)
+    problems += _feature_problems(loaded, root)
     if source:
-        problems += batch_problems(loaded, len(source), [len(part) for part in target])
+        problems += _batch_problems(loaded, len(source), [len(part) for part in target])
     if problems or store is None:
         raise TrainingError(join_problems(problems, "nothing was started"))
     names = [*recipe.data.source, *recipe.data.target]
@@ -80,7 +88,17 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
 
 
 def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment], store: StoreChoice) -> list[str]:
-    """A line for each video that lacks a modality, or each modality that lacks features, and what to do about it."""
+    """List videos that lack a modality, or modalities that lack features, and what to do about it.
+
+    Args:
+        recipe: says what is read.
+        root: the data root.
+        segments: all of the run.
+        store: the run's choice.
+
+    Returns:
+        A line each.
+    """
     if recipe.data.features:
         try:
             tables = features_of(recipe, root)
@@ -99,7 +117,7 @@ def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment], store
     return lines
 
 
-def feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
+def _feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
     """Features of another length than the recipe's, or with too few times for relations between them."""
     model = loaded.recipe.model
     if not isinstance(model, FeatureHeadsModel | TemporalRelationsModel):
@@ -124,7 +142,7 @@ def feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
     return problems
 
 
-def folder_problems(folder: Path) -> list[str]:
+def _folder_problems(folder: Path) -> list[str]:
     """Whether the run's folder can be written, found out by writing."""
     try:
         with atomic_write(folder / "writable"):
@@ -135,7 +153,7 @@ def folder_problems(folder: Path) -> list[str]:
     return []
 
 
-def outlier_problems(loaded: LoadedRecipe) -> list[str]:
+def _outlier_problems(loaded: LoadedRecipe) -> list[str]:
     """The oracle's list of planted outliers, where it cannot be read."""
     if loaded.recipe.adaptation.method != "oracle":
         return []
@@ -146,7 +164,7 @@ def outlier_problems(loaded: LoadedRecipe) -> list[str]:
     return []
 
 
-def place_problems(folder: Path) -> list[str]:
+def _place_problems(folder: Path) -> list[str]:
     """Whether the run's folder could be written, without writing."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
@@ -154,7 +172,7 @@ def place_problems(folder: Path) -> list[str]:
     return [f"{folder}: {there} cannot be written; choose another folder with --out"]
 
 
-def weight_problems(loaded: LoadedRecipe) -> list[str]:
+def _weight_problems(loaded: LoadedRecipe) -> list[str]:
     """Published weights that the recipe names and nobody has."""
     wanted = getattr(loaded.recipe.model, "weights", {})
     named = wanted if isinstance(wanted, dict) else {"": wanted}
@@ -163,7 +181,7 @@ def weight_problems(loaded: LoadedRecipe) -> list[str]:
         key = f"model.weights.{modality}".rstrip(".")
         try:
             if name == "timm":
-                find_timm_weights(loaded.recipe.model.backbone)  # type: ignore[union-attr]
+                _find_timm_weights(loaded.recipe.model.backbone)  # type: ignore[union-attr]
             elif name is not None:
                 find_weights(name)
         except EpicsubError as error:
@@ -172,8 +190,16 @@ def weight_problems(loaded: LoadedRecipe) -> list[str]:
 
 
 def clip_notes(recipe: Recipe) -> list[str]:
-    """A line for each published file that was trained on other clips than the recipe cuts: any stride is taken, but
-    a network knows motion at the pace at which it learnt it."""
+    """List published files that were trained on other clips than the recipe cuts.
+
+    Any stride is taken, but a network knows motion at the pace at which it was trained.
+
+    Args:
+        recipe: the resolved recipe.
+
+    Returns:
+        A line for each.
+    """
     wanted, data = getattr(recipe.model, "weights", None), recipe.data
     notes = []
     for modality, name in wanted.items() if isinstance(wanted, dict) else ():
@@ -186,7 +212,7 @@ def clip_notes(recipe: Recipe) -> list[str]:
     return notes
 
 
-def model_problems(loaded: LoadedRecipe) -> list[str]:
+def _model_problems(loaded: LoadedRecipe) -> list[str]:
     """Whether the network can be built for these clips; without memory or weights, so a second at the most."""
     train = loaded.recipe.train
     heads = train.model_copy(update={"losses": train.losses.model_copy(update={"action": None})})  # needs the lists
@@ -198,7 +224,7 @@ def model_problems(loaded: LoadedRecipe) -> list[str]:
     return []
 
 
-def precision_problems(loaded: LoadedRecipe) -> list[str]:
+def _precision_problems(loaded: LoadedRecipe) -> list[str]:
     """16-mixed where `auto` finds a CPU alone, on which it would become bf16-mixed without a word."""
     train = loaded.recipe.train
     found = torch.cuda.is_available() or torch.backends.mps.is_available()
@@ -210,7 +236,7 @@ def precision_problems(loaded: LoadedRecipe) -> list[str]:
     ]
 
 
-def find_timm_weights(backbone: str) -> Path:
+def _find_timm_weights(backbone: str) -> Path:
     """The file of a backbone's published weights, found without building the backbone.
 
     Raises:
@@ -225,7 +251,7 @@ def find_timm_weights(backbone: str) -> Path:
     return find_backbone_weights(backbone, published.to_dict())
 
 
-def batch_problems(loaded: LoadedRecipe, source: int, target: list[int]) -> list[str]:
+def _batch_problems(loaded: LoadedRecipe, source: int, target: list[int]) -> list[str]:
     """Batches larger than what they are drawn from."""
     problems = []
     for index, stage in enumerate(loaded.recipe.train.stages):
@@ -242,47 +268,3 @@ def batch_problems(loaded: LoadedRecipe, source: int, target: list[int]) -> list
                     f"train.devices={loaded.recipe.train.devices}: make it a multiple of {share}"
                 )
     return problems
-
-
-def resumable(recipe: Recipe, domains: Domains, folder: Path) -> Checkpoint | None:
-    """The checkpoint to go on from, or None where the folder holds no run.
-
-    Raises:
-        TrainingError: the folder holds a run of another recipe or of other lists; the differing keys are named.
-    """
-    path = folder / "last.pth"
-    if not path.exists():
-        return None
-    checkpoint = load_checkpoint(path)
-    before_run = recipe_from_dict(checkpoint.recipe, str(path)).model_dump(mode="json")  # with what older runs lack
-    changed = [
-        f"  {key}: {before!r} in the run, {now!r} now"
-        for key, (before, now) in differences(before_run, recipe.model_dump(mode="json")).items()
-        if key not in ("description", "data.root", "data.workers")
-    ]
-    changed += [
-        f"  {name}: another content than the run's"
-        for name in domains.lists
-        if domains.lists[name] != checkpoint.lists.get(name)
-    ]
-    if changed:
-        raise TrainingError(
-            f"{path}: this run was made with other settings, and is not resumed:\n"
-            + "\n".join(changed)
-            + "\nGive another --out, or start it anew with --no-resume"
-        )
-    return checkpoint
-
-
-def differences(before: object, now: object, key: str = "") -> dict[str, tuple[object, object]]:
-    """Leaves of two nested structures that differ, by dotted key."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        pairs = [(name, before.get(name), now.get(name)) for name in {**before, **now}]
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        pairs = [(str(index), one, other) for index, (one, other) in enumerate(zip(before, now, strict=True))]
-    else:
-        return {} if before == now else {key: (before, now)}
-    found: dict[str, tuple[object, object]] = {}
-    for name, one, other in pairs:
-        found.update(differences(one, other, f"{key}.{name}".lstrip(".")))
-    return found

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from epicsub.data.batch import LabelledClipBatch
-from epicsub.data.clips import ViewClips, collate, make_loader
+from epicsub.data.batch import LabelledClipBatch, collate
+from epicsub.data.clips import ViewClips, make_loader
 from epicsub.data.loader import workers_of_machine
 from epicsub.data.photometric import PhotometricAugmentation, RandAugment
 from epicsub.data.root import DataRoot
@@ -237,7 +237,7 @@ def test_workers_go_at_once_though_an_exception_holds_the_loader(root):
         next(iter(loader))
     workers = multiprocessing.active_children()
     assert len(workers) >= 2
-    goodbye = loader._goodbye
+    goodbye = loader._finalizer
     assert goodbye.alive
     cycle = [loader, caught]
     cycle.append(cycle)

@@ -7,20 +7,20 @@ import torch
 
 from epicsub.errors import ModelError
 from epicsub.recipe import load_recipe
-from epicsub.training.preflight import clip_notes, find_timm_weights, precision_problems
+from epicsub.training.preflight import _find_timm_weights, _precision_problems, clip_notes
 
 
 def test_timm_weights_are_found_without_a_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "resnet18.a1_in1k.safetensors").touch()
     monkeypatch.setenv("EPICSUB_WEIGHTS", str(tmp_path))
-    assert find_timm_weights("resnet18.a1_in1k") == tmp_path / "resnet18.a1_in1k.safetensors"
-    assert find_timm_weights("resnet18") == tmp_path / "resnet18.a1_in1k.safetensors"
+    assert _find_timm_weights("resnet18.a1_in1k") == tmp_path / "resnet18.a1_in1k.safetensors"
+    assert _find_timm_weights("resnet18") == tmp_path / "resnet18.a1_in1k.safetensors"
 
 
 @pytest.mark.parametrize("name", ["resnet1", "resnet18.nowhere"])
 def test_a_backbone_that_timm_has_not(name: str) -> None:
     with pytest.raises(ModelError, match=name):
-        find_timm_weights(name)
+        _find_timm_weights(name)
 
 
 @pytest.mark.parametrize("found", [False, True])
@@ -31,10 +31,10 @@ def test_half_precision_needs_a_device_that_has_it(
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     path = repository / "recipes" / "tiny" / "source_only.yaml"
     loaded = load_recipe(path, ["train.precision=16-mixed", "train.accelerator=auto"])
-    problems = precision_problems(loaded)
+    problems = _precision_problems(loaded)
     assert len(problems) == (0 if found else 1)
     assert found or "train.precision: is 16-mixed, but train.accelerator auto finds a cpu alone" in problems[0]
-    assert precision_problems(load_recipe(path, ["train.precision=bf16-mixed"])) == []
+    assert _precision_problems(load_recipe(path, ["train.precision=bf16-mixed"])) == []
 
 
 def test_clips_of_another_pace_than_the_published_files_are_told(repository: Path) -> None:
