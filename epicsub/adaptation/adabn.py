@@ -59,15 +59,8 @@ class AdaBN(AdaptationMethod):
         assert isinstance(settings, AdaBNAdaptation)
         return cls(model, settings)
 
-    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Nothing to align: the target has passed through the model, and that is all (`training_time`).
-
-        Args:
-            batch: of the step.
-
-        Returns:
-            A loss of 0.
-        """
+    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Nothing to align: the target has passed through the model, and that is all (`training_time`)."""
         return AdaptationLosses(batch.source.verb_logits_BV.new_zeros(()), None, {}, {})
 
     def after_training(self, model: nn.Module, clips: Iterable[Mapping[str, Tensor]]) -> None:

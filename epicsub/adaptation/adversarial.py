@@ -6,7 +6,7 @@ from torch import nn
 
 from epicsub.adaptation.correspondence import optional_correspondence
 from epicsub.adaptation.discriminator import Discriminators, reversal_strength
-from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, check_features
+from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod
 from epicsub.recipe.adaptation import AdversarialAdaptation
 
 
@@ -19,8 +19,8 @@ class Adversarial(AdaptationMethod):
     """
 
     def __init__(self, feature_dims: Mapping[str, int], settings: AdversarialAdaptation) -> None:
-        super().__init__()
-        self.feature_dims, self.settings = dict(feature_dims), settings
+        super().__init__(feature_dims)
+        self.settings = settings
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden)
         self.correspondence = optional_correspondence(feature_dims, settings.correspondence_weight)
 
@@ -28,20 +28,9 @@ class Adversarial(AdaptationMethod):
         """Of the discriminators, and of the correspondence classifier if there is one."""
         return self.parameters()
 
-    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Align both domains; only the features and the progress are read.
-
-        Args:
-            batch: of the step.
-
-        Returns:
-            The alignment loss.
-
-        Raises:
-            AdaptationError: features do not fit the method.
-        """
+    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Align both domains; only the features and the progress are read."""
         source, target = batch.source.features, batch.target.features
-        check_features(source, target, self.feature_dims)
         lam = reversal_strength(batch.progress, self.settings.lam_max)
         logs = {"reversal": lam, **self.discriminators.accuracies(source, target)}
         loss = self.discriminators.alignment(source, target, lam)

@@ -29,7 +29,6 @@ from epicsub.adaptation.interface import (
     AdaptationLosses,
     AdaptationMethod,
     at_least_float32,
-    check_features,
 )
 from epicsub.constants import ACTION_BASE
 from epicsub.errors import AdaptationError
@@ -87,10 +86,10 @@ class Contrastive(AdaptationMethod):
     """
 
     def __init__(self, feature_dims: Mapping[str, int], settings: ContrastiveAdaptation) -> None:
-        super().__init__()
+        super().__init__(feature_dims)
         if len(feature_dims) < 2:
             raise AdaptationError(f"contrastive needs two modalities or more; there is {', '.join(feature_dims)}")
-        self.feature_dims, self.settings = dict(feature_dims), settings
+        self.settings = settings
         hidden, dim = settings.hidden, settings.dim
         self.projections = nn.ModuleDict(
             {
@@ -103,19 +102,8 @@ class Contrastive(AdaptationMethod):
         """Of the projections."""
         return self.projections.parameters()
 
-    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Both losses with their weights.
-
-        Args:
-            batch: of the step.
-
-        Returns:
-            The alignment loss.
-
-        Raises:
-            AdaptationError: features do not fit the method.
-        """
-        check_features(batch.source.features, batch.target.features, self.feature_dims)
+    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Both losses with their weights."""
         settings = self.settings
         source, target = self._project(batch.source.features), self._project(batch.target.features)
         pairs = list(combinations(self.feature_dims, 2))

@@ -3,7 +3,6 @@
 Shapes: B clips of a batch (Bs of the source, Bt of the target), D features.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -70,11 +69,21 @@ class LaterUpdate(NamedTuple):
     """True adds the classification loss."""
 
 
-class AdaptationMethod(nn.Module, ABC):
-    """The base of every method: what a method need not write. Everything needed to resume is in its `state_dict()`."""
+class AdaptationMethod(nn.Module):
+    """The base of every method: what a method need not write. Everything needed to resume is in its `state_dict()`.
+
+    A subclass is `NAME(feature_dims, settings)` and writes `_losses`.
+
+    Args:
+        feature_dims: D of each modality; none for methods that read no features.
+    """
 
     reads_target_after_training = False
     """True if `after_training` needs the target clips."""
+
+    def __init__(self, feature_dims: Mapping[str, int] | None = None) -> None:
+        super().__init__()
+        self.feature_dims: dict[str, int] = dict(feature_dims or {})
 
     @classmethod
     def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "AdaptationMethod":
@@ -90,9 +99,8 @@ class AdaptationMethod(nn.Module, ABC):
         Raises:
             AdaptationError: the method does not fit the model.
         """
-        return cls(model.feature_dims, settings)
+        return cls(model.feature_dims, settings)  # type: ignore[arg-type, call-arg]  # of subclasses
 
-    @abstractmethod
     def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Losses of one step.
 
@@ -105,6 +113,13 @@ class AdaptationMethod(nn.Module, ABC):
         Raises:
             AdaptationError: the batch does not fit the method.
         """
+        if self.feature_dims:
+            check_features(batch.source.features, batch.target.features, self.feature_dims)
+        return self._losses(batch)
+
+    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Losses of a step whose features fit."""
+        raise NotImplementedError
 
     def alignment_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters that the model's optimiser steps with the backbone."""

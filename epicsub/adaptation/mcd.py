@@ -29,7 +29,6 @@ from epicsub.adaptation.interface import (
     AdaptationMethod,
     LaterUpdate,
     at_least_float32,
-    check_features,
 )
 from epicsub.errors import AdaptationError
 from epicsub.models.heads import TwoHeadOutput, count_unmasked
@@ -73,22 +72,11 @@ class MCD(AdaptationMethod):
     """
 
     def __init__(self, feature_dims: Mapping[str, int], settings: MCDAdaptation) -> None:
-        super().__init__()
-        self.feature_dims, self.settings = dict(feature_dims), settings
+        super().__init__(feature_dims)
+        self.settings = settings
 
-    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Minus the discrepancy on the target through the reversal; 0 with later updates.
-
-        Args:
-            batch: of the step.
-
-        Returns:
-            The alignment loss.
-
-        Raises:
-            AdaptationError: features do not fit the method, or the model has one classifier.
-        """
-        check_features(batch.source.features, batch.target.features, self.feature_dims)
+    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Minus the discrepancy on the target through the reversal; 0 with later updates."""
         if not isinstance(batch.model, TwoClassifiers) or batch.target.second is None:
             raise AdaptationError("MCD needs a model with two classifiers in training mode (models/two_classifiers.py)")
         seen = both_tasks(batch.target, batch.target.second)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from epicsub.adaptation.correspondence import Correspondence, corresponding, same_class_rate
 from epicsub.adaptation.discriminator import RELU, Discriminators, reversal_strength
-from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, check_features
+from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod
 from epicsub.errors import AdaptationError
 from epicsub.recipe.adaptation import MMSADAAdaptation
 
@@ -35,8 +35,8 @@ class MMSADA(AdaptationMethod):
     """
 
     def __init__(self, feature_dims: Mapping[str, int], settings: MMSADAAdaptation) -> None:
-        super().__init__()
-        self.feature_dims, self.settings = dict(feature_dims), settings
+        super().__init__(feature_dims)
+        self.settings = settings
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden, RELU)
         self.correspondence = Correspondence(feature_dims, settings.correspondence_hidden)
 
@@ -44,20 +44,9 @@ class MMSADA(AdaptationMethod):
         """Of the discriminators and the correspondence classifier."""
         return self.parameters()
 
-    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Both losses with the stage's weights.
-
-        Args:
-            batch: of the step.
-
-        Returns:
-            The alignment loss, and the source clips that enter the classification loss.
-
-        Raises:
-            AdaptationError: features do not fit the method, or there is no weight for the stage.
-        """
+    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Both losses with the stage's weights."""
         source, target = batch.source.features, batch.target.features
-        check_features(source, target, self.feature_dims)
         weights = self.settings.adversarial_weights, self.settings.correspondence_weights
         if batch.stage >= min(map(len, weights)):
             raise AdaptationError(f"MM-SADA has no weights for stage {batch.stage + 1}")

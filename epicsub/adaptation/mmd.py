@@ -23,7 +23,6 @@ from epicsub.adaptation.interface import (
     AdaptationLosses,
     AdaptationMethod,
     at_least_float32,
-    check_features,
 )
 from epicsub.recipe.adaptation import MMDAdaptation
 
@@ -80,23 +79,12 @@ class MMD(AdaptationMethod):
     """
 
     def __init__(self, feature_dims: Mapping[str, int], settings: MMDAdaptation) -> None:
-        super().__init__()
-        self.feature_dims, self.settings = dict(feature_dims), settings
+        super().__init__(feature_dims)
+        self.settings = settings
 
-    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """MMD^2 of the features, summed over modalities.
-
-        Args:
-            batch: of the step.
-
-        Returns:
-            The alignment loss.
-
-        Raises:
-            AdaptationError: features do not fit the method.
-        """
+    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """MMD^2 of the features, summed over modalities."""
         source, target = batch.source.features, batch.target.features
-        check_features(source, target, self.feature_dims)
         logs: dict[str, float | Tensor] = {}
         losses = []
         for modality in self.feature_dims:

@@ -43,7 +43,6 @@ from epicsub.adaptation.interface import (
     AdaptationLosses,
     AdaptationMethod,
     at_least_float32,
-    check_features,
     kept_mask,
 )
 from epicsub.adaptation.task import TaskRewards, threshold_reward
@@ -73,8 +72,8 @@ class MMIR(AdaptationMethod):
         classes: int = NUM_VERBS,
         q_hidden: tuple[int, ...] = (1024, 512),
     ) -> None:
-        super().__init__()
-        self.feature_dims, self.settings = dict(feature_dims), settings
+        super().__init__(feature_dims)
+        self.settings = settings
         self.tau = {"source": settings.tau_source, "target": settings.tau_target}
         # Before the agents: with one seed they start as those of `Adversarial` do. And every agent is built, chosen or
         # not, so that an agent starts the same whichever others are on.
@@ -98,20 +97,9 @@ class MMIR(AdaptationMethod):
         """Of the Q-networks that learn, without their target copies: they have an optimiser of their own."""
         return [parameter for agent in self.agents.values() for parameter in _agent(agent).online.parameters()]
 
-    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Let the agents refine a batch and learn from it, and align what they keep (Eqs 7 and 8).
-
-        Args:
-            batch: of the step.
-
-        Returns:
-            The alignment loss, the agents' loss once their replay pools hold enough, and what was removed.
-
-        Raises:
-            AdaptationError: features do not fit the method, or a batch is smaller than a candidate set.
-        """
+    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Let the agents refine a batch and learn from it, and align what they keep (Eqs 7 and 8)."""
         source, target = batch.source.features, batch.target.features
-        check_features(source, target, self.feature_dims)
         self._check_batch(source, target)
         lam = reversal_strength(batch.progress, self.settings.lam_max)
         logs: dict[str, float | Tensor] = {"reversal": lam, **self.discriminators.accuracies(source, target)}

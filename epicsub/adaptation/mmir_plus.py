@@ -20,7 +20,6 @@ from epicsub.adaptation.interface import (
     AdaptationBatch,
     AdaptationLosses,
     AdaptationMethod,
-    check_features,
     kept_mask,
 )
 from epicsub.adaptation.task import TaskStatistics, entropy
@@ -38,8 +37,8 @@ class MMIRPlus(AdaptationMethod):
     """
 
     def __init__(self, feature_dims: Mapping[str, int], settings: MMIRPlusAdaptation, classes: int = NUM_VERBS) -> None:
-        super().__init__()
-        self.feature_dims, self.settings = dict(feature_dims), settings
+        super().__init__(feature_dims)
+        self.settings = settings
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden)
         self.statistics = TaskStatistics(feature_dims, classes)
 
@@ -47,20 +46,9 @@ class MMIRPlus(AdaptationMethod):
         """Of the discriminators: they are stepped with the backbone."""
         return self.discriminators.parameters()
 
-    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Remove the unfit instances, and align the others (Eq 8).
-
-        Args:
-            batch: of the step.
-
-        Returns:
-            The alignment loss, and what was removed.
-
-        Raises:
-            AdaptationError: features do not fit the method.
-        """
+    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Remove the unfit instances, and align the others (Eq 8)."""
         features = {"source": batch.source.features, "target": batch.target.features}
-        check_features(features["source"], features["target"], self.feature_dims)
         lam = reversal_strength(batch.progress, self.settings.lam_max)
         logs = {"reversal": lam, **self.discriminators.accuracies(features["source"], features["target"])}
         unfitness = {"source": self.source_unfitness(batch), "target": self.target_unfitness(batch)}

@@ -23,7 +23,6 @@ from epicsub.adaptation.interface import (
     AdaptationBatch,
     AdaptationLosses,
     AdaptationMethod,
-    check_features,
     kept_mask,
 )
 from epicsub.errors import AdaptationError
@@ -45,8 +44,8 @@ class RuleRemoval(AdaptationMethod):
         settings: RandomRemovalAdaptation | MinDeltaAdaptation | OracleAdaptation,
         outliers: Collection[str] = (),
     ) -> None:
-        super().__init__()
-        self.feature_dims, self.settings = dict(feature_dims), settings
+        super().__init__(feature_dims)
+        self.settings = settings
         self.outliers = frozenset(outliers)
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden)
 
@@ -54,20 +53,9 @@ class RuleRemoval(AdaptationMethod):
         """Of the discriminators: they are stepped with the backbone."""
         return self.discriminators.parameters()
 
-    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Remove what the rule says, and align the others (Eq 8).
-
-        Args:
-            batch: of the step.
-
-        Returns:
-            The alignment loss, and what was removed.
-
-        Raises:
-            AdaptationError: features do not fit the method, or a batch is smaller than a candidate set.
-        """
+    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Remove what the rule says, and align the others (Eq 8)."""
         features = {"source": batch.source.features, "target": batch.target.features}
-        check_features(features["source"], features["target"], self.feature_dims)
         lam = reversal_strength(batch.progress, self.settings.lam_max)
         logs = {"reversal": lam, **self.discriminators.accuracies(features["source"], features["target"])}
         p = {domain: self.discriminators.probabilities(by_modality) for domain, by_modality in features.items()}

@@ -30,7 +30,7 @@ from epicsub.adaptation.discriminator import (
     reversal_strength,
     reverse_gradient,
 )
-from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, check_features
+from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod
 from epicsub.errors import AdaptationError
 from epicsub.models.temporal_relations import Levels, TemporalRelations
 from epicsub.recipe.adaptation import TA3NAdaptation
@@ -89,8 +89,8 @@ class TA3N(AdaptationMethod):
     def __init__(
         self, feature_dims: Mapping[str, int], frame_dims: Mapping[str, int], settings: TA3NAdaptation
     ) -> None:
-        super().__init__()
-        self.feature_dims, self.settings = dict(feature_dims), settings
+        super().__init__(feature_dims)
+        self.settings = settings
         self.videos = nn.ModuleDict({m: DomainDiscriminator(dim, dim, RELU) for m, dim in feature_dims.items()})
         self.frames = nn.ModuleDict({m: DomainDiscriminator(dim, dim, RELU) for m, dim in frame_dims.items()})
 
@@ -116,20 +116,9 @@ class TA3N(AdaptationMethod):
         """Of the frames' and videos' discriminators; the relations' belong to the model."""
         return self.parameters()
 
-    def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Domain losses of three levels, and the attentive entropy.
-
-        Args:
-            batch: of the step.
-
-        Returns:
-            The alignment loss.
-
-        Raises:
-            AdaptationError: features do not fit, or the model is not one of temporal relations.
-        """
+    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
+        """Domain losses of three levels, and the attentive entropy."""
         source, target, model, settings = batch.source, batch.target, batch.model, self.settings
-        check_features(source.features, target.features, self.feature_dims)
         if not isinstance(model, TemporalRelations) or source.levels is None or target.levels is None:
             raise AdaptationError(NEEDED)
         risen = reversal_strength(batch.progress, 1.0) if settings.warmup else 1.0

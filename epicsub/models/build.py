@@ -37,7 +37,13 @@ def build_model(
     row = MODELS[name]
     if row.variants:
         return build_video(row, modalities, load_weights, classes, **settings)
-    model: nn.Module = import_builder(row)(modalities, load_weights, classes, **settings)
+    builder = import_builder(row)
+    if row.reads == "features":
+        dims = settings.pop("dims")
+        check_modalities("dims", dims, modalities)
+        on_features: nn.Module = builder({name: dims[name] for name in modalities}, classes=classes, **settings)
+        return on_features
+    model: nn.Module = builder(modalities, load_weights, classes, **settings)
     return model
 
 

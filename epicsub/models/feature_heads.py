@@ -6,7 +6,7 @@ times, the bottleneck sees each, and their mean goes on.
 Shapes: B clips, T times, D entries of a feature, H units of the bottleneck (D without one).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from epicsub.errors import ModelError
 from epicsub.models.heads import ALL_CLASSES, Classes
 from epicsub.models.streams import StreamHeads, StreamsModel
-from epicsub.models.weights import check_modalities
 
 
 class Bottleneck(nn.Module):
@@ -114,29 +113,3 @@ class FeatureHeads(StreamsModel[FeatureStream]):
         if problems:
             raise ModelError("\n".join(problems))
         return {name: self.stream(name).pool(clips[name].float()) for name in self.modalities}, None
-
-
-def build_feature_heads(
-    modalities: Sequence[str],
-    load_weights: bool,
-    classes: Classes,
-    dims: Mapping[str, int],
-    bottleneck: int | None = None,
-    batch_norm: bool = False,
-    dropout: float = 0.5,
-    bn_momentum: float = 0.1,
-) -> FeatureHeads:
-    """A `FeatureHeads`; its arguments and these.
-
-    Args:
-        modalities: of the features, in order.
-        load_weights: without effect, no weights are published.
-
-    Returns:
-        The model.
-
-    Raises:
-        ModelError: dims are not given for exactly the modalities.
-    """
-    check_modalities("dims", dims, modalities)
-    return FeatureHeads({m: dims[m] for m in modalities}, bottleneck, batch_norm, dropout, bn_momentum, classes)

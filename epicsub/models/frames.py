@@ -213,35 +213,34 @@ def build_frames(
 
 
 def build_frame_mean(
-    modalities: Sequence[str],
-    load_weights: bool,
-    classes: Classes,
-    backbone: str,
-    weights: str | None,
-    dropout: float = 0.5,
-    drop_path: float = 0.0,
+    modalities: Sequence[str], load_weights: bool, classes: Classes, dropout: float = 0.5, **backbone: Any
 ) -> TwoStream:
-    """The mean of the frames' features. Arguments as of `build_frames`; `dropout` before the heads."""
-    return build_frames(MeanPool, modalities, load_weights, classes, backbone, weights, dropout, drop_path)
+    """The mean of the frames' features.
+
+    Args:
+        modalities: of the streams, in order.
+        load_weights: False where a checkpoint's weights follow.
+        classes: what the model classifies.
+        dropout: probability of dropping a pooled feature.
+        **backbone: `backbone`, `weights` and `drop_path` of `build_frames`.
+
+    Returns:
+        The model.
+    """
+    return build_frames(MeanPool, modalities, load_weights, classes, head_dropout=dropout, **backbone)
 
 
 def build_frame_lstm(
     modalities: Sequence[str],
     load_weights: bool,
     classes: Classes,
-    backbone: str,
-    weights: str | None,
     hidden: int = 1024,
     layers: int = 2,
     dropout: float = 0.3,
-    drop_path: float = 0.0,
+    **backbone: Any,
 ) -> TwoStream:
-    """A bidirectional LSTM over the frames. Arguments as of `build_frames` and `BiLSTM`."""
-
-    def temporal(dim: int) -> nn.Module:
-        return BiLSTM(dim, hidden, layers, dropout)
-
-    return build_frames(temporal, modalities, load_weights, classes, backbone, weights, drop_path=drop_path)
+    """A bidirectional LSTM over the frames. Arguments as of `build_frame_mean` and `BiLSTM`."""
+    return build_frames(lambda dim: BiLSTM(dim, hidden, layers, dropout), modalities, load_weights, classes, **backbone)
 
 
 def build_frame_transformer(
@@ -249,34 +248,30 @@ def build_frame_transformer(
     load_weights: bool,
     classes: Classes,
     frames: int,
-    backbone: str,
-    weights: str | None,
     layers: int = 4,
     heads: int = 8,
     dropout: float = 0.1,
-    drop_path: float = 0.0,
+    **backbone: Any,
 ) -> TwoStream:
-    """A transformer over the frames. Arguments as of `build_frames` and `TemporalTransformer`."""
-
-    def temporal(dim: int) -> nn.Module:
-        return TemporalTransformer(dim, frames, layers, heads, dropout)
-
-    return build_frames(temporal, modalities, load_weights, classes, backbone, weights, drop_path=drop_path)
+    """A transformer over the frames. Arguments as of `build_frame_mean` and `TemporalTransformer`."""
+    return build_frames(
+        lambda dim: TemporalTransformer(dim, frames, layers, heads, dropout),
+        modalities,
+        load_weights,
+        classes,
+        **backbone,
+    )
 
 
 def build_frame_multiscale(
     modalities: Sequence[str],
     load_weights: bool,
     classes: Classes,
-    backbone: str,
-    weights: str | None,
     hidden: int = 1024,
     dropout: float = 0.3,
-    drop_path: float = 0.0,
+    **backbone: Any,
 ) -> TwoStream:
-    """LSTMs at three scales of time. Arguments as of `build_frames` and `MultiScaleLSTM`; `dropout` before heads."""
-
-    def temporal(dim: int) -> nn.Module:
-        return MultiScaleLSTM(dim, hidden)
-
-    return build_frames(temporal, modalities, load_weights, classes, backbone, weights, dropout, drop_path)
+    """LSTMs at three scales of time. Arguments as of `build_frame_mean` and `MultiScaleLSTM`."""
+    return build_frames(
+        lambda dim: MultiScaleLSTM(dim, hidden), modalities, load_weights, classes, head_dropout=dropout, **backbone
+    )

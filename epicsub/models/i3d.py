@@ -233,9 +233,9 @@ def build_i3d(
         load_weights: False where a checkpoint's weights follow.
         classes: what the model classifies.
         weights: a published name, a file, or None for random ones, for every modality.
-        width: as of `two_stream_i3d`; so are `dropout` and `bn_momentum`.
-        dropout: see there.
-        bn_momentum: see there.
+        width: see `two_stream_i3d`.
+        dropout: see `two_stream_i3d`.
+        bn_momentum: see `two_stream_i3d`.
 
     Returns:
         The model.

@@ -42,7 +42,8 @@ class ModelRow:
     """`model.name` of a recipe."""
     builder: str
     """MODULE:FUNCTION, imported when a model is built. With `variants`, `(variant, channels, **clip) -> VideoTrunk`
-    for one stream; otherwise `(modalities, load_weights, **settings, **clip) -> nn.Module`."""
+    for one stream; on features, `(dims, classes=..., **settings)`; otherwise `(modalities, load_weights, classes,
+    **settings, **clip)`."""
     variants: tuple[str, ...] = ()
     """Sizes of a library's video network; empty for all other models."""
     reads: Literal["videos", "features"] = "videos"
@@ -245,11 +246,9 @@ _ROWS = (
             for variant in ("small", "base", "large")
         },
     ),
-    ModelRow(name="feature_heads", builder="epicsub.models.feature_heads:build_feature_heads", reads="features"),
+    ModelRow(name="feature_heads", builder="epicsub.models.feature_heads:FeatureHeads", reads="features"),
     ModelRow(
-        name="temporal_relations",
-        builder="epicsub.models.temporal_relations:build_temporal_relations",
-        reads="features",
+        name="temporal_relations", builder="epicsub.models.temporal_relations:TemporalRelations", reads="features"
     ),
 )
 MODELS: dict[str, ModelRow] = {row.name: row for row in _ROWS}

@@ -18,7 +18,7 @@ Shapes: B clips, T frames, D features of a frame, S shared, R relations, H featu
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 from typing import NamedTuple
 
@@ -29,7 +29,6 @@ from torch.nn import functional as F
 from epicsub.errors import ModelError
 from epicsub.models.heads import ALL_CLASSES, Classes
 from epicsub.models.streams import StreamHeads, StreamsModel
-from epicsub.models.weights import check_modalities
 
 MOST_TUPLES = 3  # [O]
 
@@ -194,30 +193,3 @@ def choose_frames(frames_BTD: Tensor, segments: int, at_random: bool) -> Tensor:
     place = torch.rand(B, segments) if at_random else torch.full((B, segments), 0.5)
     index_BT = ((torch.arange(segments) + place) * T / segments).long().clamp_max(T - 1).to(frames_BTD.device)
     return frames_BTD.gather(1, index_BT[..., None].expand(-1, -1, frames_BTD.shape[2]))
-
-
-def build_temporal_relations(
-    modalities: Sequence[str],
-    load_weights: bool,
-    classes: Classes,
-    dims: Mapping[str, int],
-    segments: int = 5,
-    shared: int = 512,
-    hidden: int = 256,
-    dropout: float = 0.5,
-    attention: bool = True,
-) -> TemporalRelations:
-    """A `TemporalRelations`; its arguments and these.
-
-    Args:
-        modalities: of the streams, in order.
-        load_weights: without effect, no weights are published.
-
-    Returns:
-        The model.
-
-    Raises:
-        ModelError: dims are not given for exactly the modalities.
-    """
-    check_modalities("dims", dims, modalities)
-    return TemporalRelations({m: dims[m] for m in modalities}, segments, shared, hidden, dropout, attention, classes)
