@@ -164,6 +164,7 @@ def read_tensors(path: Path, wrappers: Sequence[str] = ("model_state",)) -> dict
     Raises:
         ModelError: the file cannot be read, or holds something else than named tensors.
     """
+    content: Any
     try:
         if path.suffix == ".safetensors":
             content = load_file(path)
