@@ -15,6 +15,7 @@ from epicsub.errors import ModelError
 from epicsub.inference.predict import gather_predictions, predict
 from epicsub.inference.targets import upper_bound_note
 from epicsub.io import write_text
+from epicsub.modality import RGB
 from epicsub.models.weights import load_action_model
 from epicsub.recipe import LoadedRecipe, Recipe, load_recipe
 from epicsub.training.build import model_of
@@ -129,7 +130,7 @@ def adopt(
     folder = Path(out) if out else OUTPUTS / loaded.recipe.name
     if (folder / "last.pth").exists():
         raise ModelError(f"{folder}: holds a run already; choose another folder with --out")
-    if loaded.recipe.model.name != "frame_lstm" or loaded.recipe.data.modalities != ("rgb",):
+    if loaded.recipe.model.name != "frame_lstm" or loaded.recipe.data.modalities != (RGB.name,):
         raise ModelError(f"{loaded.where('model.name')}  model.name: ActionModel is a frame_lstm of rgb alone")
     model = model_of(loaded.recipe, weights=False)
     load_action_model(model, path)
