@@ -178,7 +178,7 @@ def write_organisers_list(predictions: Predictions, path: Path) -> None:
         predictions: N segments.
         path: the file, written as it stands.
     """
-    import torch
+    import torch  # predictions are made of numpy alone, and .npz needs no torch
 
     verb_NV = torch.from_numpy(np.ascontiguousarray(predictions.verb_logprobs))
     noun_NM = torch.from_numpy(np.ascontiguousarray(predictions.noun_logprobs))

@@ -87,7 +87,7 @@ def load_torch(path: Path | io.BytesIO) -> object:
     Raises:
         PredictionsError: the file is no whole torch file, or names something that is not a container.
     """
-    import torch
+    import torch  # files without tensors are read without it
 
     admitted: list[Any] = [(_resolve(*place), f"{module}.{name}") for (module, name), place in _NUMPY.items()]
     # Unpickling an array names the class of its dtype, which numpy keeps per type: Float32DType, StrDType, ...
@@ -132,7 +132,7 @@ def _reason(error: Exception) -> str:
 
 def _storage_from_bytes(data: bytes) -> Any:
     """Read a storage with `weights_only=True`, where torch's own function unpickles without limits."""
-    import torch
+    import torch  # files without tensors are read without it
 
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 

@@ -103,7 +103,6 @@ def function_imports(path: Path) -> Iterator[tuple[int, bool]]:
         yield node.lineno, explained
 
 
-@pytest.mark.xfail(reason="some commands still import inside their functions")
 def test_imports_inside_functions_are_few_and_explained() -> None:
     found = [(path, *where) for path in PACKAGE.rglob("*.py") for where in function_imports(path)]
     bare = [f"{path.relative_to(PACKAGE)}:{line}" for path, line, explained in found if not explained]
@@ -111,7 +110,6 @@ def test_imports_inside_functions_are_few_and_explained() -> None:
     assert len(found) <= FUNCTION_IMPORTS
 
 
-@pytest.mark.xfail(reason="some commands still import inside their functions")
 def test_no_two_files_import_each_other() -> None:
     names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
              for path in PACKAGE.rglob("*.py")}  # fmt: skip

@@ -136,7 +136,7 @@ def _reopen_pt(source: Path | io.BytesIO, found: Reopened) -> None:
 
 def _load_strictly(source: Path | io.BytesIO, found: Reopened) -> Any:
     """What plain `torch.load(..., weights_only=True)` gives, for that is how it may be read at the other end."""
-    import torch
+    import torch  # files without tensors are read without it
 
     try:
         return torch.load(source, map_location="cpu", weights_only=True)
@@ -158,7 +158,7 @@ def _load_strictly(source: Path | io.BytesIO, found: Reopened) -> Any:
 
 
 def _take_tensor(name: str, kind: str, classes: int, value: Any, found: Reopened) -> None:
-    import torch
+    import torch  # files without tensors are read without it
 
     if not isinstance(value, torch.Tensor):
         found.named[f"{kind}_output is a {type(value).__name__}, a torch tensor expected"].append(name)
