@@ -77,8 +77,8 @@ def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path: Path) -> N
     batch = Batch(source, ClipBatch(narration_ids=["c"], clips={}))
     log = RemovalLog(tmp_path)
     for step in (1, 2, 3):
-        log.note(step, batch, {"rgb_source": torch.tensor([step % 2])})
-    log.note(4, batch, {})  # a step that does not adapt
+        log.add(step, batch, {"rgb_source": torch.tensor([step % 2])})
+    log.add(4, batch, {})  # a step that does not adapt
     assert not log.path.exists()
     log.flush()
     with log.path.open("a") as file:
