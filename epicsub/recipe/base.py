@@ -22,7 +22,7 @@ def _plain_name(name: str) -> str:
 
 def _view_spec(spec: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]*x[13](\+flip)?", spec):
-        raise ValueError("must be CLIPSxCROPS with 1 or 3 crops, and +flip if wanted, e.g. 1x1, 5x1 or 5x3+flip")
+        raise ValueError("must be CLIPSxCROPS with 1 or 3 crops, optionally +flip, e.g. 1x1, 5x1 or 5x3+flip")
     return spec
 
 

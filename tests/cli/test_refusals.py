@@ -14,11 +14,11 @@ pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and
 TRAIN = ("train", "recipes/tiny/source_only.yaml", "data.workers=0", "train.log_every=1", "model.width=0.0625")
 
 
-def refused(done, *wanted: str) -> None:
-    """The command ended with status 2, said everything wanted on stderr, and showed no traceback."""
+def refused(done, *texts: str) -> None:
+    """The command ended with status 2, wrote all texts on stderr, and showed no traceback."""
     assert done.status == 2, done.out + done.err
     assert "Traceback" not in done.err
-    for text in wanted:
+    for text in texts:
         assert text in done.err, done.err
 
 
@@ -49,6 +49,7 @@ def test_unknown_override(command) -> None:
 
 def test_missing_recipe(command) -> None:
     refused(command("train", "recipes/none.yaml"), "recipes/none.yaml")
+    refused(command("train", "mmir_i3"), "mmir_i3: no such recipe. Did you mean mmir_i3d")
 
 
 def test_missing_column(command, broken) -> None:

@@ -68,7 +68,7 @@ VALUES = [
     (
         "batch_size: 4",
         "views: 5x2\n  batch_size: 4",
-        "evaluation.views: is '5x2', must be CLIPSxCROPS with 1 or 3 crops, and +flip if wanted, e.g. 1x1, 5x1 or 5x3+flip",
+        "evaluation.views: is '5x2', must be CLIPSxCROPS with 1 or 3 crops, optionally +flip, e.g. 1x1, 5x1 or 5x3+flip",
     ),
 ]
 
