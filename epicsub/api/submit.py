@@ -101,7 +101,8 @@ def ensemble(
     notes += choice.report(names)
     if learned_on and not learned_on["list_is_for_selection"]:
         notes.append(
-            f"chosen by labels of {learned_on['list']}, which {name} has for reports: say so beside its score there"
+            f"chosen by labels of {learned_on['list']}, which {name} keeps for reporting: "
+            "mention that beside its score there"
         )
     predicted = predict_members(targets, segments, root, views, chosen)
     filled: dict[str, list[str]] = {}

@@ -234,7 +234,7 @@ def _selection_notes(target: Target, protocol: Protocol) -> tuple[str, ...]:
         if load_protocol(own).validation.list != protocol.validation.list:
             return ()
     except ValidationError:
-        return (f"{target.name} was chosen by {select} under {own}, which is not here to say on which list",)
+        return (f"{target.name} was chosen by {select} under {own}, whose list is not known here",)
     chosen = f"{target.name} was chosen by {select} on {protocol.validation.list}, the list that is scored here"
     if protocol.may_select(protocol.validation.list):
         return (f"{chosen}, as protocol {protocol.name} allows: report it on another list",)

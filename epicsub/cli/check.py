@@ -24,7 +24,7 @@ def check(
     ] = None,
     data: DataOption = None,
 ) -> None:
-    """Reopen a submission and say everything that is wrong with it at once."""
+    """Reopen a submission and list everything that is wrong with it."""
     found = check_submission(submission, test_list, protocol=protocol, data=data, count=count)
     if ids_file:
         lines = [f"{kind} {name}" for kind, names in found.ids.items() for name in names]

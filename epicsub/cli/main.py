@@ -31,7 +31,7 @@ COMMANDS = {
         "epicsub.cli.submit:submit",
         "Write submission.pt, submission.zip, submission_json.zip and the manifest, and check them.",
     ),
-    "check": ("epicsub.cli.check:check", "Reopen a submission and say everything that is wrong with it at once."),
+    "check": ("epicsub.cli.check:check", "Reopen a submission and list everything that is wrong with it."),
     "submissions": (
         "epicsub.cli.submissions:submissions",
         "List the submissions, when each was uploaded, and how many uploads are left.",

@@ -49,7 +49,7 @@ def check_submission(
     own: Predictions | None = None,
     other_lists: Mapping[str, Sequence[str]] | None = None,
 ) -> Findings:
-    """Reopen submission.pt, submission.zip or submission_json.zip and say everything that is wrong with it at once.
+    """Reopen submission.pt, submission.zip or submission_json.zip and list everything that is wrong with it.
 
     Checked: that it reads (a .pt under plain `weights_only=True`), its form, types, lengths of 97 and 300, finite
     values, ids (twice, missing, unexpected, of another list), the count, constant and repeated rows, version, challenge
@@ -98,9 +98,9 @@ def _check_ids(
         found.warnings.append("narration ids were not compared: no list of the test segments was given")
         _check_not_another_list(found, present, other_lists, guess=True)
         return ids
-    wanted, there = set(test_ids), set(present)
+    expected, there = set(test_ids), set(present)
     ids["missing"] = [name for name in test_ids if name not in there]
-    ids["unexpected"] = [name for name in present if name not in wanted]
+    ids["unexpected"] = [name for name in present if name not in expected]
     if ids["missing"]:
         what = counted(len(ids["missing"]), "segment of the list is", "segments of the list are")
         found.problems.append(f"{what} missing: {name_some(ids['missing'])}")

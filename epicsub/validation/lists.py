@@ -94,14 +94,14 @@ def _convert(rule: Converted, folder: Path) -> dict[str, pd.DataFrame]:
     """
     problems: list[str] = []
     made: dict[str, pd.DataFrame] = {}
-    for name, wanted in rule.files.items():
+    for name, expected in rule.files.items():
         path = folder / name
         try:
-            made[wanted.list] = _converted(path, rule.verbs)
+            made[expected.list] = _converted(path, rule.verbs)
         except (ValidationError, PredictionsError) as error:
             problems.append(str(error))
         else:
-            problems += _count_problem(path, wanted, len(made[wanted.list]))
+            problems += _count_problem(path, expected, len(made[expected.list]))
     if problems:
         raise ValidationError("\n".join(problems))
     return made
@@ -122,5 +122,7 @@ def _converted(path: Path, verbs: Sequence[int]) -> pd.DataFrame:
     return table.assign(narration_id=ids, verb_class=renumbered, noun_class="")[list(CONVERTED_COLUMNS)]
 
 
-def _count_problem(path: Path, wanted: SegmentList, count: int) -> list[str]:
-    return [] if count == wanted.count else [f"{path}: {count} segments for {wanted.list}, {wanted.count} expected"]
+def _count_problem(path: Path, expected: SegmentList, count: int) -> list[str]:
+    return (
+        [] if count == expected.count else [f"{path}: {count} segments for {expected.list}, {expected.count} expected"]
+    )

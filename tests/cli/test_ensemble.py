@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import epicsub
+from epicsub.errors import SubmissionError
 from epicsub.predictions import Predictions, read_predictions, save_predictions
 from epicsub.submission.ensemble import Blend, Head
 from epicsub.submission.pairs import read_ratio, rerank
@@ -43,7 +45,7 @@ def test_weights_are_searched_on_validation_and_applied_to_test(command, kitchen
     done = submit(command, kitchens, [*members, run], *words)
     assert done.status == 0, done.err
     assert "gain over the mean" in done.out
-    assert "chosen by labels of EPIC_100_validation.csv, which small.yaml has for reports" in done.out
+    assert "chosen by labels of EPIC_100_validation.csv, which small.yaml keeps for reporting" in done.out
     manifest = json.loads((work / "submissions" / "searched" / "manifest.json").read_text())
     told = manifest["ensemble"]
     assert told["learned_on"]["segments"] == 24
@@ -154,3 +156,34 @@ def test_views_against_their_cost(command, kitchens, run, work):
     refused = command("ensemble", "views", "knows_val.npz", "--data", kitchens, "--protocol", "small.yaml")
     assert refused.status == 2
     assert "has had its views" in refused.err
+
+
+def test_every_damaged_member_is_named_at_once(command, kitchens, members, run, work):
+    (work / "bad.pt").write_text("text")
+    np.savez(
+        work / "few.npz", narration_id=np.array(["x"]), verb_output=np.zeros((1, 125)), noun_output=np.zeros((1, 352))
+    )
+    done = submit(command, kitchens, [run, "bad.pt", members[1], "few.npz"])
+    assert done.status == 2
+    assert "bad: bad.pt: not a file of predictions" in done.err
+    assert "few: few.npz: 125 verb classes, 97 expected" in done.err
+    assert "few: few.npz: 352 noun classes, 300 expected" in done.err
+
+
+def test_a_notebook_joins_writes_and_checks_without_a_command(kitchens, members, work, monkeypatch):
+    monkeypatch.chdir(work)
+    lists = {"protocol": "small.yaml", "data": kitchens}
+    joined = epicsub.ensemble(members, weights="0.7,0.3", **lists)
+    parts = [read_predictions(work / name).select(joined.narration_ids) for name in ("knows_test.npz", "guesses.npz")]
+    head = Head((0.7, 0.3), (1.0, 1.0))
+    np.testing.assert_array_equal(joined.verb_logprobs, Blend("mean", head, head).apply(parts).verb_logprobs)
+    with pytest.raises(SubmissionError, match="supervision level pretraining is not known for knows_test, guesses"):
+        epicsub.write_submission(joined, "notebook")
+    levels = {"pretraining": 0, "labels": 3, "data": 4}
+    written = epicsub.write_submission(joined, "notebook", levels=levels)
+    found = epicsub.check_submission(written.zip, **lists)
+    assert (found.problems, found.segments) == ([], 20)
+    assert "the 20 ids of" in found.against
+    with pytest.raises(SubmissionError, match="supervision level pretraining is not known"):
+        epicsub.ensemble(members, levels={}, **lists)
+    assert epicsub.plan(members, **lists).places[0].name == "knows_test"

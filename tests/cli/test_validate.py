@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from epicsub.predictions import Predictions, save_predictions
+import epicsub
+from epicsub.predictions import Predictions, read_predictions, save_predictions
 
 pytestmark = pytest.mark.xdist_group("cli")
 
@@ -45,6 +46,41 @@ def test_detail_in_the_json(command, kitchens, files) -> None:
     assert list(entry) == ["protocol", "coverage", "scores", "detail"]
     assert entry["coverage"] == {"segments": 7, "of": 24}
     assert set(entry["detail"]["groups"]) >= {"kitchen", "frame rate", "length", "training frequency", "action"}
+
+
+def test_a_notebook_scores_files_and_predictions_without_a_command(command, kitchens, files, monkeypatch) -> None:
+    words = ["--data", kitchens, "--protocol", "small.yaml", "--json", "command.json"]
+    assert command("validate", "poor.npz", "good.npz", *words).status == 0
+    monkeypatch.chdir(files)
+    seen = []
+    found = epicsub.validate(
+        ["poor.npz", "good.npz"], "small.yaml", kitchens, on_model=lambda model: seen.append(model.name)
+    )
+    assert found.to_json() == json.loads((files / "command.json").read_text())
+    assert seen == list(found.scores) == ["poor", "good"]
+    assert found.coverage["good"] == (24, 24)
+    alone = epicsub.validate(read_predictions(files / "good.npz"), "small.yaml", kitchens)
+    assert alone.scores["predictions 1"] == found.scores["good"]
+    assert [path.name for path in alone.write_records(files / "kept")] == ["predictions_1.small.json", "README.md"]
+
+
+def test_a_protocol_is_found_by_name_and_a_path_wins(command, kitchens, files, tmp_path, monkeypatch) -> None:
+    words = ["validate", "good.npz", "--data", kitchens, "--count", 24]
+    by_path = command(*words, "--protocol", "validation/tiny.yaml")
+    assert by_path.status == 0, by_path.err
+    assert "protocol" not in by_path.err
+    by_name = command(*words, "--protocol", "tiny")
+    assert by_name.out == by_path.out
+    assert "protocol tiny: " in by_name.err
+    assert "validation/tiny.yaml" in by_name.err
+    (files / "tiny").write_text((files / "small.yaml").read_text())
+    own = command(*words, "--protocol", "tiny")
+    (files / "tiny").unlink()
+    assert own.out.startswith("coverage: 24 of 24 segments (small, good)")
+    monkeypatch.chdir(tmp_path)  # without the repository's folders, what a recipe names is still found
+    found = epicsub.validate(files / "good.npz", "validation/tiny.yaml", kitchens, count=24)
+    assert found.protocol.name == "tiny"
+    assert str(found.records) == "validation/runs"
 
 
 def test_the_report_has_curves_and_middle_frames(command, kitchens, files, run) -> None:
