@@ -131,7 +131,7 @@ def estimate_statistics(model: nn.Module, clips: Iterable[Mapping[str, Tensor]])
         raise AdaptationError("AdaBN saw too few target clips to estimate a variance")
     for name, layer in layers.items():
         mean_C, variance_C = sums[name].statistics()
-        layer.running_mean.copy_(mean_C)  # type: ignore[union-attr]  # batch_norms() has taken out those without
+        layer.running_mean.copy_(mean_C)  # type: ignore[union-attr]  # batch_norms() returns none without
         layer.running_var.copy_(variance_C)  # type: ignore[union-attr]
 
 

@@ -1,8 +1,6 @@
 """Adversarial alignment alone: MMIR (arXiv 2311.14281) without its agents, and so the control for it."""
 
-from collections.abc import Iterable, Mapping
-
-from torch import nn
+from collections.abc import Mapping
 
 from epicsub.adaptation.correspondence import optional_correspondence
 from epicsub.adaptation.discriminator import Discriminators, reversal_strength
@@ -23,10 +21,6 @@ class Adversarial(AdaptationMethod):
         self.settings = settings
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden)
         self.correspondence = optional_correspondence(feature_dims, settings.correspondence_weight)
-
-    def alignment_parameters(self) -> Iterable[nn.Parameter]:
-        """Of the discriminators, and of the correspondence classifier if there is one."""
-        return self.parameters()
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Align both domains; only the features and the progress are read."""

@@ -17,7 +17,7 @@ numbers marked [R] are recalled and not verified. Its results are ours, not the 
 Shapes: B clips (Bs of the source, Bt of the target), D features, Z dimensions of z.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 
 import torch
@@ -97,10 +97,6 @@ class Contrastive(AdaptationMethod):
                 for modality, features in feature_dims.items()
             }
         )
-
-    def alignment_parameters(self) -> Iterable[nn.Parameter]:
-        """Of the projections."""
-        return self.projections.parameters()
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Both losses with their weights."""

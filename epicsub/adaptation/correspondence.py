@@ -7,7 +7,7 @@ Adaptation for Fine-grained Action Recognition", CVPR 2020.)
   by one clip, so that no clip there meets its own pair [S]. Of an odd batch the second half is the larger.
 - The classifier reads the concatenated features: sum of D - 100 - ReLU - 2 [S]; one logit in place of two [D], the
   same functions. Weights truncated normal 0.1 [S]. Label 1: the pair corresponds.
-- No gradient reversal: the features learn to tell.
+- No gradient reversal: the features learn to recognise pairs.
 - A rolled pair can be of one class, and of one video, and looks as if it corresponded. The share of the source's rolled
   pairs of one verb class is logged; of the target nothing is known.
 

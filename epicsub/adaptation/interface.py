@@ -122,11 +122,19 @@ class AdaptationMethod(nn.Module):
         raise NotImplementedError
 
     def alignment_parameters(self) -> Iterable[nn.Parameter]:
-        """Parameters that the model's optimiser steps with the backbone."""
-        return ()
+        """Parameters that the model's optimiser steps with the backbone.
+
+        Returns:
+            All of the method's.
+        """
+        return self.parameters()
 
     def agent_parameters(self) -> Iterable[nn.Parameter]:
-        """Parameters that have an optimiser of their own."""
+        """Parameters that have an optimiser of their own.
+
+        Returns:
+            None of the method's.
+        """
         return ()
 
     def after_step(self, step: int) -> None:

@@ -12,9 +12,9 @@ arXiv 2001.09691): a discriminator per modality, and self-supervision by modalit
 - The authors shuffle which clips are rolled; ours come shuffled from the loader.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from epicsub.adaptation.correspondence import Correspondence, corresponding, same_class_rate
 from epicsub.adaptation.discriminator import RELU, Discriminators, reversal_strength
@@ -39,10 +39,6 @@ class MMSADA(AdaptationMethod):
         self.settings = settings
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden, RELU)
         self.correspondence = Correspondence(feature_dims, settings.correspondence_hidden)
-
-    def alignment_parameters(self) -> Iterable[nn.Parameter]:
-        """Of the discriminators and the correspondence classifier."""
-        return self.parameters()
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Both losses with the stage's weights."""

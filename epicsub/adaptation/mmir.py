@@ -89,12 +89,20 @@ class MMIR(AdaptationMethod):
         self.rewards = None if settings.rewards is None else TaskRewards(settings.rewards, feature_dims, classes)
 
     def alignment_parameters(self) -> Iterable[nn.Parameter]:
-        """Of the discriminators, and of the correspondence classifier if there is one."""
+        """Parameters that the model's optimiser steps with the backbone.
+
+        Returns:
+            Of the discriminators, and of the correspondence classifier if there is one.
+        """
         parts = [part for part in (self.discriminators, self.correspondence) if part is not None]
         return [parameter for part in parts for parameter in part.parameters()]
 
     def agent_parameters(self) -> Iterable[nn.Parameter]:
-        """Of the Q-networks that learn, without their target copies: they have an optimiser of their own."""
+        """Parameters that have an optimiser of their own.
+
+        Returns:
+            Of the Q-networks that learn, without their target copies.
+        """
         return [parameter for agent in self.agents.values() for parameter in _agent(agent).online.parameters()]
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:

@@ -10,10 +10,10 @@ loss, as for MMIR.
 Shapes: B instances (Bs of the source, Bt of the target).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from epicsub.adaptation.discriminator import Discriminators, reversal_strength
 from epicsub.adaptation.interface import (
@@ -41,10 +41,6 @@ class MMIRPlus(AdaptationMethod):
         self.settings = settings
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden)
         self.statistics = TaskStatistics(feature_dims, classes)
-
-    def alignment_parameters(self) -> Iterable[nn.Parameter]:
-        """Of the discriminators: they are stepped with the backbone."""
-        return self.discriminators.parameters()
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Remove the unfit instances, and align the others (Eq 8)."""

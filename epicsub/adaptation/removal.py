@@ -12,10 +12,10 @@ loss. Nothing is learnt: what differs from MMIR is only who chooses.
 Shapes: B instances of one domain, K = B // N candidate sets of N, D features.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from epicsub.adaptation.discriminator import Discriminators, relevance, reversal_strength
 from epicsub.adaptation.dqn import candidate_sets
@@ -48,10 +48,6 @@ class RuleRemoval(AdaptationMethod):
         self.settings = settings
         self.outliers = frozenset(outliers)
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden)
-
-    def alignment_parameters(self) -> Iterable[nn.Parameter]:
-        """Of the discriminators: they are stepped with the backbone."""
-        return self.discriminators.parameters()
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Remove what the rule says, and align the others (Eq 8)."""

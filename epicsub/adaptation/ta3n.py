@@ -2,7 +2,7 @@
 of the UDA challenge, on features of frames (models/temporal_relations.py).
 
 [O] the authors' code (cmhungsteve/TA3N, 2c65b5d) and the challenge's (jonmun/EPIC-KITCHENS-100_UDA_TA3N), both read and
-never run or copied; [D] our own choice. The papers' texts were not at hand: what is said of TA3N is what its code does.
+never run or copied; [D] our own choice. The papers' texts were not at hand: TA3N is described as its code does it.
 
 - Three levels of domain discriminators behind reversals: relations 0.75, videos 0.75, frames 0.5 [O], each times the
   schedule of Ganin et al. in the challenge's script (`warmup`), constant in the authors'. Cross-entropy over all frames
@@ -17,7 +17,7 @@ never run or copied; [D] our own choice. The papers' texts were not at hand: wha
 Shapes: B clips, T frames, S, R, H as in the model.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -111,10 +111,6 @@ class TA3N(AdaptationMethod):
         if not isinstance(model, TemporalRelations) or not isinstance(settings, TA3NAdaptation):
             raise AdaptationError(NEEDED)
         return cls(model.feature_dims, model.frame_dims, settings)
-
-    def alignment_parameters(self) -> Iterable[nn.Parameter]:
-        """Of the frames' and videos' discriminators; the relations' belong to the model."""
-        return self.parameters()
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Domain losses of three levels, and the attentive entropy."""

@@ -42,16 +42,16 @@ POOL_BEFORE = {  # kernel and stride of the max pool that stands before a module
 }
 
 
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Zeros before and after one dimension under TensorFlow's SAME rule; the odd one goes to the end."""
     remainder = size % stride
     total = max(kernel - (remainder or stride), 0)
     return total // 2, total - total // 2
 
 
-def same_paddings(x_BCTHW: Tensor, kernel: Triple, stride: Triple) -> list[tuple[int, int]]:
+def _same_paddings(x_BCTHW: Tensor, kernel: Triple, stride: Triple) -> list[tuple[int, int]]:
     """Zeros before and after T, H and W that give ceil(size / stride) outputs of a convolution or pool."""
-    return [same_padding(*of) for of in zip(x_BCTHW.shape[2:], kernel, stride, strict=True)]
+    return [_same_padding(*of) for of in zip(x_BCTHW.shape[2:], kernel, stride, strict=True)]
 
 
 class SameMaxPool3d(nn.Module):
@@ -66,7 +66,7 @@ class SameMaxPool3d(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        before = [before for before, _ in same_paddings(x_BCTHW, self.kernel, self.stride)]
+        before = [before for before, _ in _same_paddings(x_BCTHW, self.kernel, self.stride)]
         return F.max_pool3d(x_BCTHW, self.kernel, self.stride, before, ceil_mode=True)
 
 
@@ -77,11 +77,11 @@ class Unit3D(nn.Module):
         super().__init__()
         self.kernel, self.stride = (kernel,) * 3, (stride,) * 3
         self.conv3d = nn.Conv3d(channels_in, channels_out, self.kernel, self.stride, bias=linear)
-        # Sonnet's decay is 0.999 applied once per tower and step; over its 8 towers that is about 0.01 a step.
+        # Sonnet's decay is 0.999 applied once per tower and step; over its 8 towers that is about 0.01 per step.
         self.bn = None if linear else nn.BatchNorm3d(channels_out, eps=1e-3, momentum=0.01)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        pads = same_paddings(x_BCTHW, self.kernel, self.stride)
+        pads = _same_paddings(x_BCTHW, self.kernel, self.stride)
         before = [before for before, _ in pads]
         if any(before != after for before, after in pads):  # one more after: no convolution pads so itself
             x_BCTHW = F.pad(x_BCTHW, [side for both in reversed(pads) for side in both])
@@ -142,7 +142,13 @@ class I3D(nn.Module):
         self.pools = {name: SameMaxPool3d(*spec) for name, spec in POOL_BEFORE.items()}  # no parameters, no names
 
     def walk(self, x_BCTHW: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Run the trunk; yield the name and output of every convolution and mixed module, in order.
+        """Run the trunk.
+
+        Args:
+            x_BCTHW: normalised clips.
+
+        Yields:
+            The name and output of every convolution and mixed module, in order.
 
         Raises:
             ModelError: other than (B, channels_in, T, H, W), or fewer than `MIN_FRAMES` frames.
@@ -155,13 +161,26 @@ class I3D(nn.Module):
             yield name, x_BCTHW
 
     def endpoints(self, x_BCTHW: Tensor) -> dict[str, Tensor]:
-        """Output of every convolution and mixed module by name, e.g. `Mixed_4f` (B, 832, T/4, H/16, W/16)."""
+        """Output of every convolution and mixed module.
+
+        Args:
+            x_BCTHW: normalised clips.
+
+        Returns:
+            By name, e.g. `Mixed_4f` (B, 832, T/4, H/16, W/16).
+        """
         return dict(self.walk(x_BCTHW))
 
     def features(self, x_BCTHW: Tensor) -> Tensor:
-        """Pooled features before dropout, (B, D): what the heads and the domain discriminator read.
+        """Pooled features before dropout, which the heads and the domain discriminator read.
 
         The average pool takes 2 frames and the whole picture; for more than 16 frames the mean over time follows.
+
+        Args:
+            x_BCTHW: normalised clips.
+
+        Returns:
+            (B, D).
         """
         return self._pool(x_BCTHW).mean(dim=2).flatten(1)
 

@@ -7,7 +7,7 @@ both read and never run or copied; [D] our own choice.
 
 - A frame: Linear D-512, ReLU, dropout [O]. A relation of s frames: ReLU, Linear s*512-256, ReLU over their
   concatenation, summed over at most 3 evenly chosen tuples of s frames in order; one relation for each s = T..2 [O].
-- Attention: a relation whose domain its discriminator can tell not at all counts least, w = 1 - H(d), and the video's
+- Attention: a relation whose domain its discriminator cannot recognise counts least, w = 1 - H(d), and the video's
   feature is the sum of (1 + w) * relation [O]. The weights carry no gradient here [D], a
   reversed one in [O].
 - One such stream per modality, logits summed as in the two-stream I3D [D]; [O] concatenates the modalities' features.

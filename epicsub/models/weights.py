@@ -27,7 +27,7 @@ LIST_AT_MOST = 8  # tensor names in one message
 FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 
 
-def weight_folders() -> list[Path]:
+def _weight_folders() -> list[Path]:
     """Local folders, in the order of looking: `weights/` here, then $EPICSUB_WEIGHTS."""
     named = os.environ.get(WEIGHTS_VARIABLE)
     return [Path("weights"), *([Path(named)] if named else [])]
@@ -38,7 +38,10 @@ def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Pa
 
     Args:
         name_or_path: a key of `WEIGHTS`, or a path of a file.
-        folders: local folders to look in first; None for `weight_folders()`.
+        folders: local folders to look in first; None for the usual ones.
+
+    Returns:
+        Its path.
 
     Raises:
         ModelError: no such name, no such file, or the file is neither in a folder nor on the hub.
@@ -47,7 +50,7 @@ def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Pa
         published = WEIGHTS[name_or_path]
         repository = published.repository or os.environ.get(HUB_VARIABLE)
         on_hub = published.hub_files or (published.file,)
-        return _find(name_or_path, local_names(published), repository, on_hub, published, folders)
+        return _find(name_or_path, _local_names(published), repository, on_hub, published, folders)
     path = Path(name_or_path)
     if path.is_file():
         return path
@@ -60,7 +63,7 @@ def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Pa
     )
 
 
-def local_names(published: WeightFile) -> list[str]:
+def _local_names(published: WeightFile) -> list[str]:
     """Names of a published file in a local folder. Of a hub repository some hold one format, some another."""
     if not published.repository:
         return [published.file]
@@ -76,6 +79,9 @@ def find_backbone_weights(
         backbone: timm name, for the message.
         pretrained_cfg: the backbone's own, which names its hub repository.
         folders: local folders to look in first, for ARCHITECTURE.TAG with one of `FILE_ENDINGS`.
+
+    Returns:
+        Its path.
 
     Raises:
         ModelError: timm publishes none, or the file is neither in a folder nor on the hub.
@@ -97,7 +103,7 @@ def _find(
     folders: Sequence[Path] | None,
 ) -> Path:
     """Local folders, then the hub's cache on this machine, then the hub."""
-    folders = weight_folders() if folders is None else folders
+    folders = _weight_folders() if folders is None else folders
     for folder in folders:
         for file in local_files:
             if (folder / file).is_file():
@@ -114,8 +120,8 @@ def _find(
             return found
         hub = f"  Hugging Face hub: {repository}, {' or '.join(hub_files)}: {reason}"
     looked = f"{' or '.join(local_files)} in {', '.join(map(str, folders)) or 'no folder'}"
-    wanted = published.file if published and not published.repository else f"the file, as {local_files[0]},"
-    advice = f"get {wanted} from {published.source} and put" if published else "put the file"
+    target = published.file if published and not published.repository else f"the file, as {local_files[0]},"
+    advice = f"get {target} from {published.source} and put" if published else "put the file"
     raise ModelError(
         f"weights {name}: not found, and random weights are used only when a recipe says null.\n"
         f"  local files: {looked} (${WEIGHTS_VARIABLE} adds a folder)\n{hub}\n"
@@ -161,6 +167,13 @@ def _first_line(error: Exception) -> str:
 def read_tensors(path: Path, wrappers: Sequence[str] = ("model_state",)) -> dict[str, Tensor]:
     """The tensors of a weight file (.safetensors, or what `torch.save` wrote), without running anything it carries.
 
+    Args:
+        path: the file.
+        wrappers: entries under which some files hold the tensors.
+
+    Returns:
+        Tensors by name.
+
     Raises:
         ModelError: the file cannot be read, or holds something else than named tensors.
     """
@@ -172,10 +185,8 @@ def read_tensors(path: Path, wrappers: Sequence[str] = ("model_state",)) -> dict
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read as weights: {_first_line(error)}") from error
-    for wrapper in wrappers:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-            break
+    if isinstance(content, dict):
+        content = next((content[name] for name in wrappers if isinstance(content.get(name), dict)), content)
     if not isinstance(content, dict) or not content:
         raise ModelError(f"{path}: holds a {type(content).__name__}, not named tensors")
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]

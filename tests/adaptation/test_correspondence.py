@@ -111,7 +111,7 @@ def test_mm_sada_weighs_its_losses_by_the_stage_and_classifies_corresponding_cli
     adversarial = control.losses(batch_of(source, target, 0.3)).alignment
     second = one.losses(batch_of(source, target, 0.3, stage=1))
     torch.testing.assert_close(second.alignment, pairs + adversarial)
-    # The features help to tell pairs, and hinder telling domains: one gradient as it is, the other reversed.
+    # The features help to recognise pairs, and hinder recognising domains: one gradient as it is, the other reversed.
     (whole,) = torch.autograd.grad(second.alignment, source["flow"], retain_graph=True)
     parts = [torch.autograd.grad(loss, source["flow"])[0] for loss in (pairs, adversarial)]
     torch.testing.assert_close(whole, parts[0] + parts[1])

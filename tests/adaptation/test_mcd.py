@@ -25,7 +25,7 @@ class Stream(nn.Module):
 
 
 class Model(nn.Module):
-    """A linear trunk a modality, heads as every model has them."""
+    """A linear trunk per modality, heads as every model has them."""
 
     feature_dims = DIMS
 

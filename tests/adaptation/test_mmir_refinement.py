@@ -1,4 +1,4 @@
-"""MMIR: rewards, candidate sets, and what is taken out and remembered.
+"""MMIR: rewards, candidate sets, and what is removed and remembered.
 
 Shapes: B instances, K candidate sets, N candidates in each, D features.
 """

@@ -1,4 +1,4 @@
-"""MMIR: resuming to the bit, and whether an agent learns a task that can be learned."""
+"""MMIR: resuming bit for bit, and agents that learn a learnable task."""
 
 import io
 

@@ -125,7 +125,7 @@ def test_branches_are_concatenated_in_order() -> None:
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[I3D, Tensor, Tensor]:
-    """A narrow I3D that tells ten clips apart, noisy copies of the clips, and its logits on them."""
+    """A narrow I3D that distinguishes ten clips, noisy copies of the clips, and its logits on them."""
     torch.manual_seed(0)
     model = I3D(3, num_classes=10, width=0.25, dropout=0.0)
     for module in model.modules():
