@@ -50,38 +50,32 @@ class ClipPrediction:
     """By class; empty where the tables are not there."""
     noun_names: dict[int, str]
 
-    def verbs(self, count: int = 5) -> list[Candidate]:
-        """List the most probable verbs.
+    def top(self, task: Literal["verb", "noun"], count: int = 5) -> list[Candidate]:
+        """List the most probable classes.
 
         Args:
+            task: verb or noun.
             count: how many.
 
         Returns:
             The best one first.
         """
-        return _best(self.verb_logprobs, self.verb_names, count)
-
-    def nouns(self, count: int = 5) -> list[Candidate]:
-        """List the most probable nouns.
-
-        Args:
-            count: how many.
-
-        Returns:
-            The best one first.
-        """
-        return _best(self.noun_logprobs, self.noun_names, count)
+        verb = task == "verb"
+        logprobs, names = (self.verb_logprobs, self.verb_names) if verb else (self.noun_logprobs, self.noun_names)
+        order = np.argsort(-logprobs, kind="stable")[:count].tolist()
+        return [Candidate(row, names.get(row, str(row)), float(np.exp(logprobs[row]))) for row in order]
 
 
 class ClipModel(nn.Module):
-    """A trained model: a plain module over clips, that also cuts its clips out of videos.
-
-    Args:
-        trained: the model and its recipe.
-        names: names of verbs and nouns, by task and class.
-    """
+    """A trained model: a plain module over clips, that also cuts its clips out of videos."""
 
     def __init__(self, trained: Trained, names: dict[str, dict[int, str]]) -> None:
+        """Wrap a trained model.
+
+        Args:
+            trained: the model and its recipe.
+            names: names of verbs and nouns, by task and class.
+        """
         super().__init__()
         self.network, self.recipe, self.names = trained.model, trained.recipe, names
 
@@ -243,11 +237,6 @@ def predict(
     segments = root.segments(getattr(found, split).list)
     views = parse_views(tta) if tta else None
     return predictions_of(resolved, segments, root, views, device_of(device), stop)
-
-
-def _best(logprobs_K: np.ndarray, names: dict[int, str], count: int) -> list[Candidate]:
-    order = np.argsort(-logprobs_K, kind="stable")[:count].tolist()
-    return [Candidate(row, names.get(row, str(row)), float(np.exp(logprobs_K[row]))) for row in order]
 
 
 def _duration(video: Path) -> float:
