@@ -257,6 +257,21 @@ class DataRoot:
         return content
 
 
+def group_by_video(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
+    """Group segments by their video.
+
+    Args:
+        segments: of any videos.
+
+    Returns:
+        Video id -> its segments, in their order.
+    """
+    by_video: dict[str, list[Segment]] = {}
+    for segment in segments:
+        by_video.setdefault(segment.video_id, []).append(segment)
+    return by_video
+
+
 def _participant(video_id: str) -> str:
     return video_id.split("_", maxsplit=1)[0]
 

@@ -84,7 +84,7 @@ def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path: Path) -> N
     with log.path.open("a") as file:
         file.write('{"step": 4, "sour')  # killed inside a line
     again = RemovalLog(tmp_path, resumed_step=2)
-    again.note(3, batch, {"rgb_source": torch.tensor([0])})
+    again.add(3, batch, {"rgb_source": torch.tensor([0])})
     again.flush()
     lines = [json.loads(line) for line in log.path.read_text().splitlines()]
     assert [(line["step"], line["removed"]["rgb_source"]) for line in lines] == [(1, [1]), (2, [0]), (3, [0])]

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from epicsub.data.annotations import VIDEO_INFO, Segment, VideoInfo
 from epicsub.data.check.files import FileReport, FileToCheck, check_file
 from epicsub.data.parallel import cores, in_processes
 from epicsub.data.prepared.index import read_index
-from epicsub.data.root import DataRoot
+from epicsub.data.root import DataRoot, group_by_video
 from epicsub.data.sampling import with_context
 from epicsub.data.sources import LONGEST_OVERRUN
 from epicsub.errors import DataError
@@ -113,9 +113,7 @@ def check_data(
     kept = {name: [s for s in segments if s.narration_id not in skipped] for name, segments in lists.items()}
     every = {segment.narration_id: segment for segments in kept.values() for segment in segments}
     infos = root.video_info() if root.has_video_info() else {}
-    by_video: dict[str, list[Segment]] = {}
-    for segment in every.values():
-        by_video.setdefault(segment.video_id, []).append(segment)
+    by_video = group_by_video(every.values())
     video_ids = sorted(by_video)
     found = DataReport(left_out=sum(len(lists[name]) - len(kept[name]) for name in lists))
     found.unknown_videos = [video_id for video_id in video_ids if infos and video_id not in infos]
@@ -196,16 +194,14 @@ def _remembered(path: Path) -> dict[str, FileReport]:
 
 
 def _segments(
-    found: DataReport, segments: Iterable[Segment], clip_seconds: float, infos: Mapping[str, VideoInfo]
+    found: DataReport, segments: Collection[Segment], clip_seconds: float, infos: Mapping[str, VideoInfo]
 ) -> None:
     """Which segments cannot be read, run past the end, are short or overlap another one."""
     reports: dict[str, list[FileReport]] = {}
     for report in found.files:
         reports.setdefault(report.video_id, []).append(report)
     gone = {video_id: modality for modality, ids in found.missing.items() for video_id in ids}
-    by_video: dict[str, list[Segment]] = {}
     for segment in segments:
-        by_video.setdefault(segment.video_id, []).append(segment)
         if segment.stop - segment.start < clip_seconds:
             found.short.append(segment.narration_id)
         if segment.video_id in gone:
@@ -224,7 +220,7 @@ def _segments(
             found.not_compared.append(segment.narration_id)
         elif segment.stop > end and (segment.video_id in gone or segment.narration_id not in found.unreadable):
             found.overrun.append(segment.narration_id)
-    for here_too in by_video.values():
+    for here_too in group_by_video(segments).values():
         latest = 0.0
         for segment in sorted(here_too, key=lambda s: s.start):
             if segment.start < latest:

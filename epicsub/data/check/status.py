@@ -9,7 +9,7 @@ from epicsub.data.annotations import SEGMENT_COLUMNS, Segment
 from epicsub.data.features.store import INDEX
 from epicsub.data.features.store import read_index as read_features
 from epicsub.data.prepared.index import Indexes, find_incomplete, read_index
-from epicsub.data.root import DataRoot
+from epicsub.data.root import DataRoot, group_by_video
 from epicsub.modality import MODALITIES, VideoModality
 from epicsub.text import counted
 
@@ -56,9 +56,7 @@ def status_of(root: DataRoot) -> Status:
     folder = root.path / "annotations"
     lists = {path.name: root.segments(path.name) for path in sorted(folder.glob("*.csv")) if _is_segment_list(path)}
     every = {segment.narration_id: segment for segments in lists.values() for segment in segments}
-    by_video: dict[str, list[Segment]] = {}
-    for segment in every.values():
-        by_video.setdefault(segment.video_id, []).append(segment)
+    by_video = group_by_video(every.values())
     modalities = [name for name in get_args(VideoModality) if (root.path / "prepared" / name).is_dir()]
     paths = {(name, video_id): root.prepared(video_id, name) for name in modalities for video_id in by_video}
     indexes = {key: index for key, path in paths.items() if (index := read_index(path)) is not None}

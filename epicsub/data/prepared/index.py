@@ -26,7 +26,7 @@ import numpy as np
 
 from epicsub.data.annotations import Segment
 from epicsub.data.decode.base import HALF_MILLISECOND
-from epicsub.data.root import DataRoot
+from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
 from epicsub.modality import MODALITIES
 from epicsub.text import counted
@@ -238,12 +238,9 @@ def find_incomplete(
     Returns:
         A line for each video whose entry lacks segments, and the settings that all entries share.
     """
-    by_video: dict[str, list[Segment]] = {}
-    for segment in segments:
-        by_video.setdefault(segment.video_id, []).append(segment)
     lines: list[str] = []
     settings: dict[str, str] = {}
-    for video_id, needed in by_video.items():
+    for video_id, needed in group_by_video(segments).items():
         path = root.prepared(video_id, modality)
         index = indexes.get((modality, video_id)) or read_index(path)
         if index is None:
