@@ -90,6 +90,9 @@ def video_modality(name: str) -> Modality:
     Args:
         name: of the modality.
 
+    Returns:
+        Its row of `MODALITIES`.
+
     Raises:
         ValueError: there is none of this name, or it is read from features alone.
     """

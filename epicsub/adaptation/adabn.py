@@ -1,5 +1,6 @@
-"""Adaptive batch normalisation (Li et al., "Adaptive Batch Normalization for practical domain adaptation", Pattern
-Recognition 80, 2018): the target's own mean and variance in every batch norm, and not a weight changed.
+"""Adaptive batch normalisation: the target's own mean and variance in every batch norm, and no weight changed.
+
+Li et al., "Adaptive Batch Normalization for practical domain adaptation", Pattern Recognition 80, 2018.
 
 [S] MM-SADA's code (jonmun/MM-SADA-code, 69fe0f7), read and never run or copied, [D] our own choice.
 

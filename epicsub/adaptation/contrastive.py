@@ -1,5 +1,6 @@
-"""Contrastive learning across modalities and across domains, in the style of Kim et al., "Learning Cross-Modal
-Contrastive Features for Video Domain Adaptation", ICCV 2021 (arXiv 2108.11974).
+"""Contrastive learning across modalities and across domains, in the style of Kim et al.
+
+"Learning Cross-Modal Contrastive Features for Video Domain Adaptation", ICCV 2021 (arXiv 2108.11974).
 
 NOT a reproduction: the paper was known here from its abstract alone ("each modality in a domain is a view",
 contrastive losses across modalities and domains "with properly designed sampling"). What follows is our own design [D];

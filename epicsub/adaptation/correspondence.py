@@ -1,5 +1,6 @@
-"""Modality correspondence: do the features of the modalities belong to one clip? (Munro and Damen, "Multi-modal Domain
-Adaptation for Fine-grained Action Recognition", CVPR 2020.)
+"""Modality correspondence: do the features of the modalities belong to one clip?
+
+Munro and Damen, "Multi-modal Domain Adaptation for Fine-grained Action Recognition", CVPR 2020.
 
 [S] MM-SADA's code (jonmun/MM-SADA-code, 69fe0f7), read and never run or copied, [D] our own choice.
 

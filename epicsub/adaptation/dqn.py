@@ -1,5 +1,7 @@
-"""A deep Q-learning agent that removes instances from candidate sets, one at a time (MMIR, arXiv 2311.14281, section
-3.2; Mnih et al., "Human-level control through deep reinforcement learning", Nature 518, 2015).
+"""A deep Q-learning agent that removes instances from candidate sets, one at a time.
+
+MMIR, arXiv 2311.14281, section 3.2; Mnih et al., "Human-level control through deep reinforcement learning", Nature
+518, 2015.
 
 Every function works on all candidate sets at once. Shapes: K candidate sets, N candidates in each, D features of one;
 R transitions of a replayed batch. A state is (N, D), with a row of zeros for each candidate that was removed.

@@ -1,5 +1,6 @@
-"""Maximum classifier discrepancy (Saito et al., "Maximum Classifier Discrepancy for Unsupervised Domain Adaptation",
-CVPR 2018): two classifiers seek target clips on which they differ, the features leave them none.
+"""Maximum classifier discrepancy: two classifiers seek target clips on which they differ, features leave them none.
+
+Saito et al., "Maximum Classifier Discrepancy for Unsupervised Domain Adaptation", CVPR 2018.
 
 [S] MM-SADA's code (jonmun/MM-SADA-code, 69fe0f7), thuml/Transfer-Learning-Library ("TLL"), both read and never run or
 copied; [R] recalled, not verified; [D] our own choice.

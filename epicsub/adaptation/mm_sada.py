@@ -1,5 +1,6 @@
-"""MM-SADA (Munro and Damen, "Multi-modal Domain Adaptation for Fine-grained Action Recognition", CVPR 2020,
-arXiv 2001.09691): a discriminator per modality, and self-supervision by modality correspondence.
+"""MM-SADA: a discriminator per modality, and self-supervision by modality correspondence.
+
+Munro and Damen, "Multi-modal Domain Adaptation for Fine-grained Action Recognition", CVPR 2020 (arXiv 2001.09691).
 
 [S] the authors' code (jonmun/MM-SADA-code, 69fe0f7), read and never run or copied, [D] our own choice.
 

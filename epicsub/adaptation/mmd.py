@@ -1,5 +1,6 @@
-"""Maximum mean discrepancy with many kernels (Long et al., "Learning Transferable Features with Deep Adaptation
-Networks", ICML 2015), as a loss on the pooled features of each modality.
+"""Maximum mean discrepancy with many kernels, as a loss on the pooled features of each modality.
+
+Long et al., "Learning Transferable Features with Deep Adaptation Networks", ICML 2015.
 
 [S] MM-SADA's code (jonmun/MM-SADA-code, 69fe0f7), read and never run or copied, [D] our own choice.
 

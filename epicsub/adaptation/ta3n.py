@@ -1,5 +1,6 @@
-"""TA3N (Chen et al., "Temporal Attentive Alignment for Large-Scale Video Domain Adaptation", ICCV 2019), the baseline
-of the UDA challenge, on features of frames (models/temporal_relations.py).
+"""TA3N, the baseline of the UDA challenge, on features of frames (models/temporal_relations.py).
+
+Chen et al., "Temporal Attentive Alignment for Large-Scale Video Domain Adaptation", ICCV 2019.
 
 [O] the authors' code (cmhungsteve/TA3N, 2c65b5d) and the challenge's (jonmun/EPIC-KITCHENS-100_UDA_TA3N), both read and
 never run or copied; [D] our own choice. The papers' texts were not at hand: TA3N is described as its code does it.

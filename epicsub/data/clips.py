@@ -51,7 +51,13 @@ class TrainClips(Dataset[TrainClip]):
         """Clips of `source` (labelled) and of each list of `target` (unlabelled).
 
         Args:
-            frames, sampling, stride: see `sampling.clip_times`.
+            source: labelled segments.
+            target: lists of unlabelled segments.
+            clip_source: reads the frames.
+            frames: per clip; this and the next two as in `sampling.clip_times`.
+            sampling: dense or uniform.
+            stride: seconds between two frames, or None.
+            transform: crops and mirrors.
             photometric: augmentation of the cropped clips.
             photometric_on_device: leave it to `PhotometricAugmentation.apply_batch`; items then hold the
                 parameters drawn for them.
@@ -164,6 +170,14 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
         """Crops of `size` pixels from pictures resized to `short_side`; see `sampling.clip_times` for the rest.
 
         Args:
+            segments: in the order of the items.
+            clip_source: reads the frames.
+            frames: per clip.
+            sampling: dense or uniform.
+            stride: seconds between two frames, or None.
+            short_side: pixels that pictures are resized to.
+            size: pixels of a crop's side.
+            views: clips, crops and mirror images of a segment.
             places: the clips to take of `views.places()`; all unless given.
 
         Raises:
@@ -231,13 +245,22 @@ def make_loader(
 ) -> "ClipLoader":
     """A loader of `dataset`, by a batch sampler (or a list of batches) or in order by `batch_size`.
 
+    Iterating raises `DataError` with all problems of a batch, as their messages were, also from a worker, and where a
+    worker has been at one item for too long (see `loader.STUCK_AFTER`).
+
     Args:
+        dataset: `TrainClips` or `ViewClips`.
+        batch_sampler: batches of indexes; instead of `batch_size`.
+        batch_size: items of a batch, in order.
         collate: `collate_views` unless given.
         workers: processes; None takes one for each core that this process may use, from 1 to 16. With 0 the items are
             read in this process, and a decoder that is stuck stays so.
 
-    Iterating raises `DataError` with all problems of a batch, as their messages were, also from a worker, and where a
-    worker has been at one item for too long (see `loader.STUCK_AFTER`).
+    Returns:
+        The loader.
+
+    Raises:
+        ValueError: neither or both of `batch_sampler` and `batch_size`.
     """
     if (batch_sampler is None) == (batch_size is None):
         raise ValueError("either batch_sampler or batch_size")

@@ -75,7 +75,14 @@ class ExtractedFrames(VideoFile):
         self.height, self.width = self._image(0).shape[:2]
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """See `FrameReader.frames_at`."""
+        """Frames on show at `times`; see `FrameReader.frames_at`.
+
+        Args:
+            times: (T,) seconds, in any order.
+
+        Returns:
+            (T, H, W, C) uint8, C as the modality has.
+        """
         indices = np.floor((np.asarray(times, np.float64) + HALF_MILLISECOND) * self.fps).astype(np.int64)
         if len(indices) and indices.max() > self._count:  # up to two frame durations past the last one's time
             raise self._error(

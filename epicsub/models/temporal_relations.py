@@ -1,6 +1,7 @@
-"""Temporal relations over frozen features of frames (Zhou et al., "Temporal Relational Reasoning in Videos", ECCV
-2018), with the domain attention of TA3N (Chen et al., "Temporal Attentive Alignment for Large-Scale Video Domain
-Adaptation", ICCV 2019).
+"""Temporal relations over frozen features of frames, with the domain attention of TA3N.
+
+Zhou et al., "Temporal Relational Reasoning in Videos", ECCV 2018; Chen et al., "Temporal Attentive Alignment for
+Large-Scale Video Domain Adaptation", ICCV 2019.
 
 [O] the authors' code (cmhungsteve/TA3N, 2c65b5d) and that of the UDA challenge (jonmun/EPIC-KITCHENS-100_UDA_TA3N),
 both read and never run or copied; [D] our own choice.

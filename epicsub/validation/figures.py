@@ -22,7 +22,14 @@ HEAD_SHARE = 0.5
 
 
 def task_classes(joined: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Classes of N labelled segments: verb, noun and action (verb * 1000 + noun) -> (N,) int."""
+    """Classes of labelled segments for each task.
+
+    Args:
+        joined: one row for each of N segments, with `verb_class` and `noun_class`.
+
+    Returns:
+        (N,) int for "verb", "noun" and "action" (verb * 1000 + noun).
+    """
     verb_N, noun_N = joined["verb_class"].to_numpy(), joined["noun_class"].to_numpy()
     return {"verb": verb_N, "noun": noun_N, "action": verb_N * ACTION_BASE + noun_N}
 

@@ -33,7 +33,14 @@ class DecordReader(VideoFile):
         self.duration = float(spans[-1, 1] - spans[0, 0])
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """See `FrameReader.frames_at`; C is 3."""
+        """Frames on show at `times`; see `FrameReader.frames_at`.
+
+        Args:
+            times: (T,) seconds, in any order.
+
+        Returns:
+            (T, H, W, C) uint8, C = 3.
+        """
         times = np.asarray(times, dtype=np.float64)
         last = self._shown[-1]
         late = times[times + HALF_MILLISECOND >= last + 2 / self.fps]

@@ -79,7 +79,14 @@ class PyavReader(VideoFile):
         self.duration = self._stated_duration()
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """See `FrameReader.frames_at`: C is 3, or none with `gray`."""
+        """Frames on show at `times`; see `FrameReader.frames_at`.
+
+        Args:
+            times: (T,) seconds, in any order.
+
+        Returns:
+            (T, H, W, C) uint8, C = 3; (T, H, W) with `gray`.
+        """
         times = np.asarray(times, dtype=np.float64)
         if times.ndim != 1 or not np.isfinite(times).all() or (times < 0).any():
             raise ValueError(f"times: finite seconds from 0 in one dimension, got {times}")

@@ -45,7 +45,14 @@ class TorchcodecReader(VideoFile):
         self.duration = whole if whole - seconds > 1.0 else seconds  # cut off: the header's figure, so that it shows
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """See `FrameReader.frames_at`; C is 3."""
+        """Frames on show at `times`; see `FrameReader.frames_at`.
+
+        Args:
+            times: (T,) seconds, in any order.
+
+        Returns:
+            (T, H, W, C) uint8, C = 3.
+        """
         times = np.asarray(times, dtype=np.float64)
         if not self._exact:
             frames = self._approximate(times)
