@@ -136,8 +136,8 @@ class TrainClips(Dataset[TrainClip]):
         times: dict[str, np.ndarray] = {}
         for modality in self.clip_source.modalities:
             if not times or not self.synchronised:
-                wanted = self._times(segment, generator)
-            times[modality] = wanted
+                own_times = self._times(segment, generator)
+            times[modality] = own_times
         clips = self.clip_source.read(segment, times)
         if draw.times_seed is not None:
             self._last = (self.frames_of(draw), clips)

@@ -66,8 +66,8 @@ def predict_until_decided(
     open_N = np.arange(len(segments))
     for number, place in enumerate(places, start=1):
         batches = loader_of([segments[row] for row in open_N.tolist()], place)
-        told = f"{label}: clip {number} of {len(places)}, {len(open_N)} segments"
-        sums = [_sums(model, batch, device) for batch in track(batches, told, len(batches))]  # type: ignore[arg-type]
+        title = f"{label}: clip {number} of {len(places)}, {len(open_N)} segments"
+        sums = [_sums(model, batch, device) for batch in track(batches, title, len(batches))]  # type: ignore[arg-type]
         verb_NV[open_N] += np.concatenate([verb for verb, _ in sums])
         noun_NM[open_N] += np.concatenate([noun for _, noun in sums])
         done_N[open_N] = number * views.each

@@ -41,7 +41,7 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
     """State of optimisers and adaptation, for resuming."""
     stopped: bool = False
-    """Whether the run ended before its last step, since its score no longer rose (train.patience)."""
+    """True if the run ended before its last step, as its score no longer rose (train.patience)."""
     seed: int = 0
     version: str = __version__
     commit: str = "unknown"

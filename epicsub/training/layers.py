@@ -76,7 +76,7 @@ def layer_depths(model: nn.Module) -> dict[str, int]:
 
 
 def _is_block(layer: str, modules: Mapping[str, nn.Module]) -> bool:
-    """Whether a layer is one of a numbered row, and no single convolution or norm of a stem that is numbered too."""
+    """True if a layer is one of a numbered row, and no single convolution or norm of a stem that is numbered too."""
     return layer.rpartition(".")[2].isdigit() and layer in modules and any(True for _ in modules[layer].children())
 
 

@@ -125,7 +125,7 @@ def _feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
     try:
         tables = features_of(loaded.recipe, root)
     except DataError:
-        return []  # said by `missing_files`
+        return []  # reported by `missing_files`
     problems = [
         f"{loaded.where(f'model.dims.{name}')}  model.dims.{name}: is {dim}, but the features in {tables[name].place} "
         f"have {tables[name].dim} entries"
@@ -143,7 +143,7 @@ def _feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
 
 
 def _folder_problems(folder: Path) -> list[str]:
-    """Whether the run's folder can be written, found out by writing."""
+    """Check by writing that the run's folder can be written."""
     try:
         with atomic_write(folder / "writable"):
             pass
@@ -165,7 +165,7 @@ def _outlier_problems(loaded: LoadedRecipe) -> list[str]:
 
 
 def _place_problems(folder: Path) -> list[str]:
-    """Whether the run's folder could be written, without writing."""
+    """Check without writing that the run's folder could be written."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return []
@@ -174,8 +174,8 @@ def _place_problems(folder: Path) -> list[str]:
 
 def _weight_problems(loaded: LoadedRecipe) -> list[str]:
     """Published weights that the recipe names and nobody has."""
-    wanted = getattr(loaded.recipe.model, "weights", {})
-    named = wanted if isinstance(wanted, dict) else {"": wanted}
+    weights = getattr(loaded.recipe.model, "weights", {})
+    named = weights if isinstance(weights, dict) else {"": weights}
     problems = []
     for modality, name in named.items():
         key = f"model.weights.{modality}".rstrip(".")
@@ -200,20 +200,20 @@ def clip_notes(recipe: Recipe) -> list[str]:
     Returns:
         A line for each.
     """
-    wanted, data = getattr(recipe.model, "weights", None), recipe.data
+    weights, data = getattr(recipe.model, "weights", None), recipe.data
     notes = []
-    for modality, name in wanted.items() if isinstance(wanted, dict) else ():
+    for modality, name in weights.items() if isinstance(weights, dict) else ():
         if name in WEIGHTS:
             frames, apart = WEIGHTS[name].clip
             if data.frames != frames or data.stride is None or not isclose(data.stride, apart, rel_tol=0.01):
                 own = "spread over the segment" if data.stride is None else f"{data.stride:.3f} s apart"
-                told = f"{name} was trained on {frames} frames {apart:.3f} s apart"
-                notes.append(f"model.weights.{modality}: {told}, this recipe cuts {data.frames}, {own}")
+                trained = f"{name} was trained on {frames} frames {apart:.3f} s apart"
+                notes.append(f"model.weights.{modality}: {trained}, this recipe cuts {data.frames}, {own}")
     return notes
 
 
 def _model_problems(loaded: LoadedRecipe) -> list[str]:
-    """Whether the network can be built for these clips; without memory or weights, so a second at the most."""
+    """Check that the network can be built for these clips; without memory or weights, so a second at the most."""
     train = loaded.recipe.train
     heads = train.model_copy(update={"losses": train.losses.model_copy(update={"action": None})})  # needs the lists
     try:
@@ -255,8 +255,8 @@ def _batch_problems(loaded: LoadedRecipe, source: int, target: list[int]) -> lis
     """Batches larger than what they are drawn from."""
     problems = []
     for index, stage in enumerate(loaded.recipe.train.stages):
-        wanted = {"source_batch": (stage.source_batch, source), "target_batch": (stage.target_batch, sum(target))}
-        for key, (batch, segments) in wanted.items():
+        batches = {"source_batch": (stage.source_batch, source), "target_batch": (stage.target_batch, sum(target))}
+        for key, (batch, segments) in batches.items():
             if batch > segments:
                 where = f"train.stages.{index}.{key}"
                 problems.append(f"{loaded.where(where)}  {where}: {batch} clips a step, but the lists have {segments}")

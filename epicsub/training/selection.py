@@ -20,7 +20,7 @@ class EvaluationResult:
     scores: dict[str, float]
     """Percent, by the organisers' names."""
     hits_S: Tensor | None = None  # noqa: N815
-    """Of the score that chooses: whether each of the S segments it counts is a hit, bool, in the list's order."""
+    """Of the score that selects: True for each of the S segments it counts that is a hit, bool, in the list's order."""
 
 
 @dataclass(kw_only=True)
