@@ -113,9 +113,9 @@ def imbalanced(train: pd.DataFrame, ratio: float, seed: int) -> pd.DataFrame:
     share = np.ones(len(train))
     for key in ("verb_class", "noun_class"):
         ranked = train[key].value_counts().index
-        wanted = pd.Series(ratio ** -(np.arange(len(ranked)) / (len(ranked) - 1)), index=ranked)
+        target = pd.Series(ratio ** -(np.arange(len(ranked)) / (len(ranked) - 1)), index=ranked)
         even = train[key].map(train[key].value_counts(normalize=True))
-        share *= train[key].map(wanted).to_numpy() / even.to_numpy()
+        share *= train[key].map(target).to_numpy() / even.to_numpy()
     return train[np.random.default_rng(seed).random(len(train)) < share / share.max()]
 
 

@@ -54,8 +54,8 @@ def main() -> None:
 def stored_seconds(annotations: Path, infos: dict[str, VideoInfo]) -> dict[str, float]:
     """Seconds of each video that the store holds, or at most holds."""
     lists = [annotations / name for name in OFFICIAL_LISTS if (annotations / name).is_file()]
-    wanted = intervals_of((segment for path in lists for segment in read_segments(path)), Settings().margin)
-    held = {name: sum(stop - start for start, stop in intervals) for name, intervals in wanted.items()}
+    target = intervals_of((segment for path in lists for segment in read_segments(path)), Settings().margin)
+    held = {name: sum(stop - start for start, stop in intervals) for name, intervals in target.items()}
     print(f"{len(held)} of {len(infos)} videos are counted from {', '.join(path.name for path in lists)}")
     return {name: min(held.get(name, info.duration), info.duration) for name, info in infos.items()}
 

@@ -23,9 +23,9 @@ def main(folder: Path, what: str) -> None:
     before = held("VmRSS")
     if what == "all":
         member = {"name": "a", "kind": "predictions", "sha256": "", "weight": 1.0}
-        story = {"protocol": "", "views": "", "filled_with_prior": {}, "members": [member]}
+        provenance = {"protocol": "", "views": "", "filled_with_prior": {}, "members": [member]}
         ids = predictions.narration_ids.tolist()
-        write_submission(folder / "submission", predictions, ids, len(ids), Levels(2, 3, 3), story)
+        write_submission(folder / "submission", predictions, ids, len(ids), Levels(2, 3, 3), provenance)
     else:
         write_json_zip(folder / "memory.zip", predictions, Levels(2, 3, 3))
     print(before, held("VmHWM"))

@@ -41,18 +41,18 @@ def select(runs: Iterable[Run], setting: Setting) -> dict[str, dict[int, Run]]:
 def make_runs(path: Path, settings: Iterable[Setting], arms: Iterable[str], seeds: Iterable[int], workers: int) -> None:
     """Make what is missing, seed by seed, so that a study that is stopped has whole pairs, but for the last."""
     done = {(str(run["setting"]), run["arm"], run["seed"]) for run in read_runs(path)}
-    wanted = [(setting, arm, seed) for seed in seeds for setting in settings for arm in arms]
-    missing = [item for item in wanted if (str(asdict(item[0])), *item[1:]) not in done]
+    jobs = [(setting, arm, seed) for seed in seeds for setting in settings for arm in arms]
+    missing = [item for item in jobs if (str(asdict(item[0])), *item[1:]) not in done]
     path.parent.mkdir(parents=True, exist_ok=True)
     for run in track(in_processes(make_run, missing, workers), "runs", len(missing)):
         with path.open("a") as file:
             file.write(json.dumps(run) + "\n")
 
 
-def make_run(wanted: tuple[Setting, str, int]) -> Run:
+def make_run(job: tuple[Setting, str, int]) -> Run:
     """One arm on one seed. A diverged run has no accuracy and stays."""
     torch.set_num_threads(1)  # the tensors are small
-    setting, arm, seed = wanted
+    setting, arm, seed = job
     data = simulate(seed, setting)
     outcome = train(data, ARMS[arm], setting.lam, seed, data.target if arm == "supervised" else None)
     content = asdict(outcome)
