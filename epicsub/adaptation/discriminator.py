@@ -80,6 +80,14 @@ class DomainDiscriminator(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, features_BD: Tensor) -> Tensor:
+        """Classify the domain.
+
+        Args:
+            features_BD: pooled features of one modality.
+
+        Returns:
+            (B,) logits of "target".
+        """
         logits_B1: Tensor = self.out(F.leaky_relu(self.hidden(features_BD), self.slope))
         return logits_B1.squeeze(1)
 

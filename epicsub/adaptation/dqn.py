@@ -53,6 +53,14 @@ class QNetwork(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], candidates))
 
     def forward(self, state_KND: Tensor) -> Tensor:
+        """Rate every candidate.
+
+        Args:
+            state_KND: states; rows of removed candidates are zero.
+
+        Returns:
+            (K, N) Q-values.
+        """
         q_KN: Tensor = self.layers(state_KND.flatten(1))
         return q_KN
 
@@ -178,7 +186,7 @@ def remove(state_KND: Tensor, action_K: Tensor) -> Tensor:
 
 @torch.no_grad()
 def td_target(online: nn.Module, target: nn.Module, batch: Transitions, gamma: float, double: bool) -> Tensor:
-    """y = r + gamma * Q_target(s', a'), and y = r where the episode ended (Eq 5).
+    """TD target y = r + gamma * Q_target(s', a'), and y = r where the episode ended (Eq 5).
 
     Args:
         online: the network that learns.

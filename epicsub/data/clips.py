@@ -182,6 +182,7 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
 
         Raises:
             DataError: stride factors where frames are spread over the whole segment, which has no stride.
+            ValueError: `size` is below 1 or above `short_side`.
         """
         if not 1 <= size <= short_side:
             raise ValueError(f"size {size} from short_side {short_side}")

@@ -144,6 +144,14 @@ class ReportingCollate:
         self.collate = collate
 
     def __call__(self, items: Sequence[Any]) -> Any:
+        """Collate a batch.
+
+        Args:
+            items: of the dataset, or the problems of reading them.
+
+        Returns:
+            The batch, or all its problems as one.
+        """
         problems = dict.fromkeys(item.message for item in items if isinstance(item, _Problem))
         return _Problem("\n".join(problems)) if problems else self.collate(items)
 

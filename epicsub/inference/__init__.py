@@ -1,0 +1,1 @@
+"""Model, loader and test-time views in, predictions out."""

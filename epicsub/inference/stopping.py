@@ -83,7 +83,8 @@ def decided(verb_NV: np.ndarray, noun_NM: np.ndarray, left: float, depth: int, m
     """Whether no `left` further views can change the order of a segment's `depth` best verbs, nouns and pairs.
 
     Args:
-        verb_NV, noun_NM: sums of probabilities over the views so far.
+        verb_NV: sums of probabilities over the views so far.
+        noun_NM: likewise.
         left: views to come, R.
         depth: at least 1.
         margin: by how much more than the bound a difference must be, for rounding.

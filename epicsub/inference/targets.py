@@ -156,7 +156,8 @@ def resolve_targets(texts: Sequence[str], outputs: Path = Path("outputs")) -> li
     """Find several targets; those that would share a name are called by their paths.
 
     Args:
-        texts, outputs: see `resolve_target`.
+        texts: as of `resolve_target`.
+        outputs: as of `resolve_target`.
 
     Returns:
         The targets, in the order of the words.
@@ -225,7 +226,11 @@ def predict_checkpoint(
 
     Args:
         target: a checkpoint.
-        segments, root, views, device, stop: see `predictions_of`.
+        segments: as of `predictions_of`, like all that follow.
+        root: where the videos lie.
+        views: None for the recipe's.
+        device: to predict on.
+        stop: K best whose order must be certain; 0 takes all views.
 
     Returns:
         Predictions and what they cost when they were made.

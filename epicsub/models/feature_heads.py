@@ -25,6 +25,14 @@ class Bottleneck(nn.Module):
         self.norm = nn.BatchNorm1d(units, momentum=bn_momentum) if batch_norm else None
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """Reduce features.
+
+        Args:
+            x_BTD: features of T frames.
+
+        Returns:
+            (B, T, H).
+        """
         y_BTH: Tensor = self.linear(x_BTD)
         if self.norm is not None:
             y_BTH = self.norm(y_BTH.flatten(0, 1)).unflatten(0, y_BTH.shape[:2])

@@ -56,6 +56,14 @@ class MaskedLinear(nn.Linear):
         self.requires_grad_(self.any_kept)
 
     def forward(self, features_BD: Tensor) -> Tensor:
+        """Classify, with masked classes at the lowest logit.
+
+        Args:
+            features_BD: pooled features.
+
+        Returns:
+            (B, C) logits.
+        """
         logits_BC = super().forward(features_BD)
         return logits_BC.masked_fill(self.masked_C, MASKED) if self.any_kept else torch.zeros_like(logits_BC)
 

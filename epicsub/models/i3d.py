@@ -66,6 +66,14 @@ class SameMaxPool3d(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Pool with SAME padding.
+
+        Args:
+            x_BCTHW: activations.
+
+        Returns:
+            (B, C, T', H', W').
+        """
         before = [before for before, _ in _same_paddings(x_BCTHW, self.kernel, self.stride)]
         return F.max_pool3d(x_BCTHW, self.kernel, self.stride, before, ceil_mode=True)
 
@@ -81,6 +89,14 @@ class Unit3D(nn.Module):
         self.bn = None if linear else nn.BatchNorm3d(channels_out, eps=1e-3, momentum=0.01)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Convolve with SAME padding, normalise, rectify.
+
+        Args:
+            x_BCTHW: activations.
+
+        Returns:
+            (B, C', T', H', W').
+        """
         pads = _same_paddings(x_BCTHW, self.kernel, self.stride)
         before = [before for before, _ in pads]
         if any(before != after for before, after in pads):  # one more after: no convolution pads so itself
@@ -103,6 +119,14 @@ class InceptionModule(nn.Module):
         self.channels_out = b0 + b1b + b2b + b3b
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Concatenate the four branches.
+
+        Args:
+            x_BCTHW: activations.
+
+        Returns:
+            (B, C', T, H, W).
+        """
         branches = (self.b0(x_BCTHW), self.b1b(self.b1a(x_BCTHW)), self.b2b(self.b2a(x_BCTHW)))
         return torch.cat((*branches, self.b3b(self.b3a(x_BCTHW))), dim=1)
 

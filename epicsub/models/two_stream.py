@@ -49,6 +49,14 @@ class Normalise(nn.Module):
         return cls(*([BYTE * v for v in (c if same else [sum(c) / len(c)] * channels)] for c in (mean, std)))
 
     def forward(self, x_BC: Tensor) -> Tensor:
+        """Subtract the mean, divide by the standard deviation.
+
+        Args:
+            x_BC: pixels or flow, 0 to 255, (B, C, ...).
+
+        Returns:
+            The same shape, floating point.
+        """
         shape = (-1,) + (1,) * (x_BC.ndim - 2)
         return (x_BC.to(self.mean.dtype) - self.mean.view(shape)) / self.std.view(shape)
 

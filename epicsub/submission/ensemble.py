@@ -64,6 +64,9 @@ class Blend:
 
         Returns:
             One set of predictions of the N segments; no log-probability is below that of `PROBABILITY_FLOOR`.
+
+        Raises:
+            ValueError: the members differ in their segments.
         """
         ids = members[0].narration_ids
         if any(not np.array_equal(member.narration_ids, ids) for member in members):

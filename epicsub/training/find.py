@@ -145,6 +145,9 @@ def peak_memory() -> int:
 
     Returns:
         Bytes.
+
+    Raises:
+        TrainingError: on Windows.
     """
     if sys.platform == "win32":
         raise TrainingError(

@@ -86,6 +86,10 @@ class PyavReader(VideoFile):
 
         Returns:
             (T, H, W, C) uint8, C = 3; (T, H, W) with `gray`.
+
+        Raises:
+            ValueError: a time is negative or not finite.
+            DataError: the video is damaged, or ends before one of the times.
         """
         times = np.asarray(times, dtype=np.float64)
         if times.ndim != 1 or not np.isfinite(times).all() or (times < 0).any():
