@@ -131,3 +131,37 @@ def test_no_two_files_import_each_other() -> None:
 
     for name in names:
         visit(name)
+
+
+def public_functions(node: ast.AST) -> Iterator[ast.FunctionDef]:
+    """Functions and methods without an underscore, theirs or their class's."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef) and not child.name.startswith("_"):
+            if isinstance(child, ast.ClassDef):
+                yield from public_functions(child)
+            else:
+                yield child
+
+
+def lacking_sections(function: ast.FunctionDef) -> list[str]:
+    """Sections of the docstring that a public function needs and lacks."""
+    doc = ast.get_docstring(function) or ""
+    given = function.args
+    names = {a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)} - {"self", "cls"}
+    returns = function.returns is not None and ast.unparse(function.returns) != "None"
+    is_property = any(ast.unparse(decorator).endswith("property") for decorator in function.decorator_list)
+    lacking = [] if not names or "Args:" in doc else ["Args"]
+    if returns and not is_property and "Returns:" not in doc and "Yields:" not in doc:
+        lacking.append("Returns")
+    return lacking
+
+
+def test_public_functions_document_arguments_and_returns() -> None:
+    lacking = {
+        f"{path.relative_to(PACKAGE)}:{function.lineno} {function.name}": sections
+        for path in PACKAGE.rglob("*.py")
+        if path.parent.name != "cli"  # its commands document arguments in their options
+        for function in public_functions(ast.parse(path.read_text()))
+        if (sections := lacking_sections(function))
+    }
+    assert not lacking

@@ -209,7 +209,17 @@ class I3D(nn.Module):
         return self._pool(x_BCTHW).mean(dim=2).flatten(1)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        """Clip logits (B, num_classes): the mean over time of the per-step logits."""
+        """Classify clips: the mean over time of the per-step logits.
+
+        Args:
+            x_BCTHW: clips in -1 to 1, at least 9 frames.
+
+        Returns:
+            (B, num_classes) logits.
+
+        Raises:
+            ModelError: the network was built without classes.
+        """
         if self.logits is None:
             raise ModelError("this I3D was built without classes (num_classes=None): call features()")
         logits: Tensor = self.logits(self.dropout(self._pool(x_BCTHW)))

@@ -82,7 +82,11 @@ class SynthSettings:
         ]  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain values, for synth.json."""
+        """Convert to plain values, for synth.json.
+
+        Returns:
+            Value of each setting by name.
+        """
         return asdict(self)
 
     def differences(self, other: dict[str, Any]) -> list[str]:

@@ -39,27 +39,56 @@ class Canvas:
         self.mask = np.zeros((CANVAS, CANVAS), np.uint8)
 
     def disc(self, centre: Point, radii: Point, colour: Colour, angle: float = 0.0) -> None:
-        """A filled ellipse."""
+        """Fill an ellipse. Points and lengths are shares of the canvas.
+
+        Args:
+            centre: of the ellipse.
+            radii: along its two axes.
+            colour: of the fill.
+            angle: degrees.
+        """
         for plane, value in self._planes(colour):
             cv2.ellipse(plane, _px(centre), _px(radii), angle, 0, 360, value, -1)
 
     def ring(self, centre: Point, radius: float, colour: Colour, thick: float) -> None:
-        """A circle's line."""
+        """Draw a circle.
+
+        Args:
+            centre: of the circle.
+            radius: to the middle of the line.
+            colour: of the line.
+            thick: width of the line.
+        """
         for plane, value in self._planes(colour):
             cv2.circle(plane, _px(centre), round(radius * CANVAS), value, max(1, round(thick * CANVAS)))
 
     def shape(self, points: list[Point], colour: Colour) -> None:
-        """A filled polygon."""
+        """Fill a polygon.
+
+        Args:
+            points: its corners.
+            colour: of the fill.
+        """
         corners = np.array([_px(p) for p in points], np.int32)
         for plane, value in self._planes(colour):
             cv2.fillPoly(plane, [corners], value)
 
     def box(self, low: Point, high: Point, colour: Colour) -> None:
-        """A filled rectangle."""
+        """Fill a rectangle.
+
+        Args:
+            low: top left corner.
+            high: bottom right corner.
+            colour: of the fill.
+        """
         self.shape([low, (high[0], low[1]), high, (low[0], high[1])], colour)
 
     def inside(self, paint: Callable[[], None]) -> None:
-        """Paint over what is there already, changing no outline."""
+        """Paint over what is there already, changing no outline.
+
+        Args:
+            paint: called to paint.
+        """
         before = self.mask.copy()
         old = self.colour.copy()
         paint()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,8 @@ def adaptation_of(recipe: Recipe, model: nn.Module) -> AdaptationMethod | None:
     """
     settings = recipe.adaptation
     if isinstance(settings, OracleAdaptation):
-        return RuleRemoval(model.feature_dims, settings, read_ids(Path(settings.outliers), "narration_id"))
+        dims = cast("dict[str, int]", model.feature_dims)
+        return RuleRemoval(dims, settings, read_ids(Path(settings.outliers), "narration_id"))
     method = METHODS.get(type(settings))
     return None if method is None else method.for_model(model, settings)
 
