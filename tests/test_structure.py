@@ -12,7 +12,7 @@ from epicsub.cli import main
 ORDER = [
     "errors", "constants", "modality", "text", "io", "unpickle", "progress", "predictions",
     "models.table", "recipe", "data", "synth", "models", "adaptation", "training", "inference", "validation",
-    "submission", "studies", "api", "cli",
+    "submission", "api", "studies", "cli",
 ]  # fmt: skip
 PACKAGE = Path(__file__).parent.parent / "epicsub"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ORDER)

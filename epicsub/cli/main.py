@@ -87,7 +87,7 @@ DATA = {
 BENCH = {
     "domains": (
         "epicsub.cli.bench_domains:domains",
-        "Train every method on every pair and seed, and print the table; resumes where it stopped.",
+        "Train every method on every pair and seed and print the table; a killed study can be resumed.",
     ),
     "agents": (
         "epicsub.cli.bench_agents:agents",

@@ -1,174 +1,125 @@
-"""A table of methods over the pairs of a protocol: which runs it needs, and their scores together."""
+"""A table of methods over the pairs of a protocol: its runs trained and scored, and their figures."""
 
-import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from epicsub.errors import EpicsubError, ValidationError
-from epicsub.io import find_shipped, write_text
-from epicsub.recipe import LoadedRecipe, Recipe, load_recipe
-from epicsub.validation import Protocol, load_parts, load_protocol
+from epicsub.api.common import data_root, device_of
+from epicsub.api.train import train
+from epicsub.errors import EpicsubError, NotFiniteError, TrainingError
+from epicsub.inference.targets import predictions_of, resolve_target
+from epicsub.studies.domain_runs import Run, pairs_of, plan, read_result, write_result
+from epicsub.training.loaders import skipped_ids
+from epicsub.training.preflight import prepare
+from epicsub.validation import Protocol, evaluate, load_protocol
 
-BOUND = "supervised"
+OUTPUTS = Path("outputs/domains")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training run of the table."""
+class DomainTable:
+    """Scores of methods over the pairs of a protocol."""
 
-    method: str
-    """the recipe's name"""
-    pair: str
-    """the protocol's part"""
-    seed: int
-    folder: Path
-    recipe: Path
-    overrides: tuple[str, ...]
-    loaded: LoadedRecipe
+    protocol: Path
+    score: str
+    pairs: list[str]
+    methods: dict[str, dict[str, Any]]
+    """method -> pair, and `mean` over the pairs -> figures by seed, their mean, standard deviation, failed seeds"""
+    published: dict[str, list[float]]
+    """method -> top-1 in percent of each pair, and their mean, as others report them"""
+    published_remark: str | None
 
-    @property
-    def result(self) -> Path:
-        """Where its scores are kept."""
-        return self.folder / "result.json"
+    def to_json(self) -> dict[str, Any]:
+        """The table as plain numbers.
 
-
-def pairs_of(path: Path) -> dict[str, tuple[Path, Protocol]]:
-    """Pairs of a protocol: all parts of a file, or the part named.
-
-    Args:
-        path: `FILE`, `FILE:PART`, or the name of a shipped protocol.
-
-    Returns:
-        Pair -> what names it to `load_protocol`, and its protocol.
-
-    Raises:
-        ValidationError: no such protocol, or one that names no list to adapt to.
-    """
-    if find_shipped("validation", path).is_file():
-        named = {str(part or protocol.name): (part, protocol) for part, protocol in load_parts(path).items()}
-        found = {
-            name: (path if part is None else Path(f"{path}:{part}"), protocol)
-            for name, (part, protocol) in named.items()
-        }
-    else:
-        protocol = load_protocol(path)
-        found = {protocol.name.rpartition(":")[2]: (path, protocol)}
-    bare = [str(words) for words, protocol in found.values() if protocol.target_list is None]
-    if bare:
-        raise ValidationError(
-            "\n".join(f"{words}: has no target_list, the clips that adaptation may see" for words in bare)
-        )
-    return found
+        Returns:
+            protocol, score, methods and published.
+        """
+        rows = {"methods": self.methods, "published": self.published}
+        return {"protocol": str(self.protocol), "score": self.score, **rows}
 
 
-def plan(
-    recipes: Sequence[Path], protocol: Path, seeds: Sequence[int], overrides: Sequence[str], out: Path
-) -> list[Run]:
-    """Every run of the table: recipe by recipe, pair by pair, seed by seed.
-
-    A recipe's own lists give way to the pair's: labels of the source list, clips of the target list; a supervised
-    bound has the target list's labels.
+def run_domains(
+    recipes: Sequence[str | Path],
+    protocol: str | Path,
+    seeds: Sequence[int] = (1,),
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path = OUTPUTS,
+    score: str | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+) -> DomainTable:
+    """Train every method on every pair and seed, and score it; runs that have ended are not repeated.
 
     Args:
         recipes: one per method, by name or path.
-        protocol: its pairs of domains.
+        protocol: pairs of domains: a file with parts, or one part of it.
         seeds: of every method and pair.
         overrides: `KEY=VALUE` for every recipe.
         out: folder of the runs.
+        score: which of the organisers' scores. Default: top-1 of actions, or of verbs where the lists have no nouns.
+        data: the data root. Default: that of each recipe, $EPICSUB_DATA, else `data/`.
+        device: auto, cpu, cuda or mps, for the predictions.
 
     Returns:
-        The runs, each in a folder of its own.
+        The scores of each method, pair and seed, and their summary.
 
     Raises:
-        EpicsubError: recipes that cannot be loaded on these lists, or two of one name; all problems at once.
+        EpicsubError: something that a run needs is missing; all at once, before anything starts. A loss that is not
+            finite ends its own run alone, which counts as failed.
     """
-    runs: list[Run] = []
-    problems: list[str] = []
-    for path in recipes:
+    protocol, out = Path(protocol), Path(out)
+    parts = {pair: lists for pair, (_, lists) in pairs_of(protocol).items()}
+    first = next(iter(parts.values()))
+    chosen = score or f"all_{'action' if 'action' in first.tasks else first.tasks[0]}_accuracy_at_1"
+    runs = plan([Path(recipe) for recipe in recipes], protocol, seeds, overrides, out)
+    ended = [read_result(run) for run in runs]
+    log.info("%d runs, %d of them done (%s)", len(runs), sum(result is not None for result in ended), out)
+    _check_all([run for run, result in zip(runs, ended, strict=True) if result is None], data)
+    results = [result or _train_one(run, data, device) for run, result in zip(runs, ended, strict=True)]
+    return DomainTable(
+        protocol,
+        chosen,
+        list(parts),
+        summary(runs, results, chosen),
+        published(list(parts.values())),
+        first.published_remark,
+    )
+
+
+def _check_all(runs: Sequence[Run], data: str | Path | None) -> None:
+    """Refuse, before anything slow, what any of the runs would refuse."""
+    problems = []
+    for run in runs:
         try:
-            method = load_recipe(path, list(overrides)).recipe
+            prepare(run.loaded, data_root(data, run.loaded.recipe.data.root), run.folder)
         except EpicsubError as error:
             problems.append(str(error))
-            continue
-        for pair, (words, lists) in pairs_of(protocol).items():
-            for seed in seeds:
-                own = (*_lists(method, lists), f"evaluation.protocol={words}", f"seed={seed}")
-                try:
-                    loaded = load_recipe(path, [*overrides, *own])
-                except EpicsubError as error:
-                    problems.append(str(error))
-                    break
-                folder = out / method.name / pair / f"seed_{seed}"
-                runs.append(Run(method.name, pair, seed, folder, path, (*overrides, *own), loaded))
-    twice = {run.folder for run in runs if sum(other.folder == run.folder for other in runs) > 1}
-    problems += [f"{folder}: two recipes of one name, or a seed twice" for folder in sorted(twice)]
     if problems:
-        raise ValidationError("\n".join(dict.fromkeys(problems)))
-    return runs
+        raise TrainingError("\n".join(dict.fromkeys(problems)))
 
 
-def _lists(recipe: Recipe, protocol: Protocol) -> list[str]:
-    """Overrides that put a pair's lists and classes into a recipe."""
-    source = protocol.target_list if recipe.adaptation.method == BOUND else protocol.training_list
-    target = protocol.target_list if recipe.adaptation.reads_target else ""
-    verbs = "null" if protocol.verbs is None else f"[{', '.join(map(str, protocol.verbs))}]"
-    return [
-        f"data.source=[{source}]",
-        f"data.target=[{target}]",
-        f"classes.verbs={verbs}",
-        f"classes.nouns={'true' if 'noun' in protocol.tasks else 'false'}",
-    ]
-
-
-def read_result(run: Run) -> dict[str, Any] | None:
-    """Read the scores of a run that has ended.
-
-    Args:
-        run: one of the table.
-
-    Returns:
-        What `write_result` wrote; None for a run that has not ended.
-
-    Raises:
-        ValidationError: the run had other settings.
-    """
-    if not run.result.is_file():
-        return None
-    result: dict[str, Any] = json.loads(run.result.read_text(encoding="utf-8"))
-    result["recipe"].pop("description", None)
-    if result["recipe"] != _settings(run):
-        raise ValidationError(
-            f"{run.result}: of a run with other settings than {run.recipe} has now ({run.folder / 'recipe.yaml'} has "
-            "them); give another --out, or delete the run's folder"
-        )
-    return result
-
-
-def write_result(
-    run: Run, scores: Mapping[str, float], mean_of_last: Mapping[str, Any], failed: str | None = None
-) -> None:
-    """Write a run's scores, or why it has none.
-
-    Args:
-        run: one of the table.
-        scores: of its checkpoint, in percent.
-        mean_of_last: mean of its last evaluations, empty where the recipe asks for none.
-        failed: why there are no scores.
-    """
-    result = {"scores": scores, "mean_of_last": mean_of_last, "failed": failed, "recipe": _settings(run)}
-    write_text(run.result, json.dumps(result, indent=2) + "\n")
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    """Settings that a run's scores depend on."""
-    settings = run.loaded.recipe.model_dump(mode="json")
-    settings.pop("description")
-    for key in ("root", "workers"):
-        settings["data"].pop(key)
-    return settings
+def _train_one(run: Run, data: str | Path | None, device: str) -> dict[str, Any]:
+    """Train a run or resume it, score it, and write its result. One whose loss is not finite counts as failed."""
+    recipe = run.loaded.recipe
+    root = data_root(data, recipe.data.root)
+    log.info("%s %s seed %d", run.method, run.pair, run.seed)
+    try:
+        train(run.recipe, run.overrides, out=run.folder, data=data)
+    except NotFiniteError as error:
+        log.info("failed: %s", error)
+        return write_result(run, {}, {}, str(error))
+    protocol, skipped = load_protocol(Path(recipe.evaluation.protocol)), skipped_ids(recipe)
+    target = resolve_target(str(run.folder))
+    segments = [s for s in root.segments(protocol.validation.list) if s.narration_id not in skipped]
+    predicted = predictions_of(target, segments, root, None, device_of(device))
+    scores = evaluate(predicted, protocol, root.path / "annotations").scores
+    return write_result(run, scores, target.checkpoint.mean_of_last if target.checkpoint else {})
 
 
 def _figure(result: Mapping[str, Any], score: str) -> float | None:
@@ -188,7 +139,7 @@ def summary(runs: Sequence[Run], results: Sequence[Mapping[str, Any]], score: st
 
     Args:
         runs: all of the table.
-        results: of each run, as `write_result` wrote it.
+        results: of each run, as `read_result` returns it.
         score: which of the scores.
 
     Returns:

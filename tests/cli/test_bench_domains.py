@@ -17,7 +17,8 @@ import torch
 
 from epicsub.cli.bench_domains import _cell
 from epicsub.predictions import read_predictions
-from epicsub.studies.domains import pairs_of, plan, summary
+from epicsub.studies.domain_runs import pairs_of, plan
+from epicsub.studies.domains import summary
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 
@@ -83,12 +84,12 @@ def test_killed_and_run_again(command, kitchens, work, pairs) -> None:
 
     again = command(*words(kitchens, "outputs/killed_table", "--json", "killed.json"))
     assert again.status == 0, again.err
-    assert "4 runs, 1 of them done" in again.out
+    assert "4 runs, 1 of them done" in again.err
     assert "resuming from step" in again.err
     assert done.stat().st_mtime_ns == before
     whole = command(*words(kitchens, "outputs/whole_table", "--json", "whole.json", protocol="pairs.yaml:A-B"))
     assert whole.status == 0, whole.err
-    assert "2 runs, 0 of them done" in whole.out
+    assert "2 runs, 0 of them done" in whole.err
     one, other = (json.loads((work / f"{name}.json").read_text()) for name in ("killed", "whole"))
     assert one["methods"]["tiny_mmir_i3d"]["A-B"] == other["methods"]["tiny_mmir_i3d"]["A-B"]
     assert list(other["methods"]["tiny_mmir_i3d"]) == ["A-B", "mean"]
@@ -151,7 +152,7 @@ def test_what_cannot_make_a_table_is_refused(command, kitchens, work, pairs) -> 
     done = command("bench", "domains", *RECIPES, "--protocol", "small.yaml", "--data", kitchens)
     assert (done.status, "small.yaml: has no target_list" in done.err) == (2, True)
     done = command(*words(kitchens, "outputs/none", "--seeds", "one"))
-    assert (done.status, "--seeds one: whole numbers" in done.err) == (2, True)
+    assert (done.status, "--seeds one: expected integers" in done.err) == (2, True)
     twice = command(*words(kitchens, "outputs/none", "--seeds", "1,1"))
     assert (twice.status, "two recipes of one name, or a seed twice" in twice.err) == (2, True)
 
