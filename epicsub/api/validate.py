@@ -113,7 +113,8 @@ class Validation:
         """Record each model's figures, and write the table of all records.
 
         Args:
-            folder: for the records. Default: `runs/` beside the protocol.
+            folder: for the records. Default: `runs/` beside a protocol given by path; `validation/runs/` of the
+                working folder for one that comes with epicsub.
 
         Returns:
             The paths of the records and of the table.

@@ -21,7 +21,9 @@ Task = Literal["verb", "noun", "action"]
 TASKS: tuple[Task, ...] = ("verb", "noun", "action")
 DEFAULT_PROTOCOL = "ek100"
 RECORDS = Path("validation/runs")
-"""Where figures are recorded, unless the protocol's file lies in another folder."""
+"""Where figures are recorded, unless the protocol is a file of the user's own: in runs/ beside it."""
+_PACKAGE = Path(__file__).resolve().parents[1]
+"""an installed package has its protocols inside, and nothing is written there"""
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +146,8 @@ class FoundProtocol(NamedTuple):
     def records(self) -> Path:
         """Folder in which figures under this protocol are recorded."""
         file, _ = _file_and_part(Path(self.name))
-        return file.parent / "runs" if file.is_file() else RECORDS
+        own = file.is_file() and not file.resolve().is_relative_to(_PACKAGE)
+        return file.parent / "runs" if own else RECORDS
 
 
 def find_protocol(name: str | Path | None, default: str | Path | None = None) -> FoundProtocol:

@@ -1,3 +1,5 @@
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +124,17 @@ def test_parts_that_are_no_mapping(tmp_path, content):
 def test_the_room_does_without_torch():
     code = "import sys, epicsub.validation; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_installed_package_records_nothing_inside_itself(repository, tmp_path):
+    package = tmp_path / "site-packages" / "epicsub"
+    shutil.copytree(repository / "epicsub", package, ignore=shutil.ignore_patterns("__pycache__"))
+    inside = shutil.copytree(repository / "validation", package / "shipped" / "validation")
+    own = shutil.copy(inside / "tiny.yaml", tmp_path / "own.yaml")
+    names = ["ek100", "validation/ek100.yaml", "mmsada:D1-D2", str(inside / "ek100.yaml"), str(own)]
+    program = f"from epicsub.validation import find_protocol as f\nfor name in {names}: print(f(name).records)"
+    environment = os.environ | {"PYTHONPATH": str(package.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == [*["validation/runs"] * 4, str(tmp_path / "runs")]
