@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from epicsub.predictions import load_predictions
+from epicsub.predictions import read_predictions
 from tests.cli.conftest import Call
 
 pytestmark = [
@@ -50,7 +50,7 @@ def test_predictions_are_those_of_the_cpu(command: Call, kitchens: Path, work: P
         words = ("--split", "validation", "--protocol", "small.yaml", "-o", f"{device}.npz", "--data", kitchens)
         done = command("predict", f"{device}.pth", *words, "--device", device)
         assert done.status == 0, done.err
-        made[device] = load_predictions(work / f"{device}.npz")
+        made[device] = read_predictions(work / f"{device}.npz")
     np.testing.assert_allclose(made["cuda"].verb_logprobs, made["cpu"].verb_logprobs, atol=1e-3)
     np.testing.assert_allclose(made["cuda"].noun_logprobs, made["cpu"].noun_logprobs, atol=1e-3)
 
