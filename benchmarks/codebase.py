@@ -5,12 +5,12 @@
 
 The second line measures another checkout (`git worktree add ../epicsub-0.1.0 cdf96a5`) with the same definitions:
 
-- code lines: lines without blank ones, comments and docstrings
+- *_code_lines: lines without blank ones, comments and docstrings
 - import_circles: groups of files that import each other, imports inside functions included
 - train_files, validate_files, submit_files: files in which the body of a function ran in this process, in a command on
-  small synthetic kitchens (an RGB and flow I3D with MMIR, twelve steps); *_lines: all lines of those files
+  small synthetic kitchens (an RGB and flow I3D with MMIR, twelve steps); *_lines, *_code_lines: of those files
 - checkpoint_reads_*: calls of `torch.load` on a .pth, per target
-- index_reads_per_video: openings of an index of the prepared store in three training steps, per index
+- index_reads_per_video: calls of `read_index` on the prepared store in three training steps, per index file
 - help_seconds, import_seconds: `epicsub --help` with the interpreter's start and `import epicsub` without it, the best
   of five new processes
 """
@@ -154,7 +154,9 @@ def commands(tree: Path) -> dict[str, float]:
         }.items():
             found = traced(tree, place, words)
             figures[f"{name}_files"] = len(found["files"])
-            figures[f"{name}_lines"] = sum(len(Path(file).read_text().splitlines()) for file in found["files"])
+            texts = [Path(file).read_text() for file in found["files"]]
+            figures[f"{name}_lines"] = sum(len(text.splitlines()) for text in texts)
+            figures[f"{name}_code_lines"] = sum(code_lines(text) for text in texts)
             figures[f"checkpoint_reads_{name}"] = found["checkpoint_reads"]
         epicsub(tree, place, "data prepare --data kitchens")
         words = f"train {recipe} train.stages.0.steps=1 train.stages.1.steps=2 {SHORT} --out outputs/prepared"
