@@ -8,17 +8,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from epicsub.api.common import data_root
+from epicsub.api.data import CLIP_SECONDS, check_data, write_skip_list
 from epicsub.cli.options import DataOption, SkipOption
-from epicsub.data.annotations import read_skip_list
-from epicsub.data.check.annotations import DataReport, check_data
-from epicsub.data.prepared.plan import names_of_lists
+from epicsub.data.check.annotations import DataReport
 from epicsub.io import write_text
 from epicsub.modality import VideoModality
 from epicsub.text import counted
 
 SHOWN = 20
-CLIP_SECONDS = 16 / 30  # of the shipped recipes
 
 
 def check(
@@ -39,20 +36,15 @@ def check(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")] = None,
 ) -> None:
     """Report what is missing, damaged or does not fit. Exit status 2 where a segment cannot be read."""
-    root = data_root(data)
-    listed = {name: root.segments(name) for name in names_of_lists(root, lists or [])}
-    modalities = [modality] if modality else root.modalities()
-    skipped = read_skip_list(skip) if skip else set()
-    found = check_data(root, listed, modalities, clip_seconds, deep, workers, skipped)
+    found = check_data(
+        lists or (), data=data, modality=modality, deep=deep, skip=skip, clip_seconds=clip_seconds, workers=workers
+    )
     _show(found, deep)
     if json_file:
         write_text(json_file, json.dumps(found.as_json(), indent=1) + "\n")
         typer.echo(f"wrote {json_file}")
     if write_skip:
-        lines = [f"{identity}  # {why}" for identity, why in found.unreadable.items()]
-        lines += [f"{identity}  # left out before" for identity in sorted(skipped)]
-        write_text(write_skip, "".join(f"{line}\n" for line in lines))
-        wrote = counted(len(lines), "segment", "segments")
+        wrote = counted(write_skip_list(found, write_skip), "segment", "segments")
         typer.echo(f"wrote {wrote} to {write_skip}: name it in data.skip of a recipe, or with --skip")
     if not found.fine and not (write_skip and found.unreadable):
         raise typer.Exit(2)

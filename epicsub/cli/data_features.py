@@ -5,17 +5,12 @@ from typing import Annotated
 
 import typer
 
-from epicsub.api.common import data_root, device_of
+from epicsub.api.features import extract_features
 from epicsub.cli.options import DataOption, DeviceOption, TtaOption
 from epicsub.data.features.external import is_external
 from epicsub.data.features.store import repack
-from epicsub.data.sampling import parse_views
 from epicsub.errors import DataError
-from epicsub.inference.features import extract_features
-from epicsub.inference.targets import resolve_target
-from epicsub.recipe import Recipe
 from epicsub.text import counted
-from epicsub.validation import load_protocol
 
 
 def features(
@@ -42,17 +37,7 @@ def features(
         copied, before = repack(Path(source), out, shard)
         typer.echo(f"{out}: {counted(copied, 'segment', 'segments')} copied, {counted(before, 'was', 'were')} there")
         return
-    target, chosen = resolve_target(source), device_of(device)
-    views = parse_views(tta) if tta else None
-    names = lists or (_all_lists(target.recipe) if target.kind == "checkpoint" else [])
-    done = extract_features(target, data_root(data), names, out, chosen, views, shard)
+    done = extract_features(source, out, lists or [], tta=tta, shard_segments=shard, data=data, device=device)
     sizes = ", ".join(f"{name} {dim}" for name, dim in done.dims.items())
     made, kept = counted(done.made, "segment", "segments"), counted(done.kept, "was", "were")
     typer.echo(f"{out}: {made} made, {kept} there; {sizes}, views {done.views}")
-
-
-def _all_lists(recipe: Recipe) -> list[str]:
-    """The lists that a recipe trains on, adapts to and is scored on."""
-    protocol = load_protocol(Path(recipe.evaluation.protocol))
-    names = [*recipe.data.source, *recipe.data.target, protocol.validation.list, protocol.test.list]
-    return list(dict.fromkeys(names))

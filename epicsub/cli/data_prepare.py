@@ -1,24 +1,13 @@
 """epicsub data prepare: the parts of the videos that segments need, small and fast to read."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from epicsub.api.common import data_root
+from epicsub.api.data import plan_preparation
 from epicsub.cli.options import DataOption, SkipOption
-from epicsub.data.annotations import read_skip_list
-from epicsub.data.prepared.plan import (
-    Measured,
-    Plan,
-    Settings,
-    listed_segments,
-    make_plans,
-    measured_rate,
-)
-from epicsub.data.prepared.write import check_space, prepare_all
-from epicsub.errors import DataError
-from epicsub.modality import FLOW, MODALITIES, RGB, VideoModality
+from epicsub.data.prepared.plan import Measured, Plan
+from epicsub.modality import MODALITIES, VideoModality
 from epicsub.text import counted, sized
 
 
@@ -45,30 +34,31 @@ def prepare(
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what it will take, and do nothing.")] = False,
 ) -> None:
     """Cut and shrink the videos to what segments need; a killed run can be resumed."""
-    root = data_root(data)
-    chosen = _settings_of([modality] if modality else root.modalities(), short_side, crf, flow_crf, margin)
-    skipped = read_skip_list(skip) if skip else set()
-    listed = listed_segments(root, lists or [])
-    segments = [segment for segment in listed if segment.narration_id not in skipped]
-    if len(segments) < len(listed):
-        left = counted(len(listed) - len(segments), "segment is", "segments are")
-        typer.echo(f"{left} named in {skip} and left out")
-    videos = counted(len({segment.video_id for segment in segments}), "video", "videos")
-    typer.echo(f"listed: {counted(len(segments), 'segment', 'segments')} of {videos}")
-    plans, needed = make_plans(root, segments, chosen, overwrite), 0.0
-    for plan in plans:
+    planned = plan_preparation(
+        lists or (),
+        data=data,
+        modality=modality,
+        skip=skip,
+        short_side=short_side,
+        crf=crf,
+        flow_crf=flow_crf,
+        margin=margin,
+        overwrite=overwrite,
+    )
+    if planned.skipped:
+        typer.echo(f"{counted(planned.skipped, 'segment', 'segments')} skipped ({skip})")
+    videos = counted(len({segment.video_id for segment in planned.segments}), "video", "videos")
+    typer.echo(f"listed: {counted(len(planned.segments), 'segment', 'segments')} of {videos}")
+    for plan in planned.plans:
         typer.echo(_plan_line(plan))
-        if plan.jobs:
-            measured = measured_rate(plan.jobs)
-            typer.echo(_size_line(plan, measured))
-            needed += measured.rate * sum(job.seconds for job in plan.jobs)
+        if plan.modality in planned.measured:
+            typer.echo(_size_line(plan, planned.measured[plan.modality]))
         elif not plan.kept:
             typer.echo(_typical_size_line(plan))
-    free = check_space(root.path / "prepared", 1.1 * needed)
-    typer.echo(f"{sized(free)} free")
+    typer.echo(f"{sized(planned.check_space())} free")
     if plan_only:
         return
-    for done in prepare_all(plans, root, workers):
+    for done in planned.run(workers):
         if done.made:
             videos = counted(done.made, "video", "videos")
             typer.echo(f"{done.modality}: {videos} prepared, {sized(done.size)}, {done.seconds:.0f} s")
@@ -107,27 +97,3 @@ def _typical_size_line(plan: Plan) -> str:
         f"{plan.modality}: no video to measure on; at {rate / 1e3:.0f} kB per second, as a real kitchen clip at 60 "
         f"frames per second takes (benchmarks/store_size.py), all segments: {sized(plan.stored_seconds * rate)}"
     )
-
-
-def _settings_of(
-    modalities: Sequence[str], short_side: int | None, crf: int | None, flow_crf: int | None, margin: float
-) -> dict[str, Settings]:
-    """How each modality is stored.
-
-    Raises:
-        DataError: an option is for a modality that is not prepared, or a value makes no sense.
-    """
-    options = {RGB.name: {"--short-side": short_side, "--crf": crf}, FLOW.name: {"--flow-crf": flow_crf}}
-    problems = [
-        f"{option} {value}: is for {modality}, but only {modalities[0]} is prepared; leave it out"
-        for modality, values in options.items()
-        for option, value in values.items()
-        if value is not None and modality not in modalities
-    ]
-    if problems:
-        raise DataError("\n".join(problems))
-    given: dict[str, dict[str, Any]] = {RGB.name: {"short_side": short_side, "crf": crf}, FLOW.name: {"crf": flow_crf}}
-    return {
-        name: Settings(margin=margin, **{k: value for k, value in given.get(name, {}).items() if value is not None})
-        for name in modalities
-    }

@@ -41,7 +41,7 @@ COMMANDS = {
         "List the recipes that come with epicsub, or those of a folder and its subfolders.",
     ),
     "show": ("epicsub.cli.recipes:show", "Print a recipe as it will run, defaults and overrides included."),
-    "doctor": ("epicsub.cli.doctor:doctor", "Devices, decoders, data and Slurm of this machine."),
+    "doctor": ("epicsub.cli.doctor:doctor", "Report the devices, decoders, data and Slurm of this machine."),
     "demo": (
         "epicsub.cli.demo:demo",
         "Make kitchens, train two recipes, validate, ensemble with test-time views, write and check the upload.",
@@ -69,7 +69,7 @@ DATA = {
     ),
     "status": (
         "epicsub.cli.data_status:status",
-        "Annotations, videos, flow, prepared store, features: how complete, how large, what a recipe lacks.",
+        "Report annotations, videos, flow, prepared store and features: coverage, size, and what a recipe lacks.",
     ),
     "prepare": (
         "epicsub.cli.data_prepare:prepare",
@@ -91,13 +91,13 @@ BENCH = {
     ),
     "agents": (
         "epicsub.cli.bench_agents:agents",
-        "Write what each agent removed and how often, its rewards and Q-values, the most removed clips, and features.",
+        "Write removal counts, rewards and Q-values, the most removed clips, and t-SNE of the features, per agent.",
     ),
 }
 GROUPS = {
     "ensemble": (ENSEMBLE, "Which members and which views are worth their cost."),
     "data": (DATA, "Data on the disk: synthetic kitchens, optical flow, the prepared store, features."),
-    "bench": (BENCH, "Tables of many runs, and what the agents of one run did."),
+    "bench": (BENCH, "Tables of many runs, and figures of the agents of one run."),
 }
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from epicsub.api.common import data_root, device_of
 from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import middle_frames
 from epicsub.errors import TrainingError
-from epicsub.inference.targets import Target
+from epicsub.inference.targets import Target, resolve_target
 from epicsub.io import write_text
 from epicsub.progress import track
 from epicsub.training.build import model_of
@@ -38,39 +39,44 @@ class Count(NamedTuple):
 
 
 def write_agent_report(
-    run: Target,
-    before: Target | None,
-    root: DataRoot,
-    out: Path,
+    run: str | Path,
+    before: str | Path | None = None,
+    *,
+    out: Path | None = None,
     clips: int = 6,
     segments: int = 200,
-    device: torch.device | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
 ) -> list[Path]:
     """Write a table of removals, learning curves, a sheet of the most removed clips, and t-SNE of the features.
 
     Args:
-        run: a checkpoint of a run with agents, beside the run's logs.
-        before: a checkpoint before adaptation; None for the weights that the run started from.
-        root: where the clips lie.
-        out: folder of the files.
+        run: a run with agents, with its logs.
+        before: a run or checkpoint before adaptation. Default: the weights that the run started from.
+        out: folder of the files. Default: agents/ in the run's folder.
         clips: clips per agent on the sheet.
         segments: segments per domain for t-SNE, spread evenly over its lists.
-        device: for the features; None for the processor.
+        data: the data root. Default: that of the recipe, $EPICSUB_DATA, else `data/`.
+        device: auto, cpu, cuda or mps, for the features.
 
     Returns:
         The files; `curves.png` is not among them where nothing that removes has rewards.
 
     Raises:
         EpicsubError: matplotlib or scikit-learn is missing.
+        InferenceError: no such run or checkpoint.
         TrainingError: the run has no agents.
     """
     from epicsub.studies import pictures  # matplotlib and scikit-learn are optional (epicsub[studies])
 
-    folder = run.path.parent
+    target = resolve_target(str(run))
+    earlier = resolve_target(str(before)) if before else None
+    root, folder = data_root(data, target.recipe.data.root), target.path.parent
+    out = out or folder / "agents"
     counts = _counts(_read_removals(folder / REMOVALS_FILE))
     domains = {
-        "source": source_segments(run.recipe, root),
-        "target": [segment for part in target_segments(run.recipe, root) for segment in part],
+        "source": source_segments(target.recipe, root),
+        "target": [segment for part in target_segments(target.recipe, root) for segment in part],
     }
     _write_counts(counts, out / "removed.csv")
     curves_drawn = pictures.curves(read_metrics(folder / "metrics.jsonl"), out / "curves.png")
@@ -82,7 +88,7 @@ def write_agent_report(
         for agent, row in rows.items()
     }
     pictures.contact_sheet(captions, frames, out / "most_removed.png")
-    found = _features_before_and_after(run, before, domains, segments, root, device or torch.device("cpu"))
+    found = _features_before_and_after(target, earlier, domains, segments, root, device_of(device))
     pictures.embeddings(found, out / "features.png")
     names = ("removed.csv", *(("curves.png",) if curves_drawn else ()), "features.png", "most_removed.png")
     return [out / name for name in names]

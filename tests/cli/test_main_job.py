@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from epicsub.api.doctor import doctor
 from epicsub.predictions import read_predictions
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
@@ -74,7 +75,11 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_doctor_and_recipes_answer(command, kitchens) -> None:
-    assert "decoder pyav: loads" in command("doctor", "--data", kitchens).out
+    answer = command("doctor", "--data", kitchens)
+    assert "decoder pyav: available" in answer.out
+    assert "annotation tables, 9 videos" in answer.out
+    assert answer.out.splitlines() == doctor(kitchens)
+    assert "data root elsewhere: no such folder; set it with --data or $EPICSUB_DATA" in doctor("elsewhere")
     assert "tiny/mmir_i3d  " in command("recipes").out
     assert "recipes/tiny/mmir_i3d.yaml  " in command("recipes", "recipes").out
     shown = command("show", "mmir_i3d", "seed=7")

@@ -46,6 +46,7 @@ class DataReport:
     overlapping: list[str] = field(default_factory=list)  # begin before an earlier one of their video ends
     unknown_videos: list[str] = field(default_factory=list)  # not in the table of videos
     left_out: int = 0
+    skipped: list[str] = field(default_factory=list)  # narration ids that were to be left out
 
     @property
     def broken(self) -> list[FileReport]:
@@ -115,7 +116,8 @@ def check_data(
     infos = root.video_info() if root.has_video_info() else {}
     by_video = group_by_video(every.values())
     video_ids = sorted(by_video)
-    found = DataReport(left_out=sum(len(lists[name]) - len(kept[name]) for name in lists))
+    left_out = sum(len(lists[name]) - len(kept[name]) for name in lists)
+    found = DataReport(left_out=left_out, skipped=sorted(skipped))
     found.unknown_videos = [video_id for video_id in video_ids if infos and video_id not in infos]
     here = {m: {v for v in video_ids if root.found(v, m) is not None} for m in modalities}
     found.only_stored = {
