@@ -1,5 +1,6 @@
-"""Models as a notebook uses them, and predictions of whole lists."""
+"""Models as a notebook uses them, and predictions and features of whole lists."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,16 +14,20 @@ from epicsub.data.annotations import Segment, read_class_names
 from epicsub.data.batch import collate_views
 from epicsub.data.clips import ViewClips
 from epicsub.data.decode.reader import open_reader
+from epicsub.data.features.store import SHARD_SEGMENTS
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views, with_context
 from epicsub.data.sources import ClipSource
 from epicsub.errors import DataError, InferenceError
+from epicsub.inference.features import Extracted
+from epicsub.inference.features import extract_features as extract
 from epicsub.inference.predict import mean_over_views
 from epicsub.inference.targets import Trained, predictions_of, resolve_target
 from epicsub.modality import MODALITIES, RGB
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.predictions import Predictions
-from epicsub.validation import find_protocol
+from epicsub.recipe import Recipe
+from epicsub.validation import find_protocol, load_protocol
 
 CLASS_TABLES = {"verb": "EPIC_100_verb_classes.csv", "noun": "EPIC_100_noun_classes.csv"}
 
@@ -239,9 +244,50 @@ def predict(
     return predictions_of(resolved, segments, root, views, device_of(device), stop)
 
 
+def extract_features(
+    target: str | Path,
+    out: Path,
+    lists: Sequence[str] = (),
+    *,
+    tta: str | None = None,
+    shard_segments: int = SHARD_SEGMENTS,
+    data: str | Path | None = None,
+    device: str = "auto",
+) -> Extracted:
+    """Write each segment's pooled features, per modality; a killed run can be resumed.
+
+    Args:
+        target: a checkpoint or a run.
+        out: folder to write.
+        lists: tables under annotations/. Default: all that the recipe trains on, adapts to and is scored on.
+        tta: views per segment. Default: those of the recipe.
+        shard_segments: segments per file.
+        data: the data root. Default: $EPICSUB_DATA, else `data/`.
+        device: auto, cpu, cuda or mps.
+
+    Returns:
+        How many segments were written and how many were there, with the features' sizes.
+
+    Raises:
+        EpicsubError: the target or a table does not fit, files of segments are missing, or the folder holds features
+            made otherwise.
+    """
+    resolved, chosen = resolve_target(str(target)), device_of(device)
+    views = parse_views(tta) if tta else None
+    names = list(lists) or (_all_lists(resolved.recipe) if resolved.kind == "checkpoint" else [])
+    return extract(resolved, data_root(data), names, out, chosen, views, shard_segments)
+
+
 def _duration(video: Path) -> float:
     reader = open_reader(video)
     try:
         return reader.duration
     finally:
         reader.close()
+
+
+def _all_lists(recipe: Recipe) -> list[str]:
+    """The lists that a recipe trains on, adapts to and is scored on."""
+    protocol = load_protocol(Path(recipe.evaluation.protocol))
+    names = [*recipe.data.source, *recipe.data.target, protocol.validation.list, protocol.test.list]
+    return list(dict.fromkeys(names))

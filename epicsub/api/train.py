@@ -18,15 +18,14 @@ from epicsub.io import write_text
 from epicsub.modality import RGB
 from epicsub.models.weights import load_action_model
 from epicsub.recipe import LoadedRecipe, Recipe, load_recipe
-from epicsub.training.build import model_of
+from epicsub.training.build import model_of, scaled_rate_notes
 from epicsub.training.checkpoint import Checkpoint, checkpoint_to_resume, save_checkpoint
 from epicsub.training.dry_run import dry_run
 from epicsub.training.find import find_batch, find_rate
 from epicsub.training.loaders import Domains, reading_notes, skipped_ids, store_of, view_loader
-from epicsub.training.lock import process_number, run_lock
 from epicsub.training.loop import Evaluate, fit
 from epicsub.training.preflight import clip_notes, prepare
-from epicsub.training.schedule import scaled_rate_notes
+from epicsub.training.run_folder import process_number, run_lock
 from epicsub.training.selection import EvaluationResult
 from epicsub.training.state import total_steps
 from epicsub.validation import load_protocol, read_reference

@@ -17,7 +17,7 @@ from epicsub.errors import ValidationError
 from epicsub.inference.targets import Target, predictions_of, resolve_targets
 from epicsub.io import write_text
 from epicsub.predictions import Predictions
-from epicsub.training.logging import read_metrics
+from epicsub.training.run_folder import read_metrics
 from epicsub.validation import (
     Background,
     Difference,

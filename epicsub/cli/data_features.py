@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from epicsub.api.features import extract_features
+from epicsub.api.predict import extract_features
 from epicsub.cli.options import DataOption, DeviceOption, TtaOption
 from epicsub.data.features.external import is_external
 from epicsub.data.features.store import repack

@@ -2,7 +2,7 @@
 
 import typer
 
-from epicsub.api.doctor import doctor as describe_machine
+from epicsub.api.status import doctor as describe_machine
 from epicsub.cli.options import DataOption
 
 

@@ -8,7 +8,7 @@ import typer
 from epicsub.api.train import TrialName, run_trials
 from epicsub.api.train import train as train_recipe
 from epicsub.cli.options import DataOption
-from epicsub.training.lock import first_process
+from epicsub.training.run_folder import first_process
 
 
 def train(

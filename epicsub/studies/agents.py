@@ -22,8 +22,8 @@ from epicsub.io import write_text
 from epicsub.progress import track
 from epicsub.training.build import model_of
 from epicsub.training.loaders import ViewLoader, source_segments, store_of, target_segments, view_loader
-from epicsub.training.logging import REMOVALS_FILE, read_metrics
 from epicsub.training.loop import ONE_VIEW
+from epicsub.training.run_folder import REMOVALS_FILE, read_metrics
 
 COLUMNS = ("agent", "narration_id", "domain", "seen", "removed", "share")
 

@@ -25,7 +25,7 @@ from epicsub.training.checkpoint import Checkpoint
 from epicsub.training.distill import with_teacher_modalities
 from epicsub.training.layers import freeze
 from epicsub.training.loaders import Domains, training_loader, view_loader
-from epicsub.training.logging import RemovalLog, RunLog
+from epicsub.training.run_folder import RemovalLog, RunLog
 from epicsub.training.selection import EvaluationResult
 from epicsub.training.state import State, build_state, save_state, total_steps
 from epicsub.training.step import train_step

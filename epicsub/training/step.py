@@ -15,7 +15,7 @@ from epicsub.errors import NotFiniteError
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.augmentation import draw_mix, mix_batch
-from epicsub.training.schedule import rate_scale, scheduled_rate
+from epicsub.training.build import rate_scale, scheduled_rate
 from epicsub.training.state import State
 
 Metrics = dict[str, Tensor | float]

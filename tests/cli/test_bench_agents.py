@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
-from epicsub.training.logging import RemovalLog
+from epicsub.training.run_folder import RemovalLog
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 

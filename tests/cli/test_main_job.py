@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from epicsub.api.doctor import doctor
+from epicsub.api.status import doctor
 from epicsub.predictions import read_predictions
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all

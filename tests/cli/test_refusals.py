@@ -162,7 +162,7 @@ def test_another_recipe_is_not_resumed(command, kitchens, run, short) -> None:
 
 
 def test_two_runs_in_one_folder(command, kitchens, work) -> None:
-    from epicsub.training.lock import run_lock
+    from epicsub.training.run_folder import run_lock
 
     with run_lock(work / "outputs" / "locked"):
         done = command(*TRAIN, "--data", kitchens, "--out", "outputs/locked")

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from epicsub.errors import TrainingError
-from epicsub.training.lock import run_lock
+from epicsub.training.run_folder import run_lock
 
 HOLD = """
 import os, sys
 from pathlib import Path
-from epicsub.training.lock import run_lock
+from epicsub.training.run_folder import run_lock
 with run_lock(Path(sys.argv[1])):
     if len(sys.argv) > 2 and os.fork() == 0:  # a worker, which outlives its parent a little
         os.close(1)

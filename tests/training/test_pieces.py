@@ -8,11 +8,10 @@ import torch
 
 from epicsub.errors import TrainingError
 from epicsub.recipe import Stage, load_recipe
-from epicsub.training.build import model_of
+from epicsub.training.build import model_of, scheduled_rate
 from epicsub.training.checkpoint import Checkpoint, _differences, load_checkpoint, save_checkpoint
-from epicsub.training.logging import RunLog, read_metrics
 from epicsub.training.loop import is_scheduled
-from epicsub.training.schedule import scheduled_rate
+from epicsub.training.run_folder import RunLog, read_metrics
 from epicsub.training.step import seed_step
 
 

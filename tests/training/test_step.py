@@ -12,9 +12,8 @@ from epicsub.data.batch import Batch, LabelledClipBatch
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import load_recipe
 from epicsub.training.augmentation import Mix, mix_batch
-from epicsub.training.build import optimizer_of, trained_parameters
+from epicsub.training.build import optimizer_of, rate_scale, scaled_rate_notes, trained_parameters
 from epicsub.training.losses import Criterion, HeadLoss
-from epicsub.training.schedule import rate_scale, scaled_rate_notes
 from epicsub.training.selection import FinalMean
 from epicsub.training.state import State
 from epicsub.training.step import classify, train_step
