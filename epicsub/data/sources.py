@@ -54,7 +54,7 @@ def read_frames(
     """
     reader = _open_original(DataRoot(root), video_id, modality, choose_decoder(decoder))
     try:
-        return reader.frames_at(np.asarray(seconds, np.float64)).numpy()
+        return _frames_at(reader, np.asarray(seconds, np.float64), modality).numpy()
     finally:
         reader.close()
 
@@ -144,7 +144,7 @@ class ClipSource:
         if overrun > 0:
             self.cut.add(segment.narration_id)
         last = max(0.0, reader.duration - 0.5 / reader.fps)
-        return reader.frames_at(np.minimum(times, last))
+        return _frames_at(reader, np.minimum(times, last), modality)
 
     def _reader(self, video_id: str, modality: str) -> FrameReader:
         if self._process != os.getpid():  # forked: files opened by the parent share their position with it
@@ -168,7 +168,7 @@ class ClipSource:
         if modality not in self.prepared:
             return _open_original(self.root, video_id, modality, self.decoder)
         path, row = self._path(video_id, modality), MODALITIES[modality]
-        return _channels(PreparedVideo(path, not row.is_color, self.indexes.get((modality, video_id))), path, row)
+        return _checked(PreparedVideo(path, not row.is_color, self.indexes.get((modality, video_id))), path, row)
 
     def _drop(self, video_id: str, modality: str) -> None:
         reader = self._readers.pop((video_id, modality), None)
@@ -177,30 +177,6 @@ class ClipSource:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_readers": OrderedDict(), "cut": set()}
-
-
-class _SideBySide:
-    """Channels that a video holds as gray pictures side by side: u and v of flow (see `flow.file`)."""
-
-    def __init__(self, reader: FrameReader, path: Path, channels: int) -> None:
-        """Take luma planes from `reader`, which reads `path`.
-
-        Raises:
-            DataError: its width is no multiple of `channels`.
-        """
-        self._reader, self._channels = reader, channels
-        self.duration, self.fps, self.height = reader.duration, reader.fps, reader.height
-        self.width = reader.width // channels
-        if reader.width % channels:
-            raise DataError(f"{path}: is {reader.width} pixels wide, which {channels} channels side by side cannot be")
-
-    def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """See `FrameReader.frames_at`."""
-        return torch.stack(self._reader.frames_at(times).chunk(self._channels, dim=-1), dim=-1)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._reader.close()
 
 
 def middle_frames(root: DataRoot, segments: Sequence[Segment], decoder: str = "auto") -> dict[str, bytes | str]:
@@ -230,11 +206,20 @@ def _open_original(root: DataRoot, video_id: str, modality: str, decoder: str) -
     path, row = root.require(video_id, modality), MODALITIES[modality]
     if path == root.frames(video_id, modality):
         return ExtractedFrames(path, video_id, modality)
-    return _channels(open_reader(path, decoder, not row.is_color), path, row)
+    return _checked(open_reader(path, decoder, gray=not row.is_color), path, row)
 
 
-def _channels(reader: FrameReader, path: Path, row: Modality) -> FrameReader:
-    return reader if row.is_color else _SideBySide(reader, path, row.channels)
+def _checked(reader: FrameReader, path: Path, row: Modality) -> FrameReader:
+    if not row.is_color and reader.width % row.channels:
+        width = reader.width
+        raise DataError(f"{path}: is {width} pixels wide, which {row.channels} channels side by side cannot be")
+    return reader
+
+
+def _frames_at(reader: FrameReader, times: np.ndarray, modality: str) -> torch.Tensor:
+    """(T, H, W, C), from a video with gray pictures side by side (u and v of flow, see `flow.file`) too."""
+    frames = reader.frames_at(times)
+    return frames if frames.ndim == 4 else torch.stack(frames.chunk(MODALITIES[modality].channels, dim=-1), dim=-1)
 
 
 def _jpeg(frame_HWC: np.ndarray) -> bytes:

@@ -87,7 +87,10 @@ class TrainTransform:
             uint8 (C, T, size, size) per modality.
         """
         height, width = next(iter(clips.values())).shape[1:3]
-        box = self._box(height, width, generator)
+        if self.crop == "scale_jitter":
+            box = _scale_jitter_box(height, width, self.scales, generator)
+        else:
+            box = _random_resized_box(height, width, self.area, generator)
         mirrored = bool(generator.random() < self.flip)
         out = {}
         for modality, clip_THWC in clips.items():
@@ -96,11 +99,6 @@ class TrainTransform:
                 clip_TSSC = _mirror(clip_TSSC, modality)
             out[modality] = clip_TSSC.permute(3, 0, 1, 2)
         return out
-
-    def _box(self, height: int, width: int, generator: np.random.Generator) -> Box:
-        if self.crop == "scale_jitter":
-            return _scale_jitter_box(height, width, self.scales, generator)
-        return _random_resized_box(height, width, (self.area[0], self.area[1]), generator)
 
 
 def _scale_jitter_box(height: int, width: int, scales: Sequence[float], generator: np.random.Generator) -> Box:
@@ -113,7 +111,7 @@ def _scale_jitter_box(height: int, width: int, scales: Sequence[float], generato
     return Box(down / 4 * (1 - box_height), right / 4 * (1 - box_width), box_height, box_width)
 
 
-def _random_resized_box(height: int, width: int, area: tuple[float, float], generator: np.random.Generator) -> Box:
+def _random_resized_box(height: int, width: int, area: Sequence[float], generator: np.random.Generator) -> Box:
     """A box of a share of the picture drawn from `area`, sides 3:4 to 4:3; the middle square if ten do not fit."""
     for _ in range(10):
         pixels = generator.uniform(*area) * height * width
@@ -153,11 +151,6 @@ def _resize_short_side(clip_THWC: torch.Tensor, short_side: int) -> torch.Tensor
     return _resize(clip_THWC, round(height * scale), round(width * scale))
 
 
-def _center_crop(clip_THWC: torch.Tensor, size: int) -> torch.Tensor:
-    """The middle square: a view (T, size, size, C)."""
-    return _three_crops(clip_THWC, size)[1]
-
-
 def _three_crops(clip_THWC: torch.Tensor, size: int) -> list[torch.Tensor]:
     """Squares at the start, middle and end of the longer side, in the middle of the other: views (T, size, size, C)."""
     height, width = clip_THWC.shape[1:3]
@@ -187,10 +180,8 @@ def view_crops(
     """
     resized = _resize_short_side(clip_THWC, short_side)
     views = []
-    for crop in _three_crops(resized, size) if crops == 3 else [_center_crop(resized, size)]:
-        views.append(crop)
-        if flip:
-            views.append(_mirror(crop, modality))
+    for crop in _three_crops(resized, size)[slice(None) if crops == 3 else slice(1, 2)]:
+        views += [crop, _mirror(crop, modality)] if flip else [crop]
     return torch.stack(views).permute(0, 4, 1, 2, 3)
 
 

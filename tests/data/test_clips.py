@@ -17,7 +17,7 @@ from epicsub.data.root import DataRoot
 from epicsub.data.samplers import Draw, StepSampler
 from epicsub.data.sampling import Views, _dense_times, _view_positions, parse_views
 from epicsub.data.sources import ClipSource
-from epicsub.data.transforms import TrainTransform, _center_crop, _mirror, _resize_short_side, _three_crops
+from epicsub.data.transforms import TrainTransform, _mirror, _resize_short_side, _three_crops
 from epicsub.errors import DataError
 
 from .clip_data import SEGMENTS, make_root, same, segments, steps, train_clips
@@ -151,7 +151,7 @@ def test_views_are_the_right_pixels(root):
                     number += 1
     _, single = ViewClips([one], source, views=Views(), **settings)[0]
     middle = source.read(one, _dense_times(one.start, one.stop, 4, 1 / 30, 0.5))["rgb"]
-    assert torch.equal(single["rgb"][0], _center_crop(_resize_short_side(middle, 56), 48).permute(3, 0, 1, 2))
+    assert torch.equal(single["rgb"][0], _three_crops(_resize_short_side(middle, 56), 48)[1].permute(3, 0, 1, 2))
 
 
 def test_stride_factors_are_views_at_the_multiplied_stride(root):

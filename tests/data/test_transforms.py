@@ -8,7 +8,6 @@ from epicsub.data.transforms import (
     QUARTERS,
     Box,
     TrainTransform,
-    _center_crop,
     _cut,
     _mirror,
     _random_resized_box,
@@ -211,7 +210,7 @@ def test_memory_is_channels_last():
 
 def test_centre_and_three_crops_by_hand():
     clip = noise(1, 6, 11, 3)
-    assert torch.equal(_center_crop(clip, 4), clip[:, 1:5, 3:7])
+    assert torch.equal(_three_crops(clip, 4)[1], clip[:, 1:5, 3:7])
     crops = _three_crops(clip, 4)
     for crop, left in zip(crops, (0, 3, 7), strict=True):
         assert torch.equal(crop, clip[:, 1:5, left : left + 4])
@@ -227,7 +226,7 @@ def test_view_crops_order():
         assert torch.equal(views[2 * number], crop.permute(3, 0, 1, 2))
         assert torch.equal(views[2 * number + 1], _mirror(crop, "flow").permute(3, 0, 1, 2))
     assert torch.equal(
-        view_crops(clip, "flow", 16, 12, crops=1, flip=False)[0], _center_crop(clip, 12).permute(3, 0, 1, 2)
+        view_crops(clip, "flow", 16, 12, crops=1, flip=False)[0], _three_crops(clip, 12)[1].permute(3, 0, 1, 2)
     )
 
 

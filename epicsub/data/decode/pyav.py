@@ -12,7 +12,6 @@ import bisect
 import math
 from collections import deque
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -64,9 +63,9 @@ class PyavReader(VideoFile):
             raise self._error("states no frame rate; remux it with ffmpeg -c copy")
         self.fps = float(rate)
         self.width, self.height = stream.width, stream.height
-        self._tick = stream.time_base
-        self._start = stream.start_time or 0
-        self._ticks_per_frame = max(1, round(1 / (rate * self._tick)))
+        self.tick = stream.time_base  # seconds
+        self.start = stream.start_time or 0  # timestamp of the first frame, in ticks
+        self._ticks_per_frame = max(1, round(1 / (rate * self.tick)))
         self._reformatter = VideoReformatter()
         self._packets: Iterator[Packet[VideoStream]] | None = None
         self._decoded: deque[VideoFrame] = deque()
@@ -94,8 +93,7 @@ class PyavReader(VideoFile):
         times = np.asarray(times, dtype=np.float64)
         if times.ndim != 1 or not np.isfinite(times).all() or (times < 0).any():
             raise ValueError(f"times: finite seconds from 0 in one dimension, got {times}")
-        shape = (len(times), self.height, self.width) if self.gray else (len(times), self.height, self.width, 3)
-        out = np.empty(shape, np.uint8)
+        out = np.empty((len(times), self.height, self.width, *(() if self.gray else (3,))), np.uint8)
         order = np.argsort(times, kind="stable")
         self._limits = [self._limit(float(times[row])) for row in order]
         last_frame, last_row = None, -1
@@ -132,16 +130,6 @@ class PyavReader(VideoFile):
         pts = self._ticks(frame)
         yield pts, pts + 2 * self._ticks_per_frame if self._upcoming is None else self._ticks(self._upcoming), frame
 
-    @property
-    def tick(self) -> Fraction:
-        """Seconds of a tick."""
-        return self._tick
-
-    @property
-    def start(self) -> int:
-        """Timestamp of the first frame, in ticks."""
-        return self._start
-
     def close(self) -> None:
         """Close the file."""
         self._current = self._upcoming = None
@@ -150,7 +138,7 @@ class PyavReader(VideoFile):
         self._container.close()
 
     def _limit(self, time: float) -> int:
-        return self._start + math.floor((time + HALF_MILLISECOND) / self._tick)
+        return self.start + math.floor((time + HALF_MILLISECOND) / self.tick)
 
     def _frame_at(self, time: float) -> VideoFrame:
         limit = self._limit(time)
@@ -198,7 +186,7 @@ class PyavReader(VideoFile):
         """
         target, step = limit - self._delay, self._ticks_per_frame
         while True:
-            target = max(target, self._start - self._delay)
+            target = max(target, self.start - self._delay)
             try:
                 self._container.seek(target, stream=self._stream, backward=True)
             except av.error.FFmpegError as error:
@@ -213,7 +201,7 @@ class PyavReader(VideoFile):
                     f"no frame decodes from {self._seconds(limit):.3f} s on, the header says the video lasts "
                     f"{self.duration:.3f} s: cut off or damaged, fetch it again"
                 )
-            if self._ticks(self._current) <= limit or target <= self._start - self._delay:
+            if self._ticks(self._current) <= limit or target <= self.start - self._delay:
                 return
             target, step = target - step, step * 4
 
@@ -264,12 +252,12 @@ class PyavReader(VideoFile):
         return ticks
 
     def _seconds(self, ticks: int) -> float:
-        return float((ticks - self._start) * self._tick)
+        return float((ticks - self.start) * self.tick)
 
     def _index_delay(self) -> int:
         """Ticks by which the container's index (decoding time) runs before the time of showing; 0 without B-frames."""
         entries = self._stream.index_entries
-        return max(0, self._start - entries[0].timestamp) if len(entries) else 0
+        return max(0, self.start - entries[0].timestamp) if len(entries) else 0
 
     def _stated_duration(self) -> float:
         """Seconds of video by the header; by the last packets where the header only knows the whole file.
@@ -278,11 +266,11 @@ class PyavReader(VideoFile):
         a second before its header says keeps the header's figure, and asking for what is gone is then an error.
         """
         if self._stream.duration:
-            return float(self._stream.duration * self._tick)
+            return float(self._stream.duration * self.tick)
         if self._container.duration is None:
             raise self._error("states no duration; remux it with ffmpeg -c copy")
         whole = (self._container.duration - (self._container.start_time or 0)) / av.time_base
-        self._container.seek(max(self._start, self._start + int((whole - 1) / self._tick)), stream=self._stream)
+        self._container.seek(max(self.start, self.start + int((whole - 1) / self.tick)), stream=self._stream)
         ends = [packet.pts + (packet.duration or 0) for packet in self._container.demux(self._stream) if packet.pts]
         end = self._seconds(max(ends)) if ends else 0.0
         return end if 0 <= whole - end <= 1.0 else whole

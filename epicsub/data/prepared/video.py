@@ -66,8 +66,7 @@ class PreparedVideo:
             DataError: the store does not hold one of the times, or is damaged.
         """
         limits = np.array([self.index.ticks_at(time) for time in np.asarray(times, np.float64).tolist()])
-        shape = (len(limits), self.height, self.width) if self.gray else (len(limits), self.height, self.width, 3)
-        out = np.empty(shape, np.uint8)
+        out = self._empty(len(limits))
         numbers = np.searchsorted(self._firsts, limits, side="right") - 1
         for number in np.unique(numbers).tolist():
             rows = np.flatnonzero(numbers == number)
@@ -91,12 +90,14 @@ class PreparedVideo:
             stamps = np.sort(self.index.packets(stretch)["pts"])
             for begin in range(0, len(stamps), PICTURES_AT_ONCE):
                 limits = stamps[begin : begin + PICTURES_AT_ONCE]
-                out = np.empty((len(limits), self.height, self.width, *(() if self.gray else (3,))), np.uint8)
-                self._fill(stretch, limits, np.arange(len(limits)), out)
+                self._fill(stretch, limits, np.arange(len(limits)), self._empty(len(limits)))
 
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._file)
+
+    def _empty(self, count: int) -> np.ndarray:
+        return np.empty((count, self.height, self.width, *(() if self.gray else (3,))), np.uint8)
 
     def _fill(self, stretch: Stretch, limits: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         """Put the frames on show at `limits` (ticks) into these rows of `out`."""
