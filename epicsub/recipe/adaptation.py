@@ -51,6 +51,11 @@ class MMDAdaptation(AdaptationSection):
     loss_weight: NotNegative = 1.0
     """Weight of the discrepancy beside the classification loss; 0.2 beside 0.2 in [S]."""
 
+    @property
+    def alignment_weight(self) -> float:
+        """Weight of the method's loss beside the classification loss."""
+        return self.loss_weight
+
 
 class AdaBNAdaptation(AdaptationSection):
     """The target's own batch norm statistics."""
@@ -77,6 +82,11 @@ class MCDAdaptation(AdaptationSection):
     """Updates of the features in a step, with updates three (recalled, not verified)."""
     loss_weight: NotNegative = 1.0
     """Weight of the discrepancy beside the classification loss; 0.2 beside 0.2 in [S]."""
+
+    @property
+    def alignment_weight(self) -> float:
+        """Weight of the method's loss beside the classification loss."""
+        return self.loss_weight
 
 
 class MMSADAAdaptation(AdaptationSection):
@@ -125,6 +135,11 @@ class ContrastiveAdaptation(AdaptationSection):
     loss_weight: NotNegative = 1.0
     """Weight of both beside the classification loss [D]."""
 
+    @property
+    def alignment_weight(self) -> float:
+        """Weight of the method's loss beside the classification loss."""
+        return self.loss_weight
+
 
 class TA3NAdaptation(AdaptationSection):
     """TA3N: attentive alignment of frames, relations and videos, for model temporal_relations on features."""
@@ -142,6 +157,11 @@ class TA3NAdaptation(AdaptationSection):
     """Let the reversals rise from 0 over a stage, as the challenge's script does; false keeps them constant."""
     loss_weight: NotNegative = 1.0
     """Weight of all beside the classification loss."""
+
+    @property
+    def alignment_weight(self) -> float:
+        """Weight of the method's loss beside the classification loss."""
+        return self.loss_weight
 
 
 class AdversarialAdaptation(AlignmentSection):

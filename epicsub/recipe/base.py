@@ -80,6 +80,11 @@ class AdaptationSection(Section):
         return False
 
     @property
+    def alignment_weight(self) -> float:
+        """Weight of the method's loss beside the classification loss: `loss_weight`, where a method has one."""
+        return 1.0
+
+    @property
     def set_size(self) -> int:
         """Clips of which a batch with target clips must be a multiple."""
         return 1
@@ -94,3 +99,8 @@ class AlignmentSection(AdaptationSection):
     """Hidden units of a discriminator [P]."""
     loss_weight: NotNegative = 1.0
     """Weight of the alignment loss beside the classification loss [P]."""
+
+    @property
+    def alignment_weight(self) -> float:
+        """Weight of the method's loss beside the classification loss."""
+        return self.loss_weight

@@ -5,6 +5,7 @@ Its provenance is the resolved recipe, seed, step, commit, classes, data and sco
 
 import pickle
 import subprocess
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,8 @@ def load_checkpoint(path: Path, for_resuming: bool = True) -> Checkpoint:
 
     Args:
         path: a `.pth` file.
-        for_resuming: False drops the state of optimisers and adaptation, twice the size of the weights.
+        for_resuming: False drops the state of optimisers and adaptation, twice the size of the weights, and leaves the
+            weights on the disk until a model takes them: members of an ensemble need no memory before and after.
 
     Returns:
         The checkpoint, on the CPU.
@@ -77,7 +79,7 @@ def load_checkpoint(path: Path, for_resuming: bool = True) -> Checkpoint:
     Raises:
         TrainingError: the file is missing, damaged, a pickle of something else, or of other class counts.
     """
-    content = _read(path)
+    content = _read(path, on_disk=not for_resuming)
     if not isinstance(content, dict) or "epicsub_checkpoint" not in content:
         found = f"its keys are {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else type(content)
         raise TrainingError(
@@ -96,11 +98,12 @@ def load_checkpoint(path: Path, for_resuming: bool = True) -> Checkpoint:
     return Checkpoint(**content)
 
 
-def _read(path: Path) -> object:
+def _read(path: Path, on_disk: bool) -> object:
     if not path.is_file():
         raise TrainingError(f"{path}: no such checkpoint")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        mapped = on_disk and zipfile.is_zipfile(path)  # torch maps no other format
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         reason = _first_line(error)
         raise TrainingError(f"{path}: holds more than tensors and plain values, and is not loaded: {reason}") from error

@@ -103,7 +103,7 @@ def load_teacher(recipe: Recipe, source: Sequence[Segment]) -> Teacher | None:
             return cached_teacher(path, read_predictions(path), source)
         except EpicsubError as error:
             raise TrainingError(f"train.distillation.teacher: {error}") from error
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, for_resuming=False)
     teacher = recipe_from_dict(checkpoint.recipe, str(path))
     other = [
         f"{key}: {getattr(teacher.data, key)} in the teacher, {getattr(recipe.data, key)} here"

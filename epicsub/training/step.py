@@ -53,7 +53,7 @@ def train_step(
         seen = _adaptation_batch(state, outputs, batch.source, batch.target, stage, step, generator)
         adapted = state.adaptation.losses(seen)
         classification = state.criterion(output, source, adapted.classified_B)
-        loss = _class_weight(recipe, stage) * classification + _alignment_weight(recipe) * adapted.alignment
+        loss = _class_weight(recipe, stage) * classification + recipe.adaptation.alignment_weight * adapted.alignment
         fabric.backward(loss)
     else:
         output, classification = classify(fabric, state, source, recipe.train.accumulate)
@@ -101,7 +101,7 @@ def later_updates(
         state.optimizer.zero_grad(set_to_none=True)
         outputs = (state.model(batch.source.clips), state.model(batch.target.clips))
         seen = _adaptation_batch(state, outputs, batch.source, batch.target, stage, step, generator)
-        loss = _alignment_weight(recipe) * update.loss(seen)
+        loss = recipe.adaptation.alignment_weight * update.loss(seen)
         if update.classifies:
             loss = loss + _class_weight(recipe, stage) * state.criterion(outputs[0], source)
         fabric.backward(loss)
@@ -202,11 +202,6 @@ def _adaptation_batch(
 def _class_weight(recipe: Recipe, stage: Stage) -> float:
     """Look up the weight of L_cls in a stage that adapts."""
     return recipe.train.class_weight if stage.class_weight is None else stage.class_weight
-
-
-def _alignment_weight(recipe: Recipe) -> float:
-    """Look up the weight of L_adv beside L_cls."""
-    return float(getattr(recipe.adaptation, "loss_weight", 1.0))
 
 
 def _update_weights(fabric: Fabric, recipe: Recipe, state: State, losses: dict[str, Tensor], batch: Batch) -> None:

@@ -82,3 +82,17 @@ def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
     torch.save({"epicsub_checkpoint": 1, "classes": {"verb": 8, "noun": 0}}, tmp_path / "x.pth")
     with pytest.raises(TrainingError, match="8"):
         load_checkpoint(tmp_path / "x.pth")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's count of memory")
+def test_weights_stay_on_the_disk_until_a_model_takes_them(tmp_path: Path) -> None:
+    def held() -> int:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+    large = {"w": torch.ones(20_000_000)}
+    save_checkpoint(tmp_path / "x.pth", Checkpoint(recipe={}, step=1, steps=1, lists={}, scores={}, model=large))
+    before = held()
+    read = load_checkpoint(tmp_path / "x.pth", for_resuming=False)
+    assert held() - before < 20_000, "kB, of the 80,000 of the weights"
+    assert torch.equal(read.model["w"], large["w"])
