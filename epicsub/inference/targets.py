@@ -52,7 +52,7 @@ class Target:
     name: str
     path: Path
     checkpoint: Checkpoint | None = None
-    """Content of the checkpoint without its optimiser state, read once, its weights on the disk; None for predictions."""
+    """Read once, without optimiser state, the weights still on the disk; None for predictions."""
     also: tuple[Path, ...] = ()
     """Further files of predictions, of other segments."""
 
