@@ -38,25 +38,14 @@ class AdaBN(AdaptationMethod):
     """
 
     def __init__(self, model: nn.Module, settings: AdaBNAdaptation) -> None:
-        super().__init__()
+        super().__init__({}, settings)
         if not batch_norms(model):
             raise AdaptationError("AdaBN changes batch norm statistics, but the model has none: give it batch norm")
         self.reads_target_after_training = settings.variant == "strict"
 
     @classmethod
     def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "AdaBN":
-        """The method for a model.
-
-        Args:
-            model: with batch norm.
-            settings: the recipe's section.
-
-        Returns:
-            The method.
-
-        Raises:
-            AdaptationError: the model has no batch norm with running statistics.
-        """
+        """See `AdaptationMethod.for_model`."""
         assert isinstance(settings, AdaBNAdaptation)
         return cls(model, settings)
 

@@ -16,9 +16,10 @@ class Adversarial(AdaptationMethod):
         settings: the recipe's section.
     """
 
+    settings: AdversarialAdaptation
+
     def __init__(self, feature_dims: Mapping[str, int], settings: AdversarialAdaptation) -> None:
-        super().__init__(feature_dims)
-        self.settings = settings
+        super().__init__(feature_dims, settings)
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden)
         self.correspondence = optional_correspondence(feature_dims, settings.correspondence_weight)
 

@@ -86,11 +86,12 @@ class Contrastive(AdaptationMethod):
         AdaptationError: there is one modality only.
     """
 
+    settings: ContrastiveAdaptation
+
     def __init__(self, feature_dims: Mapping[str, int], settings: ContrastiveAdaptation) -> None:
-        super().__init__(feature_dims)
+        super().__init__(feature_dims, settings)
         if len(feature_dims) < 2:
             raise AdaptationError(f"contrastive needs two modalities or more; there is {', '.join(feature_dims)}")
-        self.settings = settings
         hidden, dim = settings.hidden, settings.dim
         self.projections = nn.ModuleDict(
             {

@@ -76,14 +76,18 @@ class AdaptationMethod(nn.Module):
 
     Args:
         feature_dims: D of each modality; none for methods that read no features.
+        settings: the recipe's section.
     """
+
+    settings: AdaptationSection
 
     reads_target_after_training = False
     """True if `after_training` needs the target clips."""
 
-    def __init__(self, feature_dims: Mapping[str, int] | None = None) -> None:
+    def __init__(self, feature_dims: Mapping[str, int], settings: AdaptationSection) -> None:
         super().__init__()
-        self.feature_dims: dict[str, int] = dict(feature_dims or {})
+        self.feature_dims: dict[str, int] = dict(feature_dims)
+        self.settings = settings
 
     @classmethod
     def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "AdaptationMethod":
@@ -99,7 +103,7 @@ class AdaptationMethod(nn.Module):
         Raises:
             AdaptationError: the method does not fit the model.
         """
-        return cls(model.feature_dims, settings)  # type: ignore[arg-type, call-arg]  # of subclasses
+        return cls(model.feature_dims, settings)  # type: ignore[arg-type]
 
     def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Losses of one step.

@@ -65,16 +65,9 @@ def both_tasks(one: TwoHeadOutput, other: TwoHeadOutput) -> Tensor:
 
 
 class MCD(AdaptationMethod):
-    """Maximum classifier discrepancy.
+    """Maximum classifier discrepancy."""
 
-    Args:
-        feature_dims: D of each modality.
-        settings: the recipe's section.
-    """
-
-    def __init__(self, feature_dims: Mapping[str, int], settings: MCDAdaptation) -> None:
-        super().__init__(feature_dims)
-        self.settings = settings
+    settings: MCDAdaptation
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Minus the discrepancy on the target through the reversal; 0 with later updates."""

@@ -35,9 +35,10 @@ class MMSADA(AdaptationMethod):
         AdaptationError: there is one modality only.
     """
 
+    settings: MMSADAAdaptation
+
     def __init__(self, feature_dims: Mapping[str, int], settings: MMSADAAdaptation) -> None:
-        super().__init__(feature_dims)
-        self.settings = settings
+        super().__init__(feature_dims, settings)
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden, RELU)
         self.correspondence = Correspondence(feature_dims, settings.correspondence_hidden)
 

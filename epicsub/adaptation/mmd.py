@@ -72,16 +72,9 @@ def dan_widths(x_MD: Tensor, y_ND: Tensor) -> list[Tensor]:
 
 
 class MMD(AdaptationMethod):
-    """Pulls the distributions of source and target features together, modality by modality.
+    """Pulls the distributions of source and target features together, modality by modality."""
 
-    Args:
-        feature_dims: D of each modality.
-        settings: the recipe's section.
-    """
-
-    def __init__(self, feature_dims: Mapping[str, int], settings: MMDAdaptation) -> None:
-        super().__init__(feature_dims)
-        self.settings = settings
+    settings: MMDAdaptation
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """MMD^2 of the features, summed over modalities."""

@@ -65,6 +65,8 @@ class MMIR(AdaptationMethod):
         q_hidden: units of the Q-networks' hidden layers.
     """
 
+    settings: MMIRAdaptation
+
     def __init__(
         self,
         feature_dims: Mapping[str, int],
@@ -72,8 +74,7 @@ class MMIR(AdaptationMethod):
         classes: int = NUM_VERBS,
         q_hidden: tuple[int, ...] = (1024, 512),
     ) -> None:
-        super().__init__(feature_dims)
-        self.settings = settings
+        super().__init__(feature_dims, settings)
         self.tau = {"source": settings.tau_source, "target": settings.tau_target}
         # Before the agents: with one seed they start as those of `Adversarial` do. And every agent is built, chosen or
         # not, so that an agent starts the same whichever others are on.

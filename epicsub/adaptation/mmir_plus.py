@@ -36,9 +36,10 @@ class MMIRPlus(AdaptationMethod):
         classes: V, verb classes.
     """
 
+    settings: MMIRPlusAdaptation
+
     def __init__(self, feature_dims: Mapping[str, int], settings: MMIRPlusAdaptation, classes: int = NUM_VERBS) -> None:
-        super().__init__(feature_dims)
-        self.settings = settings
+        super().__init__(feature_dims, settings)
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden)
         self.statistics = TaskStatistics(feature_dims, classes)
 

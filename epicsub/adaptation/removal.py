@@ -38,14 +38,15 @@ class RuleRemoval(AdaptationMethod):
         outliers: narration ids of planted instances of both domains, for the oracle.
     """
 
+    settings: RandomRemovalAdaptation | MinDeltaAdaptation | OracleAdaptation
+
     def __init__(
         self,
         feature_dims: Mapping[str, int],
         settings: RandomRemovalAdaptation | MinDeltaAdaptation | OracleAdaptation,
         outliers: Collection[str] = (),
     ) -> None:
-        super().__init__(feature_dims)
-        self.settings = settings
+        super().__init__(feature_dims, settings)
         self.outliers = frozenset(outliers)
         self.discriminators = Discriminators(feature_dims, settings.discriminator_hidden)
 

@@ -87,28 +87,18 @@ class TA3N(AdaptationMethod):
         settings: the recipe's section.
     """
 
+    settings: TA3NAdaptation
+
     def __init__(
         self, feature_dims: Mapping[str, int], frame_dims: Mapping[str, int], settings: TA3NAdaptation
     ) -> None:
-        super().__init__(feature_dims)
-        self.settings = settings
+        super().__init__(feature_dims, settings)
         self.videos = nn.ModuleDict({m: DomainDiscriminator(dim, dim, RELU) for m, dim in feature_dims.items()})
         self.frames = nn.ModuleDict({m: DomainDiscriminator(dim, dim, RELU) for m, dim in frame_dims.items()})
 
     @classmethod
     def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "TA3N":
-        """The method for a model.
-
-        Args:
-            model: of temporal relations.
-            settings: the recipe's section.
-
-        Returns:
-            The method, with random weights.
-
-        Raises:
-            AdaptationError: the model is another one.
-        """
+        """See `AdaptationMethod.for_model`; the model must be one of temporal relations."""
         if not isinstance(model, TemporalRelations) or not isinstance(settings, TA3NAdaptation):
             raise AdaptationError(NEEDED)
         return cls(model.feature_dims, model.frame_dims, settings)

@@ -4,17 +4,106 @@ Shapes: B clips, C channels, T frames, H, W pixels; D features.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
 from epicsub.modality import MODALITIES, Modality
 from epicsub.models.heads import Classes
-from epicsub.models.temporal import BiLSTM, MeanPool, MultiScaleLSTM, TemporalTransformer
 from epicsub.models.two_stream import Normalise, TwoStream
 from epicsub.models.weights import find_backbone_weights, find_weights, load_published
+
+SCALES = (1, 2, 4)  # every frame, every second, every fourth
+
+
+class MeanPool(nn.Module):
+    """The mean over time: temporal segment networks' consensus (arXiv 1608.00859), before the heads."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.num_features = dim
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return x_BTD.mean(dim=1)
+
+
+class BiLSTM(nn.LSTM):
+    """A bidirectional LSTM, the mean of its outputs over time.
+
+    Args:
+        dim: D.
+        hidden: units in each direction.
+        layers: of the LSTM.
+        dropout: probability of dropping a unit between layers, so without effect for one.
+    """
+
+    def __init__(self, dim: int, hidden: int, layers: int, dropout: float) -> None:
+        super().__init__(
+            dim, hidden, layers, batch_first=True, bidirectional=True, dropout=dropout if layers > 1 else 0.0
+        )
+        self.num_features = 2 * hidden
+
+    def forward(self, x_BTD: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x_BTD)[0].mean(dim=1)
+
+
+class TemporalTransformer(nn.Module):
+    """A transformer encoder over the frames with learnt positions, the mean over time.
+
+    Args:
+        dim: D.
+        frames: T that it has positions for.
+        layers: of the encoder.
+        heads: of its attention.
+        dropout: probability inside its blocks.
+
+    Raises:
+        ModelError: features that the heads cannot share.
+    """
+
+    def __init__(self, dim: int, frames: int, layers: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ModelError(f"the backbone's {dim} features do not divide over {heads} heads")
+        self.num_features = dim
+        self.positions_TD = nn.Parameter(torch.zeros(frames, dim))
+        nn.init.trunc_normal_(self.positions_TD, std=0.02)
+        block = nn.TransformerEncoderLayer(
+            dim, heads, 4 * dim, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.encoder = nn.TransformerEncoder(block, layers, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        if x_BTD.shape[1] != len(self.positions_TD):
+            raise ModelError(f"the model was made for {len(self.positions_TD)} frames, the clip has {x_BTD.shape[1]}")
+        encoded_BTD: Tensor = self.encoder(x_BTD + self.positions_TD)
+        return encoded_BTD.mean(dim=1)
+
+
+class MultiScaleLSTM(nn.Module):
+    """Short, medium and long: one bidirectional LSTM on every frame, one on every second, one on every fourth.
+
+    Their means over time are joined by a linear layer.
+
+    Args:
+        dim: D.
+        hidden: units in each direction, of each LSTM.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.num_features = 2 * hidden
+        self.scales = nn.ModuleList(BiLSTM(dim, hidden, 1, 0.0) for _ in SCALES)
+        self.fusion = nn.Linear(2 * hidden * len(SCALES), 2 * hidden)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        pooled = [scale(x_BTD[:, ::every]) for scale, every in zip(self.scales, SCALES, strict=True)]
+        fused_BD: Tensor = self.fusion(torch.cat(pooled, dim=1))
+        return fused_BD
 
 
 def build_backbone(name: str, channels: int = 3, drop_path: float = 0.0) -> nn.Module:
@@ -79,27 +168,52 @@ def _published(backbone: nn.Module, key: str) -> Any:
     return config.get(key) or ()
 
 
+class Temporal(NamedTuple):
+    """How the frames of a clip become one feature."""
+
+    module: Callable[[int], nn.Module]
+    """Length of a frame's features -> module (B, T, D) -> (B, num_features), which it also names."""
+    head_dropout: float = 0.0
+    """Probability of dropping a pooled feature before the heads."""
+
+
+def _mean(dropout: float = 0.5) -> Temporal:
+    return Temporal(MeanPool, dropout)
+
+
+def _lstm(hidden: int = 1024, layers: int = 2, dropout: float = 0.3) -> Temporal:
+    return Temporal(lambda dim: BiLSTM(dim, hidden, layers, dropout))
+
+
+def _transformer(frames: int, layers: int = 4, heads: int = 8, dropout: float = 0.1) -> Temporal:
+    return Temporal(lambda dim: TemporalTransformer(dim, frames, layers, heads, dropout))
+
+
+def _multiscale(hidden: int = 1024, dropout: float = 0.3) -> Temporal:
+    return Temporal(lambda dim: MultiScaleLSTM(dim, hidden), dropout)
+
+
 def build_frames(
-    temporal: Callable[[int], nn.Module],
+    over_time: Callable[..., Temporal],
     modalities: Sequence[str],
     load_weights: bool,
     classes: Classes,
     backbone: str,
     weights: str | None,
-    head_dropout: float = 0.0,
     drop_path: float = 0.0,
+    **settings: Any,
 ) -> TwoStream:
     """A timm backbone on every frame and a module over time, one stream per modality.
 
     Args:
-        temporal: length of a frame's features -> module over time.
+        over_time: `settings` -> how the frames become one feature.
         modalities: of the streams, in order.
         load_weights: False where a checkpoint's weights follow.
         classes: what the model classifies.
         backbone: timm name.
         weights: of the backbone: "timm" for those timm publishes, a file, or None for random ones.
-        head_dropout: probability of dropping a pooled feature before the heads.
         drop_path: probability of leaving out the backbone's last block, less for the earlier ones.
+        **settings: of `over_time`.
 
     Returns:
         The model.
@@ -107,6 +221,7 @@ def build_frames(
     Raises:
         ModelError: no such backbone, or weights that are not found or do not fit.
     """
+    temporal, head_dropout = over_time(**settings)
 
     def trunk(modality: Modality) -> tuple[nn.Module, Normalise]:
         network = build_backbone(backbone, modality.channels, drop_path)
@@ -124,105 +239,11 @@ def build_frames(
     return model
 
 
-def build_frame_mean(
-    modalities: Sequence[str], load_weights: bool, classes: Classes, dropout: float = 0.5, **backbone: Any
-) -> TwoStream:
-    """The mean of the frames' features.
-
-    Args:
-        modalities: of the streams, in order.
-        load_weights: False where a checkpoint's weights follow.
-        classes: what the model classifies.
-        dropout: probability of dropping a pooled feature.
-        **backbone: `backbone`, `weights` and `drop_path` of `build_frames`.
-
-    Returns:
-        The model.
-    """
-    return build_frames(MeanPool, modalities, load_weights, classes, head_dropout=dropout, **backbone)
-
-
-def build_frame_lstm(
-    modalities: Sequence[str],
-    load_weights: bool,
-    classes: Classes,
-    hidden: int = 1024,
-    layers: int = 2,
-    dropout: float = 0.3,
-    **backbone: Any,
-) -> TwoStream:
-    """A bidirectional LSTM over the frames.
-
-    Args:
-        modalities: of the streams, in order.
-        load_weights: False where a checkpoint's weights follow.
-        classes: what the model classifies.
-        hidden: see `BiLSTM`.
-        layers: see `BiLSTM`.
-        dropout: see `BiLSTM`.
-        **backbone: `backbone`, `weights` and `drop_path` of `build_frames`.
-
-    Returns:
-        The model.
-    """
-    return build_frames(lambda dim: BiLSTM(dim, hidden, layers, dropout), modalities, load_weights, classes, **backbone)
-
-
-def build_frame_transformer(
-    modalities: Sequence[str],
-    load_weights: bool,
-    classes: Classes,
-    frames: int,
-    layers: int = 4,
-    heads: int = 8,
-    dropout: float = 0.1,
-    **backbone: Any,
-) -> TwoStream:
-    """A transformer over the frames.
-
-    Args:
-        modalities: of the streams, in order.
-        load_weights: False where a checkpoint's weights follow.
-        classes: what the model classifies.
-        frames: see `TemporalTransformer`.
-        layers: see `TemporalTransformer`.
-        heads: see `TemporalTransformer`.
-        dropout: see `TemporalTransformer`.
-        **backbone: `backbone`, `weights` and `drop_path` of `build_frames`.
-
-    Returns:
-        The model.
-    """
-    return build_frames(
-        lambda dim: TemporalTransformer(dim, frames, layers, heads, dropout),
-        modalities,
-        load_weights,
-        classes,
-        **backbone,
-    )
-
-
-def build_frame_multiscale(
-    modalities: Sequence[str],
-    load_weights: bool,
-    classes: Classes,
-    hidden: int = 1024,
-    dropout: float = 0.3,
-    **backbone: Any,
-) -> TwoStream:
-    """LSTMs at three scales of time.
-
-    Args:
-        modalities: of the streams, in order.
-        load_weights: False where a checkpoint's weights follow.
-        classes: what the model classifies.
-        hidden: see `MultiScaleLSTM`.
-        dropout: probability of dropping a pooled feature.
-        **backbone: `backbone`, `weights` and `drop_path` of `build_frames`.
-
-    Returns:
-        The model.
-    """
-    return build_frames(
-        lambda dim: MultiScaleLSTM(dim, hidden), modalities, load_weights, classes, head_dropout=dropout, **backbone
-    )
+build_frame_mean = partial(build_frames, _mean)
+"""The mean of the frames' features; `dropout` is the probability of dropping a pooled feature."""
+build_frame_lstm = partial(build_frames, _lstm)
+"""A `BiLSTM` over the frames, with its settings."""
+build_frame_transformer = partial(build_frames, _transformer)
+"""A `TemporalTransformer` over the frames, with its settings."""
+build_frame_multiscale = partial(build_frames, _multiscale)
+"""A `MultiScaleLSTM` over the frames; `dropout` is the probability of dropping a pooled feature."""

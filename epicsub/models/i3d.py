@@ -279,19 +279,7 @@ def build_i3d(
     dropout: float = 0.5,
     bn_momentum: float = 0.01,
 ) -> TwoStream:
-    """A `two_stream_i3d` with published weights.
-
-    Args:
-        modalities: of the streams, in order.
-        load_weights: False where a checkpoint's weights follow.
-        classes: what the model classifies.
-        weights: a published name, a file, or None for random ones, for every modality.
-        width: see `two_stream_i3d`.
-        dropout: see `two_stream_i3d`.
-        bn_momentum: see `two_stream_i3d`.
-
-    Returns:
-        The model.
+    """A `two_stream_i3d`, with weights as of `build_video`.
 
     Raises:
         ModelError: weights are not named for exactly the modalities, are not found, or do not fit.

@@ -33,43 +33,17 @@ def timesformer(variant: str, channels: int, frames: int, size: int) -> VideoTru
     Raises:
         ModelError: transformers is not installed.
     """
-    transformers = _library()
-    network = transformers.TimesformerForVideoClassification(
-        transformers.TimesformerConfig(**_config(variant, channels, frames, size))
-    )
     # DATA.MEAN and DATA.STD of timesformer/config/defaults.py, and preprocessor_config.json of the published files
-    return _trunk(network, KINETICS_MEAN, KINETICS_STD)
+    return _trunk("Timesformer", _config(variant, channels, frames, size), KINETICS_MEAN, KINETICS_STD)
 
 
 def videomae(variant: str, channels: int, frames: int, size: int) -> VideoTrunk:
     """A plain video transformer on tubes of two frames, as VideoMAE (arXiv 2203.12602) pre-trains and fine-tunes it.
 
-    Args:
-        variant: small, base, large or tiny.
-        channels: C.
-        frames: T, even.
-        size: pixels, a multiple of 16.
-
-    Returns:
-        The trunk, with random weights.
-
-    Raises:
-        ModelError: transformers is not installed.
+    Arguments and errors as of `timesformer`, but `frames` is even, and there is a variant small.
     """
-    transformers = _library()
-    network = transformers.VideoMAEForVideoClassification(
-        transformers.VideoMAEConfig(**_config(variant, channels, frames, size))
-    )
     # preprocessor_config.json of the published files
-    return _trunk(network, IMAGENET_MEAN, IMAGENET_STD)
-
-
-def _library() -> Any:
-    try:
-        import transformers  # an optional extra
-    except ImportError as error:
-        raise ModelError(f"this model needs transformers: pip install 'epicsub[hf]' ({error})") from error
-    return transformers
+    return _trunk("VideoMAE", _config(variant, channels, frames, size), IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _config(variant: str, channels: int, frames: int, size: int) -> dict[str, int]:
@@ -87,8 +61,15 @@ def _config(variant: str, channels: int, frames: int, size: int) -> dict[str, in
     }
 
 
-def _trunk(network: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> VideoTrunk:
+def _trunk(kind: str, config: dict[str, int], mean: tuple[float, ...], std: tuple[float, ...]) -> VideoTrunk:
     """The library's classification model without its classifier: what is left are pooled features."""
+    try:
+        import transformers  # an optional extra
+    except ImportError as error:
+        raise ModelError(f"this model needs transformers: pip install 'epicsub[hf]' ({error})") from error
+    network: Any = getattr(transformers, f"{kind}ForVideoClassification")(
+        getattr(transformers, f"{kind}Config")(**config)
+    )
     features = network.classifier.in_features
     network.classifier = nn.Identity()
     return VideoTrunk(

@@ -15,7 +15,7 @@ from epicsub.adaptation import AdaptationLosses, AdaptationMethod, LaterUpdate
 from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch
 from epicsub.errors import NotFiniteError
 from epicsub.models.heads import TwoHeadOutput
-from epicsub.recipe import load_recipe
+from epicsub.recipe import SourceOnly, load_recipe
 from epicsub.training.distill import Teacher
 from epicsub.training.selection import FinalMean
 from epicsub.training.state import State
@@ -111,7 +111,7 @@ def test_a_later_update_learns_from_the_teacher_too(repository: Path) -> None:
     rows = {name: row for row, name in enumerate(source.narration_ids)}
     recipe = load_recipe(repository / "recipes" / "tiny" / "mcd.yaml", [TEACHER]).recipe
     fabric = Fabric(accelerator="cpu", devices=1)
-    state = state_of(fabric, soft=0.5, method=MovesVerbs())
+    state = state_of(fabric, soft=0.5, method=MovesVerbs({}, SourceOnly(method="source_only")))
     state.teacher = Teacher(Path("teacher.npz"), (), verb_SV=labels[0], noun_SN=labels[1], rows=rows)
     taught = replace(source, labels=replace(source.labels, teacher_verb_BV=labels[0], teacher_noun_BN=labels[1]))
     expected = state.criterion(state.model(source.clips), taught).item()
