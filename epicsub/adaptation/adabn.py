@@ -45,7 +45,15 @@ class AdaBN(AdaptationMethod):
 
     @classmethod
     def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "AdaBN":
-        """See `AdaptationMethod.for_model`."""
+        """Take the model itself, not its features.
+
+        Args:
+            model: whose batch norms are adapted.
+            settings: of this method.
+
+        Returns:
+            The method.
+        """
         assert isinstance(settings, AdaBNAdaptation)
         return cls(model, settings)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from epicsub.adaptation.correspondence import optional_correspondence
 from epicsub.adaptation.discriminator import Discriminators, reversal_strength
 from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod
+from epicsub.adaptation.mm_sada import optional_correspondence
 from epicsub.recipe.adaptation import AdversarialAdaptation
 
 

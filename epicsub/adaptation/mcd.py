@@ -19,7 +19,7 @@ copied; [R] recalled, not verified; [D] our own choice.
 Shapes: B clips, V verbs, N nouns, C classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 

@@ -14,7 +14,7 @@ Long et al., "Learning Transferable Features with Deep Adaptation Networks", ICM
 Shapes: M, N instances of the two sets, D features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor

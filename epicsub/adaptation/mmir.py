@@ -23,7 +23,7 @@ released code (yuanqing-ai/MMIR), read, never run or copied, [S] MM-SADA's code,
 - The class loss reads all source instances [P]; option `class_instances: kept`: those that no agent of any modality
   has removed [D].
 - Correspondence loss off, Eq 12 lacks it [P]; [C]'s main script turns it on: option `correspondence_weight`, with the
-  class loss on all instances as ever [D] (correspondence.py).
+  class loss on all instances as ever [D] (mm_sada.py).
 - Ours alone, off unless a recipe names it: `rewards` by the task in place of Eqs 3 and 4 (task.py).
 
 Shapes: B instances (Bs of the source, Bt of the target), K = B // N candidate sets of N instances, D features.
@@ -35,7 +35,6 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from epicsub.adaptation.correspondence import optional_correspondence
 from epicsub.adaptation.discriminator import Discriminators, relevance, reversal_strength
 from epicsub.adaptation.dqn import Agent, Transitions, candidate_sets, epsilon_greedy, greedy, remove
 from epicsub.adaptation.interface import (
@@ -45,6 +44,7 @@ from epicsub.adaptation.interface import (
     at_least_float32,
     kept_mask,
 )
+from epicsub.adaptation.mm_sada import optional_correspondence
 from epicsub.adaptation.task import TaskRewards, threshold_reward
 from epicsub.constants import NUM_VERBS
 from epicsub.errors import AdaptationError

@@ -98,7 +98,18 @@ class TA3N(AdaptationMethod):
 
     @classmethod
     def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "TA3N":
-        """See `AdaptationMethod.for_model`; the model must be one of temporal relations."""
+        """The method for a model of temporal relations.
+
+        Args:
+            model: the model.
+            settings: of this method.
+
+        Returns:
+            The method, with random weights.
+
+        Raises:
+            AdaptationError: the model is another one.
+        """
         if not isinstance(model, TemporalRelations) or not isinstance(settings, TA3NAdaptation):
             raise AdaptationError(NEEDED)
         return cls(model.feature_dims, model.frame_dims, settings)

@@ -37,7 +37,7 @@ def build_model(
     row = MODELS[name]
     if row.variants:
         return build_video(row, modalities, load_weights, classes, **settings)
-    builder = import_builder(row)
+    builder = _import_builder(row)
     if row.reads == "features":
         dims = settings.pop("dims")
         check_modalities("dims", dims, modalities)
@@ -47,15 +47,8 @@ def build_model(
     return model
 
 
-def import_builder(row: ModelRow) -> Any:
-    """The function that a row names; its library is imported now.
-
-    Args:
-        row: of the table.
-
-    Returns:
-        The function.
-    """
+def _import_builder(row: ModelRow) -> Any:
+    """The function that a row names; its library is imported now."""
     module, _, function = row.builder.partition(":")
     return getattr(import_module(module), function)
 
@@ -104,7 +97,7 @@ def build_video(
     if problem := row.clip_problem(**clip):
         raise ModelError(problem)
     settings = clip | ({"drop_path": drop_path} if row.drop_path else {})
-    builder = import_builder(row)
+    builder = _import_builder(row)
 
     def trunk(modality: Modality) -> tuple[nn.Module, Normalise]:
         network = builder(variant, modality.channels, **settings)

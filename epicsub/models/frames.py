@@ -28,6 +28,14 @@ class MeanPool(nn.Module):
         self.num_features = dim
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """Average over time.
+
+        Args:
+            x_BTD: features of T frames.
+
+        Returns:
+            (B, D).
+        """
         return x_BTD.mean(dim=1)
 
 
@@ -48,6 +56,14 @@ class BiLSTM(nn.LSTM):
         self.num_features = 2 * hidden
 
     def forward(self, x_BTD: Tensor) -> Tensor:  # type: ignore[override]
+        """Run the LSTM, then average over time.
+
+        Args:
+            x_BTD: features of T frames.
+
+        Returns:
+            (B, num_features).
+        """
         return super().forward(x_BTD)[0].mean(dim=1)
 
 
@@ -78,6 +94,17 @@ class TemporalTransformer(nn.Module):
         self.encoder = nn.TransformerEncoder(block, layers, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """Encode, then average over time.
+
+        Args:
+            x_BTD: features of T frames.
+
+        Returns:
+            (B, D).
+
+        Raises:
+            ModelError: the clip has another number of frames than the positions.
+        """
         if x_BTD.shape[1] != len(self.positions_TD):
             raise ModelError(f"the model was made for {len(self.positions_TD)} frames, the clip has {x_BTD.shape[1]}")
         encoded_BTD: Tensor = self.encoder(x_BTD + self.positions_TD)
@@ -101,6 +128,14 @@ class MultiScaleLSTM(nn.Module):
         self.fusion = nn.Linear(2 * hidden * len(SCALES), 2 * hidden)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """Fuse the scales.
+
+        Args:
+            x_BTD: features of T frames.
+
+        Returns:
+            (B, num_features).
+        """
         pooled = [scale(x_BTD[:, ::every]) for scale, every in zip(self.scales, SCALES, strict=True)]
         fused_BD: Tensor = self.fusion(torch.cat(pooled, dim=1))
         return fused_BD

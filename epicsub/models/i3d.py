@@ -276,10 +276,20 @@ def build_i3d(
     classes: Classes,
     weights: Mapping[str, str | None],
     width: float = 1.0,
-    dropout: float = 0.5,
-    bn_momentum: float = 0.01,
+    **settings: float,
 ) -> TwoStream:
-    """A `two_stream_i3d`, with weights as of `build_video`.
+    """A `two_stream_i3d` with published weights.
+
+    Args:
+        modalities: of the streams, in order.
+        load_weights: False where a checkpoint's weights follow.
+        classes: what the model classifies.
+        weights: as of `build_video`.
+        width: share of the paper's channels in every layer.
+        **settings: `dropout` and `bn_momentum` of `two_stream_i3d`.
+
+    Returns:
+        The model.
 
     Raises:
         ModelError: weights are not named for exactly the modalities, are not found, or do not fit.
@@ -290,7 +300,7 @@ def build_i3d(
             raise ModelError(f"weights {name} are for {WEIGHTS[name].modality}, not for the {modality} stream")
         if name in WEIGHTS and width != 1.0:
             raise ModelError(f"weights {name} are for width 1.0, not {width}; with another width write null")
-    model = two_stream_i3d(modalities, width, dropout, bn_momentum, classes)
+    model = two_stream_i3d(modalities, width, classes=classes, **settings)
     for modality, name in weights.items():
         if load_weights and name is not None:
             load_published(model.stream(modality).trunk, find_weights(name), ROW.dropped)

@@ -40,7 +40,14 @@ def timesformer(variant: str, channels: int, frames: int, size: int) -> VideoTru
 def videomae(variant: str, channels: int, frames: int, size: int) -> VideoTrunk:
     """A plain video transformer on tubes of two frames, as VideoMAE (arXiv 2203.12602) pre-trains and fine-tunes it.
 
-    Arguments and errors as of `timesformer`, but `frames` is even, and there is a variant small.
+    Args:
+        variant: small, base, large or tiny.
+        channels: C.
+        frames: T, even.
+        size: a multiple of 16 pixels.
+
+    Returns:
+        The trunk; errors as of `timesformer`.
     """
     # preprocessor_config.json of the published files
     return _trunk("VideoMAE", _config(variant, channels, frames, size), IMAGENET_MEAN, IMAGENET_STD)

@@ -1,6 +1,6 @@
 """Settings that must fit each other. What touches the disk (weights, lists, folders) is checked where a run starts.
 
-Each section checks itself (data.py, classes.py, ...); the checks between sections stand here.
+Each section checks itself (data.py, model.py, ...); the checks between sections stand here.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,6 @@ from epicsub.recipe.adaptation import (
     TA3NAdaptation,
     check_adaptation,
 )
-from epicsub.recipe.classes import check_classes
 from epicsub.recipe.data import check_data, check_modalities
 from epicsub.recipe.losses import HeadLoss
 from epicsub.recipe.mmir import MMIRAdaptation
@@ -25,7 +24,7 @@ from epicsub.recipe.model import (
     VideoModel,
     check_model,
 )
-from epicsub.recipe.schema import Recipe
+from epicsub.recipe.schema import Recipe, check_classes
 from epicsub.recipe.train import Stage, check_train
 from epicsub.recipe.yaml_tree import Problem, format_value
 
@@ -42,19 +41,11 @@ def check_relations(recipe: Recipe) -> Iterator[Problem]:
     Yields:
         What does not fit.
     """
-    yield from check_data(recipe.data)
-    yield from _check_model_input(recipe)
-    yield from _check_bottleneck(recipe)
-    yield from check_classes(recipe.classes)
-    yield from _check_absent_classes(recipe)
-    yield from check_model(recipe.model)
-    yield from _check_target(recipe)
-    yield from _check_modality_count(recipe)
-    yield from _check_method_and_model(recipe)
-    yield from check_adaptation(recipe.adaptation)
-    yield from _check_agents(recipe)
-    yield from check_train(recipe.train)
-    yield from _check_training_options(recipe)
+    yield from (*check_data(recipe.data), *_check_model_input(recipe), *_check_bottleneck(recipe))
+    yield from (*check_classes(recipe.classes), *_check_absent_classes(recipe), *check_model(recipe.model))
+    yield from (*_check_target(recipe), *_check_modality_count(recipe), *_check_method_and_model(recipe))
+    yield from (*check_adaptation(recipe.adaptation), *_check_agents(recipe))
+    yield from (*check_train(recipe.train), *_check_training_options(recipe))
     for index, stage in enumerate(recipe.train.stages):
         yield from _check_stage(f"train.stages.{index}", stage, recipe)
 

@@ -177,8 +177,7 @@ def check_train(train: Train) -> Iterator[Problem]:
     Yields:
         What does not fit.
     """
-    yield from _check_selection(train)
-    yield from _check_mean_of_last(train)
+    yield from (*_check_selection(train), *_check_mean_of_last(train))
     if train.precision == "16-mixed" and train.accelerator == "cpu":
         yield Problem("train.precision", f"is {train.precision!r}, must be bf16-mixed or 32-true on a cpu")
     if train.average is not None:

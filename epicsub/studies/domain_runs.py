@@ -25,8 +25,8 @@ class Run:
     seed: int
     folder: Path
     recipe: Path
-    overrides: tuple[str, ...]
     loaded: LoadedRecipe
+    overrides: tuple[str, ...]
 
     @property
     def result(self) -> Path:
@@ -101,7 +101,7 @@ def plan(
                     problems.append(str(error))
                     break
                 folder = out / method.name / pair / f"seed_{seed}"
-                runs.append(Run(method.name, pair, seed, folder, path, (*overrides, *own), loaded))
+                runs.append(Run(method.name, pair, seed, folder, path, loaded, (*overrides, *own)))
     twice = {run.folder for run in runs if sum(other.folder == run.folder for other in runs) > 1}
     problems += [f"{folder}: two recipes of one name, or a seed twice" for folder in sorted(twice)]
     if problems:

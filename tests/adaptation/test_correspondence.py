@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from epicsub.adaptation import MMIR, MMSADA, Adversarial
-from epicsub.adaptation.correspondence import Correspondence, _partners, corresponding, same_class_rate
+from epicsub.adaptation.mm_sada import Correspondence, _partners, corresponding, same_class_rate
 from epicsub.errors import AdaptationError
 from epicsub.recipe.adaptation import AdversarialAdaptation, MMSADAAdaptation
 from epicsub.recipe.mmir import MMIRAdaptation

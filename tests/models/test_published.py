@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models import video
 
 from epicsub.errors import ModelError
-from epicsub.models.build import build_model, import_builder
+from epicsub.models.build import _import_builder, build_model
 from epicsub.models.table import MODELS, WEIGHTS
 from epicsub.models.weights import load_published
 
@@ -36,7 +36,7 @@ CASES: list[tuple[str, str, int, Callable[[], nn.Module]]] = [
 def trunk_of(name: str, variant: str, frames: int, channels: int = 3) -> nn.Module:
     row = MODELS[name]
     clip = {key: value for key, value in (("frames", frames), ("size", 224)) if key in row.clip}
-    return import_builder(row)(variant, channels, **clip, **({"drop_path": 0.0} if row.drop_path else {}))
+    return _import_builder(row)(variant, channels, **clip, **({"drop_path": 0.0} if row.drop_path else {}))
 
 
 def load(trunk: nn.Module, path: Path, channels: int) -> None:

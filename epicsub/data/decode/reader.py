@@ -134,13 +134,13 @@ class TorchcodecReader(VideoFile):
         self.duration = whole if whole - seconds > 1.0 else seconds  # cut off: the header's figure, so that it shows
 
     def frames_at(self, times: np.ndarray) -> torch.Tensor:
-        """Frames on show at `times`; see `FrameReader.frames_at`.
+        """See `FrameReader.frames_at`.
 
         Args:
-            times: (T,) seconds, in any order.
+            times: (T,).
 
         Returns:
-            (T, H, W, C) uint8, C = 3.
+            (T, H, W, 3).
         """
         times = np.asarray(times, dtype=np.float64)
         if not self._exact:
