@@ -28,7 +28,6 @@ from epicsub.adaptation import (
     RuleRemoval,
 )
 from epicsub.recipe import adaptation as sections
-from epicsub.recipe import mmir as refinement
 from simulation.generator import CLASSES, Simulation
 from simulation.network import FEATURE_DIMS, FRAME_DIMS, TwoStream, normalised, pair, relations
 from simulation.rewards import OtherRewards
@@ -69,33 +68,33 @@ def _adversarial(case: Case) -> AdaptationMethod:
 
 
 def _random(case: Case) -> AdaptationMethod:
-    settings = refinement.RandomRemovalAdaptation(method="random_removal", **_aligned(case))
+    settings = sections.RandomRemovalAdaptation(method="random_removal", **_aligned(case))
     return RuleRemoval(FEATURE_DIMS, settings)
 
 
 def _min_delta(case: Case) -> AdaptationMethod:
-    return RuleRemoval(FEATURE_DIMS, refinement.MinDeltaAdaptation(method="min_delta", **_aligned(case)))
+    return RuleRemoval(FEATURE_DIMS, sections.MinDeltaAdaptation(method="min_delta", **_aligned(case)))
 
 
 def _oracle(case: Case) -> AdaptationMethod:
     known = {"source": case.data.source.planted, "target": case.data.target.planted}
     outliers = [f"{domain}_{row}" for domain, mask in known.items() for row in mask.nonzero().flatten().tolist()]
-    settings = refinement.OracleAdaptation(method="oracle", outliers="known", **_aligned(case))
+    settings = sections.OracleAdaptation(method="oracle", outliers="known", **_aligned(case))
     return RuleRemoval(FEATURE_DIMS, settings, outliers)
 
 
 def _mmir(case: Case, **settings: Any) -> AdaptationMethod:
-    section = refinement.MMIRAdaptation(method="mmir", **(_aligned(case) | settings))
+    section = sections.MMIRAdaptation(method="mmir", **(_aligned(case) | settings))
     return MMIR(FEATURE_DIMS, section, CLASSES, Q_HIDDEN)
 
 
 def _task(case: Case) -> AdaptationMethod:
     """The reward that gained, which the package offers."""
-    return _mmir(case, rewards=refinement.RewardsSection(relevance="task", quantile=0.2, continuous=True))
+    return _mmir(case, rewards=sections.RewardsSection(relevance="task", quantile=0.2, continuous=True))
 
 
 def _other(case: Case, replay_batch: int = 64, **switches: Any) -> AdaptationMethod:
-    section = refinement.MMIRAdaptation(method="mmir", replay_batch=replay_batch, **_aligned(case))
+    section = sections.MMIRAdaptation(method="mmir", replay_batch=replay_batch, **_aligned(case))
     return OtherRewards(FEATURE_DIMS, section, q_hidden=Q_HIDDEN, **switches)
 
 

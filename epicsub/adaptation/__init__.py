@@ -4,7 +4,7 @@ A new method is a file with a subclass of `AdaptationMethod`, a section in recip
 """
 
 from epicsub.adaptation.adabn import AdaBN
-from epicsub.adaptation.adversarial import Adversarial
+from epicsub.adaptation.adversarial import Adversarial, RuleRemoval
 from epicsub.adaptation.contrastive import Contrastive
 from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, LaterUpdate
 from epicsub.adaptation.mcd import MCD
@@ -12,20 +12,22 @@ from epicsub.adaptation.mm_sada import MMSADA
 from epicsub.adaptation.mmd import MMD
 from epicsub.adaptation.mmir import MMIR
 from epicsub.adaptation.mmir_plus import MMIRPlus
-from epicsub.adaptation.removal import RuleRemoval
 from epicsub.adaptation.ta3n import TA3N
 from epicsub.recipe.adaptation import (
     AdaBNAdaptation,
     AdversarialAdaptation,
     ContrastiveAdaptation,
     MCDAdaptation,
+    MinDeltaAdaptation,
     MMDAdaptation,
+    MMIRAdaptation,
     MMIRPlusAdaptation,
     MMSADAAdaptation,
+    OracleAdaptation,
+    RandomRemovalAdaptation,
     TA3NAdaptation,
 )
 from epicsub.recipe.base import AdaptationSection
-from epicsub.recipe.mmir import MinDeltaAdaptation, MMIRAdaptation, OracleAdaptation, RandomRemovalAdaptation
 
 METHODS: dict[type[AdaptationSection], type[AdaptationMethod]] = {
     MMDAdaptation: MMD,

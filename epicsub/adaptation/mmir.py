@@ -49,7 +49,7 @@ from epicsub.adaptation.task import TaskRewards, threshold_reward
 from epicsub.constants import NUM_VERBS
 from epicsub.errors import AdaptationError
 from epicsub.models.heads import TwoHeadOutput
-from epicsub.recipe.mmir import MMIRAdaptation
+from epicsub.recipe.adaptation import MMIRAdaptation
 
 DECAY_FLOOR, DECAY_SPAN, DECAY_PICKS = 0.01, 0.89, 24000.0  # [C]
 DOMAINS = ("source", "target")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from epicsub.adaptation.interface import at_least_float32
 from epicsub.models.heads import TwoHeadOutput, count_unmasked
-from epicsub.recipe.mmir import RewardsSection
+from epicsub.recipe.adaptation import RewardsSection
 
 MEMORY = 0.98  # a step's weight in the running sums a step later: about 50 steps are remembered
 SHRINKAGE = 0.05  # of the covariance to a multiple of the identity

@@ -9,8 +9,8 @@ from torch import nn
 from epicsub.errors import ModelError
 from epicsub.modality import MODALITIES, Modality
 from epicsub.models.heads import ALL_CLASSES, Classes
+from epicsub.models.streams import Normalise, TwoStream
 from epicsub.models.table import MODELS, WEIGHTS, ModelRow
-from epicsub.models.two_stream import Normalise, TwoStream
 from epicsub.models.weights import check_modalities, find_weights, load_published
 
 

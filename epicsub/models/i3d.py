@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from epicsub.errors import ModelError
 from epicsub.modality import Modality
 from epicsub.models.heads import ALL_CLASSES, Classes
+from epicsub.models.streams import Normalise, TwoStream
 from epicsub.models.table import MODELS, WEIGHTS
-from epicsub.models.two_stream import Normalise, TwoStream
 from epicsub.models.weights import check_modalities, find_weights, load_published
 
 Triple = tuple[int, int, int]  # T, H, W

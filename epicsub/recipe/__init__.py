@@ -1,8 +1,7 @@
 """YAML text -> Recipe: typed, frozen, all problems reported at once. No torch, no other file than the recipe's own."""
 
-from epicsub.recipe.adaptation import AdversarialAdaptation, SourceOnly
+from epicsub.recipe.adaptation import AdversarialAdaptation, MMIRAdaptation, SourceOnly
 from epicsub.recipe.load import ListedRecipe, LoadedRecipe, list_recipes, load_recipe, recipe_from_dict
-from epicsub.recipe.mmir import MMIRAdaptation
 from epicsub.recipe.model import FeatureHeadsModel, FrameLSTMModel, I3DModel, TemporalRelationsModel
 from epicsub.recipe.schema import Recipe
 from epicsub.recipe.train import Stage

@@ -9,13 +9,13 @@ from epicsub.models.table import MODELS
 from epicsub.recipe.adaptation import (
     AdaBNAdaptation,
     ContrastiveAdaptation,
+    MMIRAdaptation,
     MMSADAAdaptation,
     TA3NAdaptation,
     check_adaptation,
 )
 from epicsub.recipe.data import check_data, check_modalities
 from epicsub.recipe.losses import HeadLoss
-from epicsub.recipe.mmir import MMIRAdaptation
 from epicsub.recipe.model import (
     FeatureHeadsModel,
     FeatureModelSection,

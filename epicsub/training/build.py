@@ -19,7 +19,7 @@ from epicsub.models.heads import Actions, Classes
 from epicsub.models.table import MODELS
 from epicsub.models.two_classifiers import TwoClassifiers
 from epicsub.recipe import Recipe, Stage
-from epicsub.recipe.mmir import OracleAdaptation
+from epicsub.recipe.adaptation import OracleAdaptation
 from epicsub.training.averaging import WeightAverage
 from epicsub.training.layers import Part, parameter_groups
 from epicsub.training.losses import Criterion, HeadLoss

@@ -1,6 +1,6 @@
 """Predictions and labels in, the organisers' scores out. numpy and pandas only."""
 
-from epicsub.validation.compare import Difference, compare
+from epicsub.validation.bootstrap import Difference, compare
 from epicsub.validation.detail import Detail, detail
 from epicsub.validation.lists import make_lists
 from epicsub.validation.page import Model, page_data, write_page

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich import box
 from rich.table import Table
 
-from epicsub.validation.bootstrap import Interval
-from epicsub.validation.compare import Difference
+from epicsub.validation.bootstrap import Difference, Interval
 from epicsub.validation.detail import Detail
 from epicsub.validation.protocol import TASKS
 from epicsub.validation.report import Evaluation

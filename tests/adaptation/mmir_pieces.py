@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from epicsub.adaptation import MMIR
-from epicsub.recipe.mmir import MMIRAdaptation
+from epicsub.recipe.adaptation import MMIRAdaptation
 from tests.adaptation import batches
 from tests.adaptation.batches import batch_of, section
 

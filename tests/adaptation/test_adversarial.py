@@ -5,8 +5,7 @@ from torch import Tensor
 from epicsub.adaptation import MMIR, Adversarial
 from epicsub.adaptation.discriminator import reversal_strength
 from epicsub.errors import AdaptationError
-from epicsub.recipe.adaptation import AdversarialAdaptation
-from epicsub.recipe.mmir import MMIRAdaptation
+from epicsub.recipe.adaptation import AdversarialAdaptation, MMIRAdaptation
 from tests.adaptation import batches
 from tests.adaptation.batches import batch_of, section
 

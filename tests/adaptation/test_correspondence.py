@@ -11,8 +11,7 @@ from torch import Tensor
 from epicsub.adaptation import MMIR, MMSADA, Adversarial
 from epicsub.adaptation.mm_sada import Correspondence, _partners, corresponding, same_class_rate
 from epicsub.errors import AdaptationError
-from epicsub.recipe.adaptation import AdversarialAdaptation, MMSADAAdaptation
-from epicsub.recipe.mmir import MMIRAdaptation
+from epicsub.recipe.adaptation import AdversarialAdaptation, MMIRAdaptation, MMSADAAdaptation
 from tests.adaptation import batches
 from tests.adaptation.batches import batch_of, section
 

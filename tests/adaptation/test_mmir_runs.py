@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from epicsub.adaptation import MMIR
 from epicsub.adaptation.dqn import greedy
-from epicsub.recipe.mmir import MMIRAdaptation
+from epicsub.recipe.adaptation import MMIRAdaptation
 from tests.adaptation.batches import batch_of, section
 from tests.adaptation.mmir_pieces import EVERY, method, step
 

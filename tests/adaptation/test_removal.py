@@ -4,12 +4,16 @@ import pytest
 import torch
 
 from epicsub.adaptation import Adversarial
+from epicsub.adaptation.adversarial import RuleRemoval
 from epicsub.adaptation.discriminator import domain_loss, reversal_strength
 from epicsub.adaptation.interface import kept_mask
-from epicsub.adaptation.removal import RuleRemoval
 from epicsub.errors import AdaptationError
-from epicsub.recipe.adaptation import AdversarialAdaptation
-from epicsub.recipe.mmir import MinDeltaAdaptation, OracleAdaptation, RandomRemovalAdaptation
+from epicsub.recipe.adaptation import (
+    AdversarialAdaptation,
+    MinDeltaAdaptation,
+    OracleAdaptation,
+    RandomRemovalAdaptation,
+)
 from tests.adaptation.batches import batch_of, features, section
 
 DIMS = {"rgb": 6, "flow": 4}

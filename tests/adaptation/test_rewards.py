@@ -10,7 +10,7 @@ from scipy.stats import entropy, rankdata
 from benchmarks.simulation.rewards import AVERAGE, OtherRewards
 from epicsub.adaptation.task import certainty, threshold_reward
 from epicsub.models.heads import MASKED, TwoHeadOutput
-from epicsub.recipe.mmir import MMIRAdaptation
+from epicsub.recipe.adaptation import MMIRAdaptation
 from tests.adaptation.batches import VERBS, batch_of, output_of, section
 from tests.adaptation.mmir_pieces import DIMS, EVERY, features, method
 

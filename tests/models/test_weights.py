@@ -14,7 +14,7 @@ from epicsub.models import weights
 from epicsub.models.build import build_model
 from epicsub.models.frames import build_backbone
 from epicsub.models.i3d import I3D, two_stream_i3d
-from epicsub.models.two_stream import Stream
+from epicsub.models.streams import Stream
 from epicsub.models.weights import find_backbone_weights, find_weights, load_published, read_tensors
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from epicsub.errors import TrainingError
 from epicsub.models.build import build_model
-from epicsub.models.two_stream import TwoStream
+from epicsub.models.streams import TwoStream
 from epicsub.training.layers import Part, checkpoint_layers, freeze, layer_depths, layer_of, parameter_groups
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from epicsub.predictions import Predictions
 from epicsub.validation import Reference, compare
-from epicsub.validation.compare import mcnemar
+from epicsub.validation.bootstrap import mcnemar
 
 
 def coin(first, second):

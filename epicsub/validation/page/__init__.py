@@ -15,7 +15,7 @@ from epicsub.constants import ACTION_BASE
 from epicsub.errors import ValidationError
 from epicsub.io import write_text
 from epicsub.predictions import Predictions
-from epicsub.validation.compare import Difference
+from epicsub.validation.bootstrap import Difference
 from epicsub.validation.detail import Detail, chosen_classes
 from epicsub.validation.figures import by_frequency, confidences
 from epicsub.validation.report import Evaluation, Reference
