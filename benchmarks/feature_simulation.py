@@ -21,7 +21,7 @@ from simulation.runs import Run, make_runs, read_runs, select
 from simulation.stationary import greedy_precision
 from simulation.statistics import Difference, accuracies, paired
 
-from epicsub.data.parallel import cores
+from epicsub.progress import cores
 
 PARTS = ("arms", "dose", "stationary")
 REPORTED = Setting(rho=0.2, view=4.0, lam=0.2)

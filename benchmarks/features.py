@@ -32,14 +32,13 @@ from machine import benchmark_parser, write_figures
 from pairs import paired
 
 from epicsub.data.annotations import read_segments
-from epicsub.data.parallel import cores, in_processes
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
 from epicsub.errors import TrainingError
 from epicsub.inference.predict import predict
 from epicsub.inference.targets import Target
 from epicsub.io import write_text
-from epicsub.progress import track
+from epicsub.progress import cores, in_processes, track
 from epicsub.recipe import Recipe, load_recipe
 from epicsub.training.checkpoint import load_checkpoint
 from epicsub.training.loaders import view_loader

@@ -19,9 +19,9 @@ import pandas as pd
 from machine import benchmark_parser, write_figures
 from pairs import paired
 
-from epicsub.data.parallel import cores
 from epicsub.io import write_text
 from epicsub.predictions import Predictions, read_predictions
+from epicsub.progress import cores
 
 ARMS = {
     "source only": "source_only",

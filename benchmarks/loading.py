@@ -28,10 +28,10 @@ from machine import benchmark_parser, write_figures
 
 from epicsub.data.annotations import Segment
 from epicsub.data.loader import set_up_worker
-from epicsub.data.parallel import cores
 from epicsub.data.prepared.plan import Settings, make_plan
 from epicsub.data.prepared.write import prepare
 from epicsub.data.root import DataRoot
+from epicsub.progress import cores
 
 PANCAKE = Path("../shared/data/videos/flipping_a_pancake.mkv")
 CORES = (1, 2)

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, locking one, and naming its content."""
+"""Writing a file whole or not at all, locking a file or a folder, and naming a file's content."""
 
 import hashlib
 import os
@@ -9,6 +9,8 @@ from tempfile import NamedTemporaryFile
 from typing import Literal
 
 from filelock import FileLock, Timeout
+
+from epicsub.errors import DataError
 
 
 @contextmanager
@@ -104,6 +106,36 @@ def try_lock(path: Path, note: str = "") -> FileLock | None:
     except Timeout:
         return None
     return lock
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder against a second run, whose clearing up would delete the files of this one.
+
+    Args:
+        folder: made where it is missing.
+
+    Yields:
+        While the folder is held.
+
+    Raises:
+        DataError: another process holds it, or the file system cannot lock.
+    """
+    path = folder / ".lock"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = try_lock(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: this file system cannot lock files ({error.strerror}), so two runs could spoil each other; write "
+            "to a folder on another one"
+        ) from error
+    if lock is None:
+        raise DataError(f"{folder}: another process is writing there; wait for it, or stop it")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from epicsub.data.parallel import in_processes
-from epicsub.progress import track
+from epicsub.progress import in_processes, track
 from simulation.arms import ARMS
 from simulation.generator import Setting, simulate
 from simulation.training import train

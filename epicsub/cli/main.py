@@ -2,10 +2,12 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,84 +17,36 @@ from typer.main import get_command, get_group
 from epicsub.constants import __version__
 from epicsub.errors import EpicsubError
 
-# name -> (function that runs it, help line: the first line of the function's docstring)
+# name -> file in this folder and the function in it that runs the command
 COMMANDS = {
-    "train": ("epicsub.cli.train:train", "Train a recipe; a killed run goes on when run again."),
-    "adopt": (
-        "epicsub.cli.adopt:adopt",
-        "Convert a checkpoint of the group's first model, so that validate, predict and submit read it.",
-    ),
-    "validate": (
-        "epicsub.cli.validate:validate",
-        "Verb, noun and action accuracy on the validation segments, and whether two targets differ by more than noise.",
-    ),
-    "predict": ("epicsub.cli.predict:predict", "Predict every segment of a split and write log-probabilities."),
-    "submit": (
-        "epicsub.cli.submit:submit",
-        "Write submission.pt, submission.zip, submission_json.zip and the manifest, and check them.",
-    ),
-    "check": ("epicsub.cli.check:check", "Reopen a submission and list everything that is wrong with it."),
-    "submissions": (
-        "epicsub.cli.submissions:submissions",
-        "List the submissions, when each was uploaded, and how many uploads are left.",
-    ),
-    "recipes": (
-        "epicsub.cli.recipes:recipes",
-        "List the recipes that come with epicsub, or those of a folder and its subfolders.",
-    ),
-    "show": ("epicsub.cli.recipes:show", "Print a recipe as it will run, defaults and overrides included."),
-    "doctor": ("epicsub.cli.doctor:doctor", "Report the devices, decoders, data and Slurm of this machine."),
-    "demo": (
-        "epicsub.cli.demo:demo",
-        "Make kitchens, train two recipes, validate, ensemble with test-time views, write and check the upload.",
-    ),
+    "train": "train:train",
+    "adopt": "train:adopt",
+    "validate": "validate:validate",
+    "predict": "predict:predict",
+    "submit": "submit:submit",
+    "check": "check:check",
+    "submissions": "submissions:submissions",
+    "recipes": "recipes:recipes",
+    "show": "recipes:show",
+    "doctor": "doctor:doctor",
+    "demo": "demo:demo",
 }
 ENSEMBLE = {
-    "plan": (
-        "epicsub.cli.ensemble:plan_members",
-        "Rank members by what each adds to those before it, cross-validated over kitchens.",
-    ),
-    "views": ("epicsub.cli.ensemble:views_table", "Accuracy against cost of test-time views on the validation list."),
+    "plan": "ensemble:plan_members",
+    "views": "ensemble:views_table",
 }
 DATA = {
-    "synth": (
-        "epicsub.cli.data_synth:synth",
-        "Write small synthetic kitchens in the organisers' layout: videos and tables; same seed, same bytes.",
-    ),
-    "lists": (
-        "epicsub.cli.data_lists:lists",
-        "Make a protocol's lists under annotations/: a hold-out of whole videos, or MM-SADA's tables as CSV.",
-    ),
-    "check": (
-        "epicsub.cli.data_check:check",
-        "Report what is missing, damaged or does not fit. Exit status 2 where a segment cannot be read.",
-    ),
-    "status": (
-        "epicsub.cli.data_status:status",
-        "Report annotations, videos, flow, prepared store and features: coverage, size, and what a recipe lacks.",
-    ),
-    "prepare": (
-        "epicsub.cli.data_prepare:prepare",
-        "Cut and shrink the videos to what segments need; a killed run can be resumed.",
-    ),
-    "flow": (
-        "epicsub.cli.data_flow:flow",
-        "Optical flow of every video under videos/, one seekable file each; what is whole is skipped.",
-    ),
-    "features": (
-        "epicsub.cli.data_features:features",
-        "Write each segment's pooled features, per modality; a stopped run can be resumed.",
-    ),
+    "synth": "data_synth:synth",
+    "lists": "data_lists:lists",
+    "check": "data_check:check",
+    "status": "data_status:status",
+    "prepare": "data_prepare:prepare",
+    "flow": "data_flow:flow",
+    "features": "data_features:features",
 }
 BENCH = {
-    "domains": (
-        "epicsub.cli.bench_domains:domains",
-        "Train every method on every pair and seed and print the table; a killed study can be resumed.",
-    ),
-    "agents": (
-        "epicsub.cli.bench_agents:agents",
-        "Write removal counts, rewards and Q-values, the most removed clips, and t-SNE of the features, per agent.",
-    ),
+    "domains": "bench_domains:domains",
+    "agents": "bench_agents:agents",
 }
 GROUPS = {
     "ensemble": (ENSEMBLE, "Which members and which views are worth their cost."),
@@ -104,25 +58,17 @@ GROUPS = {
 class LazyCommand(TyperCommand):
     """A command that is imported when it runs; the lists of commands need only its name and help line."""
 
-    def __init__(self, name: str, target: str, help_line: str) -> None:
-        """Remember where the command is.
+    def __init__(self, name: str, target: str) -> None:
+        """Read the help line, the first line of the function's docstring, without importing the function.
 
         Args:
             name: of the command.
-            target: `module:function` of the function that runs it.
-            help_line: the line beside its name.
+            target: `file:function` of the function that runs it.
         """
-        super().__init__(name, help=help_line)
-        self.target = target
-
-    def function(self) -> Any:
-        """Import the function that runs the command.
-
-        Returns:
-            The function, with its options as typer's annotations.
-        """
-        module, _, function = self.target.partition(":")
-        return getattr(import_module(module), function)
+        self.file, self.function = target.split(":")
+        source = (Path(__file__).parent / f"{self.file}.py").read_text(encoding="utf-8")
+        found = re.search(rf'^def {self.function}\(.*?^    """(.*?)(?:"""|$)', source, re.DOTALL | re.MULTILINE)
+        super().__init__(name, help=found[1] if found else None)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Import the command and parse its arguments.
@@ -137,12 +83,12 @@ class LazyCommand(TyperCommand):
             The context in which the command runs.
         """
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(self.name)(self.function())
+        single.command(self.name)(getattr(import_module(f"epicsub.cli.{self.file}"), self.function))
         return get_command(single).make_context(info_name, args, parent=parent, **extra)
 
 
-def _lazy(table: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    return {name: LazyCommand(name, target, help_line) for name, (target, help_line) in table.items()}
+def _lazy(table: Mapping[str, str]) -> dict[str, Any]:
+    return {name: LazyCommand(name, target) for name, target in table.items()}
 
 
 def _show_version(requested: bool) -> None:

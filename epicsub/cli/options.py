@@ -1,16 +1,9 @@
-"""Options that several commands share, and what they resolve to."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from epicsub.api.common import data_root, device_of
-
-__all__ = [
-    "CountOption", "DataOption", "DeviceOption", "ProtocolOption", "SkipOption", "StopOption", "TtaOption", "data_root",
-    "device_of",
-]  # fmt: skip
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data root. Default: data.root of the recipe, $EPICSUB_DATA, data/.")

@@ -1,20 +1,22 @@
-"""epicsub train: a recipe becomes a run."""
+"""epicsub train: a recipe becomes a run; epicsub adopt: so does a checkpoint of the group's first model."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from epicsub.api.train import TrialName, run_trials
-from epicsub.api.train import train as train_recipe
+from epicsub.api import train as api
 from epicsub.cli.options import DataOption
 from epicsub.training.run_folder import first_process
+
+OverridesArgument = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
+RunOption = Annotated[Path | None, typer.Option(help="The run's folder. Default: outputs/ and the recipe's name.")]
 
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Name or path of a recipe, e.g. mmir_i3d.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: outputs/ and the recipe's name.")] = None,
+    overrides: OverridesArgument = None,
+    out: RunOption = None,
     resume: Annotated[bool, typer.Option(help="Resume a killed run of the same settings.")] = True,
     data: DataOption = None,
     dry_run: Annotated[
@@ -28,12 +30,25 @@ def train(
     ] = False,
 ) -> None:
     """Train a recipe; a killed run goes on when run again."""
-    asked: dict[TrialName, bool] = {"dry_run": dry_run, "find_lr": find_lr, "find_batch": find_batch}
+    asked: dict[api.TrialName, bool] = {"dry_run": dry_run, "find_lr": find_lr, "find_batch": find_batch}
     trials = [name for name, wanted in asked.items() if wanted]
     if trials:
-        lines = run_trials(recipe, overrides or [], trials=trials, out=out, data=data)
+        lines = api.run_trials(recipe, overrides or [], trials=trials, out=out, data=data)
     else:
-        lines = iter([f"wrote {train_recipe(recipe, overrides or [], out=out, data=data, resume=resume)}"])
+        lines = iter([f"wrote {api.train(recipe, overrides or [], out=out, data=data, resume=resume)}"])
     for line in lines:
         if first_process():
             typer.echo(line)
+
+
+def adopt(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pth of ActionModel (ResNet-50 and a bidirectional LSTM).")],
+    recipe: Annotated[
+        str, typer.Argument(help="Name or path of the recipe that says how its clips are cut, e.g. resnet_bilstm.")
+    ],
+    overrides: OverridesArgument = None,
+    out: RunOption = None,
+) -> None:
+    """Convert a checkpoint of the group's first model, so that validate, predict and submit read it."""
+    folder = api.adopt(checkpoint, recipe, overrides or [], out=out)
+    typer.echo(f"wrote {folder}/last.pth; try `epicsub validate {folder}`")

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from epicsub.data.parallel import cores
 from epicsub.errors import DataError
+from epicsub.progress import cores
 
 MOST_WORKERS = 16
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h

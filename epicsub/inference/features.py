@@ -10,12 +10,12 @@ from torch import nn
 
 from epicsub.data.annotations import Segment
 from epicsub.data.features.store import SHARD_SEGMENTS, FeatureStore
-from epicsub.data.parallel import hold_folder
 from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import InferenceError
 from epicsub.inference.targets import Target, Trained
+from epicsub.io import hold_folder
 from epicsub.progress import track
 from epicsub.text import first_of, join_problems
 from epicsub.training.loaders import store_of, view_loader

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from epicsub.data.parallel import hold_folder
+from epicsub.io import hold_folder
 
 from ..data.conftest import write_list
 from ..data.sparse import write_jpegs, write_sparse

@@ -11,9 +11,9 @@ import pytest
 from epicsub.data.flow import compute as flow_module
 from epicsub.data.flow.compute import _flow_size, compute_flow, flow_for_videos, flow_stride
 from epicsub.data.flow.file import FlowSettings, quantise, read_flow_note
-from epicsub.data.parallel import hold_folder
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.io import hold_folder
 
 FPS = Fraction(60000, 1001)
 

@@ -13,13 +13,13 @@ import pytest
 
 from epicsub.data.annotations import Segment
 from epicsub.data.decode.pyav import PyavReader
-from epicsub.data.parallel import hold_folder
 from epicsub.data.prepared.index import read_index
 from epicsub.data.prepared.plan import Settings, make_plan, measured_rate
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.prepared.write import _remove_leftovers, prepare
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.io import hold_folder
 
 VIDEOS = [f"P01_0{number}" for number in (1, 2, 3, 4)]
 EVERY = [Segment(f"{video}_0", "P01", video, 0.0, 9.9, 1, 2, 0, 0) for video in VIDEOS]

@@ -10,13 +10,12 @@ from typing import Any
 
 from epicsub.data.annotations import VIDEO_INFO, Segment, VideoInfo
 from epicsub.data.check.files import FileReport, FileToCheck, check_file
-from epicsub.data.parallel import cores, in_processes
 from epicsub.data.prepared.index import read_index
 from epicsub.data.root import DataRoot, group_by_video
 from epicsub.data.sampling import with_context
 from epicsub.data.sources import LONGEST_OVERRUN
 from epicsub.errors import DataError
-from epicsub.progress import track
+from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted, first_of
 
 

@@ -21,9 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from epicsub.data.features.external import FRAMES, read_external
 from epicsub.data.features.table import FeatureTable, Shard
-from epicsub.data.parallel import hold_folder
 from epicsub.errors import DataError
-from epicsub.io import atomic_write, write_text
+from epicsub.io import atomic_write, hold_folder, write_text
 from epicsub.text import first_of
 
 log = logging.getLogger(__name__)

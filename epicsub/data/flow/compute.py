@@ -23,11 +23,11 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.flow.file import FlowSettings, flow_note, quantise, read_flow_note, write_flow
 from epicsub.data.frames import index_stride
-from epicsub.data.parallel import cores, hold_folder, in_processes
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.io import hold_folder
 from epicsub.modality import FLOW, RGB
-from epicsub.progress import track
+from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted
 
 DEFAULTS = FlowSettings()

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from epicsub.data.parallel import cores, hold_folder, in_processes
 from epicsub.data.prepared.encode import open_source
 from epicsub.data.prepared.plan import Interval, Job, Plan
 from epicsub.data.prepared.video import write_entry
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.io import hold_folder
 from epicsub.modality import MODALITIES
-from epicsub.progress import track
+from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted, sized
 
 LONGEST_STRETCH = 60.0  # seconds

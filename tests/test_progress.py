@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from epicsub.data.parallel import hold_folder, in_processes
 from epicsub.errors import DataError
+from epicsub.io import hold_folder
+from epicsub.progress import in_processes
 
 
 @pytest.mark.parametrize("workers", [1, 2])
