@@ -47,4 +47,4 @@ def test_a_run_of_0_1_0_resumes(command: Call, kitchens: Path, work: Path) -> No
     )  # fmt: skip
     done = command("train", "recipes/tiny/adversarial.yaml", *settings, "--data", kitchens, "--out", folder)
     assert done.status == 0, done.err
-    assert "step 80 of 80" in done.out, done.out
+    assert "resuming from step 80 of 80" in done.err, done.err

@@ -142,7 +142,7 @@ def test_a_plan_ranks_and_says_what_it_knows(command, kitchens, members, run, wo
     assert again.out == done.out
 
 
-def test_views_against_their_cost(command, kitchens, run, work):
+def test_views_against_their_cost(command, kitchens, members, run, work):
     words = ["--tta", "1x1", "--tta", "3x1", "--stop", "1", "--data", kitchens, "--protocol", "small.yaml"]
     done = command("ensemble", "views", run, *words, "--json", "views.json")
     assert done.status == 0, done.err

@@ -93,6 +93,6 @@ def test_the_upper_bound_says_what_it_is(command, kitchens) -> None:
     done = command("train", *words)
     assert done.status == 0, done.err
     note = "upper bound: trained on the labels of the target (EPIC_100_validation.csv), no adaptation"
-    assert note in done.out
+    assert note in done.err
     scored = command("validate", "outputs/bound", "--protocol", "small.yaml", "--data", kitchens, "--device", "cpu")
     assert note in scored.out
