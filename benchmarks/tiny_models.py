@@ -15,7 +15,7 @@ from pathlib import Path
 from machine import benchmark_parser, write_figures
 
 from epicsub.predictions import Predictions, read_predictions
-from epicsub.submission import average
+from epicsub.submission.ensemble import equal_blend
 from epicsub.validation import load_protocol
 from epicsub.validation.report import evaluate
 
@@ -72,7 +72,7 @@ def predictions_of(run: Path, on: str, kitchens: Path) -> Predictions:
 
 def mean_of(members: dict[str, dict[str, Predictions]]) -> dict[str, Predictions]:
     """The mean of the members' probabilities, on each list."""
-    return {on: average({name: made[on] for name, made in members.items()}) for on in PROTOCOLS}
+    return {on: equal_blend(len(members)).apply([made[on] for made in members.values()]) for on in PROTOCOLS}
 
 
 def scored(made: dict[str, Predictions], kitchens: Path) -> Row:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from epicsub.errors import DataError
+from epicsub.errors import DataError, EpicsubError
 
 
 @contextmanager
@@ -138,15 +138,24 @@ def hold_folder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, failure: type[EpicsubError] | None = None) -> None:
     """Write `text` to `path`, whole or not at all.
 
     Args:
         path: the file to write.
         text: its content.
+        failure: raised with the path and the reason where the place cannot be written.
+
+    Raises:
+        OSError: the place cannot be written, and no `failure` is given.
     """
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    try:
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        if failure is None:
+            raise
+        raise failure(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def sha256(path: Path) -> str:

@@ -82,7 +82,7 @@ class Predictions:
         problems = _problems_of_ids(ids) or _problems_of_tables(ids, tables)
         if problems:
             raise PredictionsError("\n".join(problems))
-        probable = {kind: _are_probabilities(table) for kind, table in tables.items()}
+        probable = {kind: are_probabilities(table) for kind, table in tables.items()}
         if all(rows.all() for rows in probable.values()):
             shares = {kind: table / table.sum(axis=1, keepdims=True) for kind, table in tables.items()}
             logprobs = {kind: np.log(np.maximum(table, PROBABILITY_FLOOR)) for kind, table in shares.items()}
@@ -189,6 +189,19 @@ def write_organisers_list(predictions: Predictions, path: Path) -> None:
         torch.save(rows, handle)
 
 
+def are_probabilities(table_NC: np.ndarray) -> np.ndarray:
+    """Find the rows that are nowhere negative and sum to one, within `SUM_TOLERANCE`.
+
+    Args:
+        table_NC: (N, C) scores.
+
+    Returns:
+        (N,) bool.
+    """
+    sums_N = table_NC.sum(axis=1, dtype=np.float64)
+    return np.asarray((table_NC.min(axis=1) >= 0) & (np.abs(sums_N - 1) <= SUM_TOLERANCE))
+
+
 def _read_npz(path: Path) -> object:
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -288,10 +301,6 @@ def _problems_of_rows(ids: Sequence[str], rows: Mapping[str, Sequence[np.ndarray
             named = name_some(f"{name} {shape}" for name, shape in wrong.items())
             problems.append(f"{kind}_output that has not the shape ({classes},): {named}")
     return problems
-
-
-def _are_probabilities(table: np.ndarray) -> np.ndarray:
-    return np.asarray((table.min(axis=1) >= 0) & (np.abs(table.sum(axis=1) - 1) <= SUM_TOLERANCE))
 
 
 def _logsumexp(table: np.ndarray) -> np.ndarray:

@@ -87,10 +87,7 @@ class Validation:
         Raises:
             ValidationError: the place cannot be written.
         """
-        try:
-            write_text(Path(path), json.dumps(self.to_json(), indent=2) + "\n")
-        except OSError as error:
-            raise ValidationError(f"{path}: cannot be written: {error.strerror or error}") from error
+        write_text(Path(path), json.dumps(self.to_json(), indent=2) + "\n", ValidationError)
 
     def write_report(self, folder: Path) -> Path:
         """Write a page with tables, curves, confusions, and the middle frames of the most confident mistakes.

@@ -1,7 +1,7 @@
 """Predictions of several members in, one checked upload out."""
 
 from epicsub.submission.check import Findings, check_submission
-from epicsub.submission.ensemble import average, missing_of
+from epicsub.submission.ensemble import missing_of
 from epicsub.submission.supervision import Levels, combine_levels, levels_of_recipe
 from epicsub.submission.write import Written, fill_prior, write_submission
 
@@ -9,7 +9,6 @@ __all__ = [
     "Findings",
     "Levels",
     "Written",
-    "average",
     "check_submission",
     "combine_levels",
     "fill_prior",

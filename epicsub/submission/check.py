@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from epicsub.io import sha256
-from epicsub.predictions import PROBABILITY_FLOOR, SUM_TOLERANCE, Predictions
+from epicsub.predictions import PROBABILITY_FLOOR, SUM_TOLERANCE, Predictions, are_probabilities
+from epicsub.submission.ensemble import logsumexp
 from epicsub.submission.json_zip import CHALLENGES
 from epicsub.submission.ranking import Changed, changed_by_the_scorer, log_softmax
 from epicsub.submission.reopen import KINDS, Reopened, reopen
@@ -179,8 +180,8 @@ def _usable(found: Reopened, kind: str) -> dict[str, np.ndarray]:
 
 
 def _check_kind(found: Reopened, kind: str, names: np.ndarray, scores_NC: np.ndarray) -> None:
-    totals_N = _log_totals(scores_NC)
-    loose_N = ~_probable(scores_NC) & (np.abs(totals_N) > SUM_TOLERANCE)
+    totals_N = logsumexp(scores_NC.astype(np.float64))[:, 0]
+    loose_N = ~are_probabilities(scores_NC) & (np.abs(totals_N) > SUM_TOLERANCE)
     if loose_N.any():
         what = counted(int(loose_N.sum()), f"{kind} row is", f"{kind} rows are")
         found.warnings.append(
@@ -204,7 +205,7 @@ def _check_ranking(
     found: Reopened, names: np.ndarray, verb_NV: np.ndarray, noun_NM: np.ndarray, own: Predictions | None
 ) -> None:
     """Whether the formula ranks what was meant; rows of probabilities are known not to be, and measured."""
-    probable = {kind: _probable(table) for kind, table in (("verb", verb_NV), ("noun", noun_NM))}
+    probable = {kind: are_probabilities(table) for kind, table in (("verb", verb_NV), ("noun", noun_NM))}
     any_probable_N = probable["verb"] | probable["noun"]
     meant = (_meant(verb_NV, probable["verb"]), _meant(noun_NM, probable["noun"]))
     changed = changed_by_the_scorer((verb_NV, noun_NM), meant)
@@ -253,16 +254,3 @@ def _meant(scores_NC: np.ndarray, probable_N: np.ndarray) -> np.ndarray:
     meant_NC = log_softmax(scores_NC)
     meant_NC[probable_N] = np.log(np.maximum(scores_NC[probable_N], PROBABILITY_FLOOR))
     return meant_NC
-
-
-def _probable(scores_NC: np.ndarray) -> np.ndarray:
-    sums_N = scores_NC.sum(axis=1, dtype=np.float64)
-    probable_N: np.ndarray = (scores_NC.min(axis=1) >= 0) & (np.abs(sums_N - 1) <= SUM_TOLERANCE)
-    return probable_N
-
-
-def _log_totals(scores_NC: np.ndarray) -> np.ndarray:
-    scores_NC = scores_NC.astype(np.float64)
-    top_N1 = scores_NC.max(axis=1, keepdims=True)
-    totals_N: np.ndarray = top_N1[:, 0] + np.log(np.exp(scores_NC - top_N1).sum(axis=1))
-    return totals_N

@@ -21,7 +21,6 @@ much it has to say.
 Letters: K members, N segments, C classes of a head.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -204,36 +203,6 @@ def floored(logprobs_NC: np.ndarray) -> np.ndarray:
     return found
 
 
-def average(
-    members: Mapping[str, Predictions],
-    narration_ids: Sequence[str] | None = None,
-    weights: Mapping[str, float] | None = None,
-) -> Predictions:
-    """The (weighted) mean of the members' probabilities, as log-probabilities.
-
-    No log-probability comes out below that of `PROBABILITY_FLOOR`, for the reason given there. The rows are not made to
-    sum to one again after that: 300 floored classes add 3e-10.
-
-    Args:
-        members: by name; each may hold more segments than are given here, none may lack one.
-        narration_ids: the segments, in order. Default: all that any member has, in order of appearance.
-        weights: by member, positive; only their ratios count. Default: equal.
-
-    Returns:
-        One set of predictions of these segments.
-
-    Raises:
-        SubmissionError: no members, members that lack segments (all of them, by name), weights that do not fit.
-    """
-    shares = _shares(members, weights)
-    if narration_ids is None:
-        narration_ids = list(
-            dict.fromkeys(name for member in members.values() for name in member.narration_ids.tolist())
-        )
-    head = Head(tuple(shares[name] for name in members), (1.0,) * len(members))
-    return Blend("mean", head, head).apply(aligned(members, narration_ids))
-
-
 def aligned(
     members: Mapping[str, Predictions], narration_ids: Sequence[str], hint: str = FILL_HINT
 ) -> list[Predictions]:
@@ -273,21 +242,3 @@ def missing_of(member: Predictions, narration_ids: Sequence[str]) -> list[str]:
     """
     present = set(member.narration_ids.tolist())
     return [name for name in narration_ids if name not in present]
-
-
-def _shares(members: Mapping[str, Predictions], weights: Mapping[str, float] | None) -> dict[str, float]:
-    if not members:
-        raise SubmissionError("an ensemble of no members; name at least one")
-    if weights is None:
-        return {name: 1 / len(members) for name in members}
-    problems = [f"no weight for {name}" for name in members if name not in weights]
-    problems += [f"a weight for {name}, which is no member" for name in weights if name not in members]
-    problems += [
-        f"weight of {name} is {weight}, a positive number expected"
-        for name, weight in weights.items()
-        if not (math.isfinite(weight) and weight > 0)
-    ]
-    if problems:
-        raise SubmissionError("\n".join([*problems, f"members are {', '.join(members)}"]))
-    total = sum(weights.values())
-    return {name: weight / total for name, weight in weights.items()}

@@ -5,7 +5,6 @@ written down by hand, after the fact: this program sends nothing anywhere.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -222,7 +221,9 @@ def mark_uploaded(ledger: Ledger, name: str, day: date, today: date, limits: Lim
     if problems:
         raise SubmissionError("\n".join(problems))
     upload = Upload(name, day.isoformat(), entry.challenge, entry.manifest_sha256)
-    _write(ledger.folder / LEDGER, [*ledger.uploads, upload])
+    uploads = sorted([*ledger.uploads, upload], key=lambda upload: upload.day)
+    content = {"uploads": [asdict(upload) for upload in uploads]}
+    write_text(ledger.folder / LEDGER, json.dumps(content, indent=1) + "\n", SubmissionError)
     return upload
 
 
@@ -234,14 +235,6 @@ def _changed_files(folder: Path, entry: Entry) -> list[str]:
         for path, digest in stated.items()
         if path.is_file() and sha256(path) != digest
     ]
-
-
-def _write(path: Path, uploads: Sequence[Upload]) -> None:
-    in_order = sorted(uploads, key=lambda upload: upload.day)
-    try:
-        write_text(path, json.dumps({"uploads": [asdict(upload) for upload in in_order]}, indent=1) + "\n")
-    except OSError as error:
-        raise SubmissionError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _upload(item: dict[str, str]) -> Upload:

@@ -7,7 +7,6 @@ from epicsub.validation.page import Model, page_data, write_page
 from epicsub.validation.protocol import RECORDS, Protocol, SegmentList, find_protocol, load_parts, load_protocol
 from epicsub.validation.record import recorded_scores, write_record, write_table
 from epicsub.validation.report import Evaluation, Reference, evaluate, read_reference
-from epicsub.validation.scores import official_scores
 from epicsub.validation.show import comparison, show, table
 from epicsub.validation.tables import Background, read_background, read_labels
 
@@ -29,7 +28,6 @@ __all__ = [
     "load_parts",
     "load_protocol",
     "make_lists",
-    "official_scores",
     "page_data",
     "read_background",
     "read_labels",

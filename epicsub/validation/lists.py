@@ -52,10 +52,7 @@ def make_lists(protocol: Protocol, annotations: Path, source: Path | None = None
     else:
         raise ValidationError(f"protocol {protocol.name}: its lists are published as they are, none is to be made")
     for name, table in tables.items():
-        try:
-            write_text(annotations / name, table.to_csv(index=False, lineterminator="\n"))
-        except OSError as error:
-            raise ValidationError(f"{annotations / name}: cannot be written: {error.strerror or error}") from error
+        write_text(annotations / name, table.to_csv(index=False, lineterminator="\n"), ValidationError)
     return {annotations / name: len(table) for name, table in tables.items()}
 
 

@@ -51,7 +51,7 @@ def write_record(
         "from": dict(provenance),
     }
     content["scores"] = _rounded(content["scores"])
-    _write(path, json.dumps(content, indent=1) + "\n")
+    write_text(path, json.dumps(content, indent=1) + "\n", ValidationError)
     return path
 
 
@@ -74,7 +74,7 @@ def write_table(folder: Path) -> Path:
         rows.sort(key=lambda record: (-_best(record), record["name"]))
         parts.append(f"## {protocol}\n\n" + _table(rows))
     path = Path(folder) / TABLE
-    _write(path, "\n".join(parts))
+    write_text(path, "\n".join(parts), ValidationError)
     return path
 
 
@@ -152,10 +152,3 @@ def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^\w-]+", "_", name).strip("_")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise ValidationError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -1,6 +1,6 @@
 """Scoring a set of predictions by a protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pandas as pd
 from epicsub.errors import ValidationError
 from epicsub.predictions import Predictions
 from epicsub.validation.protocol import TASKS, Protocol
-from epicsub.validation.scores import Hits, hits_of, join, scores_of, subsets
+from epicsub.validation.scores import Hits, hits_of, join, scores_of
 from epicsub.validation.tables import read_classes, read_labels, read_names
 
 
@@ -54,10 +54,10 @@ class Reference:
 
     protocol: str
     labels: pd.DataFrame
-    tail_verbs: list[int]
-    tail_nouns: list[int]
-    unseen: list[str]
-
+    tail_verbs: Collection[int]
+    tail_nouns: Collection[int]
+    unseen: Collection[str]
+    """participants without training videos"""
     tasks: tuple[str, ...] = TASKS
     verbs: tuple[int, ...] | None = None
     """the only verbs that are ranked; None: all 97"""
@@ -117,7 +117,7 @@ class Reference:
         return hits_N if chosen is None else hits_N[chosen]
 
     def subsets(self, joined: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Which rows the tail and unseen scores count.
+        """Find the rows that the tail and unseen scores count; an action is in the tail if its verb or its noun is.
 
         Args:
             joined: labels of N segments.
@@ -125,7 +125,10 @@ class Reference:
         Returns:
             tail_verb, tail_noun, tail_action, unseen -> (N,) bool.
         """
-        return subsets(joined, self.tail_verbs, self.tail_nouns, self.unseen)
+        of_verb = joined["verb_class"].isin(list(self.tail_verbs)).to_numpy(dtype=bool)
+        of_noun = joined["noun_class"].isin(list(self.tail_nouns)).to_numpy(dtype=bool)
+        unseen = joined["participant_id"].isin(list(self.unseen)).to_numpy(dtype=bool)
+        return {"tail_verb": of_verb, "tail_noun": of_noun, "tail_action": of_verb | of_noun, "unseen": unseen}
 
 
 def read_reference(protocol: Protocol, annotations: Path, count: int | None = None) -> Reference:

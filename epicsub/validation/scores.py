@@ -17,7 +17,7 @@ then these 100 again, each time reversed, so among equal pairs the order of (ver
 Letters: N segments, C classes, V verbs, M nouns.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -32,33 +32,6 @@ CANDIDATES = 100
 """How many verbs, nouns and pairs the organisers' ranking of actions looks at."""
 
 Hits = dict[tuple[str, int], np.ndarray]
-
-
-def official_scores(
-    predictions: Predictions,
-    labels: pd.DataFrame,
-    tail_verbs: Collection[int],
-    tail_nouns: Collection[int],
-    unseen: Collection[str],
-) -> dict[str, float]:
-    """The twelve scores of the challenge, in percent, over the segments of `predictions`.
-
-    Args:
-        predictions: N segments, every one of them in `labels`.
-        labels: narration_id, participant_id, verb_class, noun_class; joined on narration_id.
-        tail_verbs: rare verb classes. An action is in the tail if its verb or its noun is.
-        tail_nouns: rare noun classes.
-        unseen: participants without training videos.
-
-    Returns:
-        `all_{verb,noun,action}_accuracy_at_{1,5}`, `tail_{...}_accuracy_at_1`, `unseen_{...}_accuracy_at_1`. A score
-        over no segment at all is left out, never 0.
-
-    Raises:
-        ValidationError: segments without labels, or labels that are no classes of the challenge.
-    """
-    joined = join(predictions, labels)
-    return scores_of(hits_of(predictions, joined), subsets(joined, tail_verbs, tail_nouns, unseen))
 
 
 def hits_of(
@@ -110,7 +83,7 @@ def scores_of(hits: Hits, rows: Mapping[str, np.ndarray]) -> dict[str, float]:
 
     Args:
         hits: as `hits_of` gives them.
-        rows: as `subsets` gives them.
+        rows: as `Reference.subsets` gives them.
 
     Returns:
         Percent by name; a score over no segment is left out.
@@ -159,31 +132,6 @@ def join(
     if problems:
         raise ValidationError("\n".join(problems))
     return by_id.loc[predictions.narration_ids]
-
-
-def subsets(
-    labels: pd.DataFrame, tail_verbs: Collection[int], tail_nouns: Collection[int], unseen: Collection[str]
-) -> dict[str, np.ndarray]:
-    """Find the rows that each group of scores counts.
-
-    Args:
-        labels: N rows.
-        tail_verbs: rare verb classes.
-        tail_nouns: rare noun classes.
-        unseen: participants without training videos.
-
-    Returns:
-        tail_verb, tail_noun, tail_action, unseen -> (N,) bool.
-    """
-    tail_verb = labels["verb_class"].isin(list(tail_verbs)).to_numpy(dtype=bool)
-    tail_noun = labels["noun_class"].isin(list(tail_nouns)).to_numpy(dtype=bool)
-    unseen_rows = labels["participant_id"].isin(list(unseen)).to_numpy(dtype=bool)
-    return {
-        "tail_verb": tail_verb,
-        "tail_noun": tail_noun,
-        "tail_action": tail_verb | tail_noun,
-        "unseen": unseen_rows,
-    }
 
 
 def hits_at(scores_NC: np.ndarray, label_N: np.ndarray, k: int) -> np.ndarray:

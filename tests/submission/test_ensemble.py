@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 
 from epicsub.errors import SubmissionError, ValidationError
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions
-from epicsub.submission import average, fill_prior
+from epicsub.submission import fill_prior
 from epicsub.submission.choose import parse_weights
-from epicsub.submission.ensemble import Blend, Head, blend_head, equal_blend, tempered
+from epicsub.submission.ensemble import Blend, Head, aligned, blend_head, equal_blend, tempered
+
+
+def average(members: dict[str, Predictions], ids: list[str]) -> Predictions:
+    return equal_blend(len(members)).apply(aligned(members, ids))
 
 
 def test_the_mean_of_probabilities_joined_on_ids(ids, make_predictions):
@@ -31,8 +35,9 @@ def test_by_hand():
         verb = np.zeros((1, 97))
         verb[0, :2] = share, 1 - share
         members[name] = Predictions.from_scores(["x"], verb, noun)
-    np.testing.assert_allclose(np.exp(average(members).verb_logprobs[0, :2]), [0.6, 0.4], rtol=1e-6)
-    weighted = average(members, weights={"a": 3, "b": 1})
+    np.testing.assert_allclose(np.exp(average(members, ["x"]).verb_logprobs[0, :2]), [0.6, 0.4], rtol=1e-6)
+    head = Head((0.75, 0.25), (1.0, 1.0))
+    weighted = Blend("mean", head, head).apply(aligned(members, ["x"]))
     np.testing.assert_allclose(np.exp(weighted.verb_logprobs[0, :2]), [0.7, 0.3], rtol=1e-6)
     np.testing.assert_allclose(weighted.verb_logprobs[0, 2:], np.log(PROBABILITY_FLOOR), rtol=1e-6)
 
@@ -64,27 +69,6 @@ def test_every_member_that_lacks_segments_is_named_at_once(ids, make_predictions
         "run_c has no predictions for 1 of 6 segments: P01_101_5",
     ]
     assert "--fill prior" in lines[2]
-
-
-def test_without_a_list_every_segment_of_any_member_is_needed(ids, make_predictions):
-    with pytest.raises(SubmissionError, match="b has no predictions for 1 of 6 segments: P01_101_0"):
-        average({"a": make_predictions(), "b": make_predictions(ids[1:])})
-    assert average({"a": make_predictions(), "b": make_predictions(ids[::-1])}).narration_ids.tolist() == ids
-
-
-def test_weights_that_do_not_fit(ids, make_predictions):
-    members = {"a": make_predictions(), "b": make_predictions()}
-    with pytest.raises(SubmissionError) as caught:
-        average(members, ids, {"a": -1.0, "c": float("nan")})
-    assert str(caught.value).splitlines() == [
-        "no weight for b",
-        "a weight for c, which is no member",
-        "weight of a is -1.0, a positive number expected",
-        "weight of c is nan, a positive number expected",
-        "members are a, b",
-    ]
-    with pytest.raises(SubmissionError, match="no members"):
-        average({})
 
 
 @pytest.fixture

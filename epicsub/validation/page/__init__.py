@@ -236,10 +236,7 @@ def write_page(folder: Path, data: Mapping[str, Any], pictures: Mapping[str, byt
         ValidationError: the place cannot be written.
     """
     path = Path(folder) / "index.html"
-    try:
-        write_text(path, _page(data, pictures))
-    except OSError as error:
-        raise ValidationError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_text(path, _page(data, pictures), ValidationError)
     return path
 
 
