@@ -122,7 +122,8 @@ BREAKS = (
           "reversal_strength(batch.progress, self.settings.lam_max)", "self.settings.lam_max", A + "test_mmir_plus.py"),
     Break("the source in the target's place", STEP, "state.model(batch.target.clips)", "output", STEPPED),
     Break("classification weighs 1", STEP, "_class_weight(recipe, stage) * classification", "classification", STEPPED),
-    Break("alignment weighs 1", STEP, "_alignment_weight(recipe) * adapted.alignment", "adapted.alignment", STEPPED),
+    Break("alignment weighs 1", STEP, "recipe.adaptation.alignment_weight * adapted.alignment",
+          "adapted.alignment", STEPPED),
     Break("the stage's progress stands still", STEP, "progress=step[1] / stage.steps", "progress=0.5", STEPPED),
     Break("agents never step", STEP, "state.agent_optimizer.step()", "pass", STEPPED),
 )  # fmt: skip

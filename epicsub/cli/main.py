@@ -24,7 +24,7 @@ COMMANDS = {
     "validate": "validate:validate",
     "predict": "predict:predict",
     "submit": "submit:submit",
-    "check": "check:check",
+    "check": "submissions:check",
     "submissions": "submissions:submissions",
     "recipes": "recipes:recipes",
     "show": "recipes:show",

@@ -52,11 +52,6 @@ class MMDAdaptation(AdaptationSection):
     loss_weight: NotNegative = 1.0
     """Weight of the discrepancy beside the classification loss; 0.2 beside 0.2 in [S]."""
 
-    @property
-    def alignment_weight(self) -> float:
-        """Weight of the method's loss beside the classification loss."""
-        return self.loss_weight
-
 
 class AdaBNAdaptation(AdaptationSection):
     """The target's own batch norm statistics."""
@@ -83,11 +78,6 @@ class MCDAdaptation(AdaptationSection):
     """Updates of the features in a step, with updates three (recalled, not verified)."""
     loss_weight: NotNegative = 1.0
     """Weight of the discrepancy beside the classification loss; 0.2 beside 0.2 in [S]."""
-
-    @property
-    def alignment_weight(self) -> float:
-        """Weight of the method's loss beside the classification loss."""
-        return self.loss_weight
 
 
 class MMSADAAdaptation(AdaptationSection):
@@ -136,11 +126,6 @@ class ContrastiveAdaptation(AdaptationSection):
     loss_weight: NotNegative = 1.0
     """Weight of both beside the classification loss [D]."""
 
-    @property
-    def alignment_weight(self) -> float:
-        """Weight of the method's loss beside the classification loss."""
-        return self.loss_weight
-
 
 class TA3NAdaptation(AdaptationSection):
     """TA3N: attentive alignment of frames, relations and videos, for model temporal_relations on features."""
@@ -158,11 +143,6 @@ class TA3NAdaptation(AdaptationSection):
     """Let the reversals rise from 0 over a stage, as the challenge's script does; false keeps them constant."""
     loss_weight: NotNegative = 1.0
     """Weight of all beside the classification loss."""
-
-    @property
-    def alignment_weight(self) -> float:
-        """Weight of the method's loss beside the classification loss."""
-        return self.loss_weight
 
 
 class AdversarialAdaptation(AlignmentSection):
@@ -291,6 +271,16 @@ Adaptation = Annotated[
 ]
 
 
+def _check_agents(mmir: MMIRAdaptation) -> Iterator[Problem]:
+    agents = mmir.agents or ()
+    for index, agent in enumerate(agents):
+        if agent in agents[:index]:
+            yield Problem(f"adaptation.agents.{index}", f"is {format_value(agent)}, which is listed twice")
+    if mmir.replay_batch >= mmir.replay_size:
+        text = f"is {mmir.replay_batch}, must be below adaptation.replay_size ({mmir.replay_size})"
+        yield Problem("adaptation.replay_batch", f"{text}, or the agents never learn")
+
+
 def check_adaptation(adaptation: Adaptation) -> Iterator[Problem]:
     """Check that the settings of `adaptation` fit each other.
 
@@ -305,13 +295,3 @@ def check_adaptation(adaptation: Adaptation) -> Iterator[Problem]:
         yield Problem("adaptation.removals", text)
     if isinstance(adaptation, MMIRAdaptation):
         yield from _check_agents(adaptation)
-
-
-def _check_agents(mmir: MMIRAdaptation) -> Iterator[Problem]:
-    agents = mmir.agents or ()
-    for index, agent in enumerate(agents):
-        if agent in agents[:index]:
-            yield Problem(f"adaptation.agents.{index}", f"is {format_value(agent)}, which is listed twice")
-    if mmir.replay_batch >= mmir.replay_size:
-        text = f"is {mmir.replay_batch}, must be below adaptation.replay_size ({mmir.replay_size})"
-        yield Problem("adaptation.replay_batch", f"{text}, or the agents never learn")

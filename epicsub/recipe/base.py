@@ -82,7 +82,7 @@ class AdaptationSection(Section):
     @property
     def alignment_weight(self) -> float:
         """Weight of the method's loss beside the classification loss: `loss_weight`, where a method has one."""
-        return 1.0
+        return float(getattr(self, "loss_weight", 1.0))
 
     @property
     def set_size(self) -> int:
@@ -99,8 +99,3 @@ class AlignmentSection(AdaptationSection):
     """Hidden units of a discriminator [P]."""
     loss_weight: NotNegative = 1.0
     """Weight of the alignment loss beside the classification loss [P]."""
-
-    @property
-    def alignment_weight(self) -> float:
-        """Weight of the method's loss beside the classification loss."""
-        return self.loss_weight
