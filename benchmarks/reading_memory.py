@@ -123,7 +123,8 @@ def loader_growth(kitchens: Path) -> dict[str, float]:
     """The same of training's loader and its workers, over twice as many clips."""
     from epicsub.data.annotations import read_segments
     from epicsub.data.batch import collate
-    from epicsub.data.clips import TrainClips, make_loader
+    from epicsub.data.clips import TrainClips
+    from epicsub.data.loader import make_loader
     from epicsub.data.root import DataRoot
     from epicsub.data.samplers import StepSampler
     from epicsub.data.sources import ClipSource

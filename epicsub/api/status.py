@@ -2,22 +2,54 @@
 
 import os
 import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from epicsub.api.common import data_root
 from epicsub.constants import __version__
-from epicsub.data.check.status import Status, needs_of, status_of
+from epicsub.data.annotations import SEGMENT_COLUMNS, Segment
 from epicsub.data.decode.reader import DECODERS, choose_decoder, why_not
-from epicsub.data.prepared.index import Indexes
-from epicsub.data.root import DataRoot
+from epicsub.data.features.store import INDEX
+from epicsub.data.features.store import read_index as read_features
+from epicsub.data.prepared.index import Indexes, find_incomplete, read_index
+from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
+from epicsub.modality import MODALITIES, VideoModality
 from epicsub.recipe import Recipe, load_recipe
 from epicsub.text import counted
 from epicsub.training.loaders import reading_notes, skipped_ids, source_segments, store_of, target_segments
 from epicsub.training.preflight import missing_files
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form of the data: videos that are there of all that the lists name, segments they cover, bytes.
+
+    External features are not opened: their `videos` and `segments` are None.
+    """
+
+    name: str
+    videos: int | None
+    segments: int | None
+    size: int | None  # None: a folder of single frames, not added up
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`lists` name -> segments in it; `videos` and `segments` are what all lists name together.
+
+    `indexes` of the prepared store, for what reads them next.
+    """
+
+    lists: dict[str, int]
+    videos: int
+    segments: int
+    forms: list[Form]
+    indexes: Indexes
 
 
 @dataclass(frozen=True)
@@ -45,7 +77,7 @@ def data_status(recipe: str | Path | None = None, *, data: str | Path | None = N
     """
     loaded = load_recipe(recipe).recipe if recipe else None
     root = data_root(data, loaded.data.root if loaded else None)
-    found = status_of(root)
+    found = _status_of(root)
     return DataStatus(root, found, _for_recipe(loaded, root, found.indexes) if loaded else [])
 
 
@@ -61,7 +93,7 @@ def _for_recipe(recipe: Recipe, root: DataRoot, known: Indexes) -> list[str]:
         if recipe.data.features:
             notes = reading_notes(recipe, root, segments, store)
             return [*lines, *notes, *missing_files(recipe, root, segments, store)]
-        return [*lines, *needs_of(root, segments, recipe.data.modalities, store.indexes), store.note]
+        return [*lines, *_needs_of(root, segments, recipe.data.modalities, store.indexes), store.note]
     except DataError as error:
         return str(error).splitlines()
 
@@ -98,3 +130,85 @@ def _data(data: str | Path | None) -> str:
         return "no such folder; set it with --data or $EPICSUB_DATA"
     lists = len(list((root.path / "annotations").glob("*.csv")))
     return f"{lists} annotation tables, {len(root.video_ids())} videos (`epicsub data status` for details)"
+
+
+def _status_of(root: DataRoot) -> Status:
+    """Count and measure everything under the root."""
+    folder = root.path / "annotations"
+    lists = {path.name: root.segments(path.name) for path in sorted(folder.glob("*.csv")) if _is_segment_list(path)}
+    every = {segment.narration_id: segment for segments in lists.values() for segment in segments}
+    by_video = group_by_video(every.values())
+    modalities = [name for name in get_args(VideoModality) if (root.path / "prepared" / name).is_dir()]
+    paths = {(name, video_id): root.prepared(video_id, name) for name in modalities for video_id in by_video}
+    indexes = {key: index for key, path in paths.items() if (index := read_index(path)) is not None}
+    prepared = (_prepared(name, indexes, by_video) for name in modalities)
+    return Status(
+        lists={name: len(segments) for name, segments in lists.items()},
+        videos=len(by_video),
+        segments=len(every),
+        forms=[*_originals(root, by_video), *prepared, *_features(root, every)],
+        indexes=indexes,
+    )
+
+
+def _needs_of(root: DataRoot, segments: Sequence[Segment], modalities: Iterable[str], known: Indexes) -> list[str]:
+    """A line per modality: what a run lacks in the originals, and what in the prepared store."""
+    indexes = dict(known)
+    videos = {segment.video_id for segment in segments}
+    all_videos = counted(len(videos), "video", "videos")
+    lines = []
+    for modality in modalities:
+        gone = {video_id for video_id in videos if root.found(video_id, modality) is None}
+        lost = sum(segment.video_id in gone for segment in segments)
+        unprepared, _ = find_incomplete(root, segments, modality, indexes)
+        originals = (
+            f"lack {len(gone)} of {all_videos} ({lost} of {counted(len(segments), 'segment', 'segments')})"
+            if gone
+            else "complete"
+        )
+        stored = f"lacks {len(unprepared)} of {all_videos}" if unprepared else "complete"
+        lines.append(f"{modality}: originals {originals}, prepared store {stored}")
+    return lines
+
+
+def _originals(root: DataRoot, by_video: Mapping[str, Sequence[Segment]]) -> Iterator[Form]:
+    """One for each folder of video files, then of extracted frames, that is there."""
+    rows = [MODALITIES[name] for name in get_args(VideoModality)]
+    kinds: list[tuple[str, str, Callable[[str, str], Path | None]]]
+    kinds = [(row.video_folder, row.name, root.video) for row in rows]
+    kinds += [(row.frame_folder, row.name, root.frames) for row in rows]
+    for folder, modality, find in kinds:
+        if (root.path / folder).is_dir():
+            found = {video_id: path for video_id in by_video if (path := find(video_id, modality)) is not None}
+            files = [path for path in found.values() if path.is_file()]
+            covered = sum(len(by_video[video_id]) for video_id in found)
+            yield Form(folder, len(found), covered, _size(files) if len(files) == len(found) else None)
+
+
+def _prepared(modality: str, indexes: Indexes, by_video: Mapping[str, Sequence[Segment]]) -> Form:
+    there = {video_id: index for (name, video_id), index in indexes.items() if name == modality}
+    covered = sum(
+        index.covers(segment.start, segment.stop) for video_id, index in there.items() for segment in by_video[video_id]
+    )
+    return Form(f"prepared/{modality}", len(there), covered, sum(index.note["bytes"] for index in there.values()))
+
+
+def _features(root: DataRoot, every: Mapping[str, Segment]) -> Iterator[Form]:
+    """One for each folder or file under features/."""
+    folder = root.path / "features"
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        size = _size(path for path in [place, *place.rglob("*")] if path.is_file())
+        if not (place / INDEX).is_file():
+            yield Form(f"features/{place.name}", None, None, size)
+            continue
+        listed = {name for shard in read_features(place)["shards"] for name in shard["narration_ids"]} & every.keys()
+        yield Form(f"features/{place.name}", len({every[name].video_id for name in listed}), len(listed), size)
+
+
+def _size(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths)
+
+
+def _is_segment_list(path: Path) -> bool:
+    with open(path, encoding="utf-8-sig", errors="replace") as handle:
+        return set(SEGMENT_COLUMNS) <= set(handle.readline().strip().split(","))

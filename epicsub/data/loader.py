@@ -10,8 +10,9 @@ from multiprocessing.sharedctypes import RawArray
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from epicsub.data.batch import collate_views
 from epicsub.errors import DataError
 from epicsub.progress import cores
 
@@ -20,6 +21,49 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 POLL_SECONDS = 30  # seconds without a batch until the workers are checked
 STUCK_AFTER = 300.0  # seconds at one item: even a view of a three-minute segment at 1080p takes a tenth of that
 LONGEST_NAME = 128
+
+
+def make_loader(
+    dataset: Dataset[Any],
+    *,
+    batch_sampler: Sampler[Any] | Sequence[list[int]] | None = None,
+    batch_size: int | None = None,
+    collate: Callable[[Sequence[Any]], Any] | None = None,
+    workers: int | None = None,
+) -> "ClipLoader":
+    """A loader of `dataset`, by a batch sampler (or a list of batches) or in order by `batch_size`.
+
+    Iterating raises `DataError` with all problems of a batch, as their messages were, also from a worker, and where a
+    worker has been at one item for too long (see `STUCK_AFTER`).
+
+    Args:
+        dataset: `TrainClips` or `ViewClips`.
+        batch_sampler: batches of indexes; instead of `batch_size`.
+        batch_size: items of a batch, in order.
+        collate: `collate_views` unless given.
+        workers: processes; None takes one for each core that this process may use, from 1 to 16. With 0 the items are
+            read in this process, and a decoder that is stuck stays so.
+
+    Returns:
+        The loader.
+
+    Raises:
+        ValueError: neither or both of `batch_sampler` and `batch_size`.
+    """
+    if (batch_sampler is None) == (batch_size is None):
+        raise ValueError("either batch_sampler or batch_size")
+    count = workers_of_machine() if workers is None else workers
+    return ClipLoader(
+        _ReportingDataset(dataset, count),
+        batch_sampler=batch_sampler,
+        batch_size=batch_size or 1,  # torch wants 1 beside a batch sampler
+        collate_fn=_ReportingCollate(collate or collate_views),
+        num_workers=count,
+        persistent_workers=count > 0,
+        worker_init_fn=set_up_worker if count else None,
+        pin_memory=torch.cuda.is_available(),
+        timeout=POLL_SECONDS if count else 0,
+    )
 
 
 def workers_of_machine() -> int:
@@ -62,7 +106,7 @@ class ClipLoader(DataLoader[Any]):
 
         A decoder that loops in C never comes back and may hold Python's lock: only another process can end it.
         """
-        stuck = self.dataset.stuck()  # type: ignore[attr-defined]  # a ReportingDataset
+        stuck = self.dataset.stuck()  # type: ignore[attr-defined]  # a _ReportingDataset
         if stuck:
             _stop_workers(batches, os.getpid())
             lines = "\n".join(f"{name}: a worker has been reading it for {seconds:.0f} s" for name, seconds in stuck)
@@ -78,7 +122,7 @@ class _Problem(NamedTuple):
     message: str
 
 
-class ReportingDataset(Dataset[Any]):
+class _ReportingDataset(Dataset[Any]):
     """A dataset whose DataErrors are handed over as `_Problem`, and whose workers report what they are reading.
 
     Args:
@@ -133,7 +177,7 @@ class ReportingDataset(Dataset[Any]):
         return len(self.dataset)  # type: ignore[arg-type]  # asked only of datasets that have one
 
 
-class ReportingCollate:
+class _ReportingCollate:
     """Collates complete batches; of incomplete ones, the problems, each once.
 
     Args:

@@ -6,6 +6,7 @@ to save.
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ class Draw(NamedTuple):
     times_seed: int | None = None  # of its position in time, where several draws share their frames
 
 
+@dataclass(eq=False)
 class StepSampler(Sampler[list[Draw]]):
     """A batch sampler: the draws of steps `first_step` to `last_step` - 1, source before target.
 
@@ -34,49 +36,48 @@ class StepSampler(Sampler[list[Draw]]):
     With `source_weights` the epochs of the source are drawn by them: in an epoch a segment comes as often as its
     share of the weights times the number of segments says, rounded down or up. With `repeats` a step draws so many
     segments fewer and takes each as often: at the same times, which are decoded once, with other augmentation.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
-    def __init__(
-        self,
-        source_size: int,
-        target_sizes: Sequence[int],
-        source_batch: int,
-        target_batch: int,
-        seed: int,
-        first_step: int,
-        last_step: int,
-        rank: int = 0,
-        ranks: int = 1,
-        source_weights: Sequence[float] | None = None,
-        repeats: int = 1,
-    ) -> None:
-        """Sizes are numbers of segments, batches are clips a step over all `ranks` processes, `seed` not negative.
+    source_size: int
+    """Segments of the source."""
+    target_sizes: Sequence[int]
+    """Segments of each target list."""
+    source_batch: int
+    """Clips per step, of all processes together."""
+    target_batch: int
+    """Clips per step, of all target lists and processes together."""
+    seed: int
+    """From 0."""
+    first_step: int
+    last_step: int
+    rank: int = 0
+    """This process, which gets every `ranks`-th draw of each domain: together they draw what one would have."""
+    ranks: int = 1
+    """Number of processes."""
+    source_weights: Sequence[float] | None = None
+    """Of each source segment."""
+    repeats: int = 1
+    """How often a step takes each source segment."""
 
-        Process `rank` gets every `ranks`-th draw of each domain, so that together they draw what one would have.
-        """
-        sizes = [source_size, *target_sizes] if source_batch else list(target_sizes)
-        if min(sizes, default=0) < 1 or min(source_batch, target_batch, seed) < 0 or not 0 <= first_step <= last_step:
+    def __post_init__(self) -> None:
+        source, target = self.source_batch, self.target_batch
+        sizes = [self.source_size, *self.target_sizes] if source else self.target_sizes
+        ordered = 0 <= self.first_step <= self.last_step
+        if min(sizes, default=0) < 1 or min(source, target, self.seed) < 0 or not ordered:
             raise ValueError(
-                f"source {source_batch} of {source_size}, target {target_batch} of {list(target_sizes)}, seed {seed}, "
-                f"steps {first_step} to {last_step}"
+                f"source {source} of {self.source_size}, target {target} of {list(self.target_sizes)}, "
+                f"seed {self.seed}, steps {self.first_step} to {self.last_step}"
             )
-        if repeats < 1 or source_batch % repeats:
-            raise ValueError(f"source batch {source_batch} is no multiple of {repeats} repeats")
-        if source_weights is not None and (len(source_weights) != source_size or min(source_weights) < 0):
-            raise ValueError(f"{len(source_weights)} weights for {source_size} segments, or one below 0")
-        if bool(target_batch) != bool(target_sizes):
-            raise ValueError(f"target_batch {target_batch} with {len(target_sizes)} target lists")
-        self.source_size = source_size
-        self.target_sizes = list(target_sizes)
-        self.source_batch = source_batch
-        self.target_batch = target_batch
-        self.seed = seed
-        self.first_step = first_step
-        self.last_step = last_step
-        self.rank = rank
-        self.ranks = ranks
-        self.source_weights = None if source_weights is None else tuple(source_weights)
-        self.repeats = repeats
+        if self.repeats < 1 or source % self.repeats:
+            raise ValueError(f"source batch {source} is no multiple of {self.repeats} repeats")
+        weights = self.source_weights = None if self.source_weights is None else tuple(self.source_weights)
+        if weights is not None and (len(weights) != self.source_size or min(weights) < 0):
+            raise ValueError(f"{len(weights)} weights for {self.source_size} segments, or one below 0")
+        if bool(target) != bool(self.target_sizes):
+            raise ValueError(f"target_batch {target} with {len(self.target_sizes)} target lists")
 
     def __len__(self) -> int:
         return self.last_step - self.first_step
@@ -128,7 +129,7 @@ class StepSampler(Sampler[list[Draw]]):
 
 @lru_cache(maxsize=16)
 def _epoch_order(
-    seed: int, domain: int, number: int, size: int, epoch: int, weights: tuple[float, ...] | None
+    seed: int, domain: int, number: int, size: int, epoch: int, weights: Sequence[float] | None
 ) -> np.ndarray:
     """A random order of `size` segments, or of as many draws by weight: the cache only saves drawing it again."""
     generator = np.random.default_rng([seed, domain, number, epoch])

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from epicsub.data.annotations import Segment
-from epicsub.data.decode.base import FrameReader
+from epicsub.data.decode.base import FrameReader, last_time
 from epicsub.data.decode.reader import choose_decoder, open_reader
 from epicsub.data.frames import ExtractedFrames
 from epicsub.data.prepared.index import Indexes
@@ -143,8 +143,7 @@ class ClipSource:
             )
         if overrun > 0:
             self.cut.add(segment.narration_id)
-        last = max(0.0, reader.duration - 0.5 / reader.fps)
-        return _frames_at(reader, np.minimum(times, last), modality)
+        return _frames_at(reader, np.minimum(times, last_time(reader.duration, reader.fps)), modality)
 
     def _reader(self, video_id: str, modality: str) -> FrameReader:
         if self._process != os.getpid():  # forked: files opened by the parent share their position with it

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from epicsub.data.batch import LabelledClipBatch, collate
-from epicsub.data.clips import ViewClips, make_loader
-from epicsub.data.loader import workers_of_machine
+from epicsub.data.clips import ViewClips
+from epicsub.data.loader import make_loader, workers_of_machine
 from epicsub.data.photometric import PhotometricAugmentation, RandAugment
 from epicsub.data.root import DataRoot
 from epicsub.data.samplers import Draw, StepSampler

@@ -7,8 +7,8 @@ from multiprocessing import active_children
 import pytest
 from torch.utils.data import Dataset, _utils
 
-from epicsub.data import clips, loader
-from epicsub.data.clips import make_loader
+from epicsub.data import loader
+from epicsub.data.loader import make_loader
 from epicsub.errors import DataError
 
 
@@ -32,7 +32,7 @@ class Slow(Dataset):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(clips, "POLL_SECONDS", 0.3)
+    monkeypatch.setattr(loader, "POLL_SECONDS", 0.3)
     monkeypatch.setattr(loader, "STUCK_AFTER", 1.0)
     monkeypatch.setattr(_utils, "MP_STATUS_CHECK_INTERVAL", 0.3)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from epicsub.data.annotations import VIDEO_INFO, VideoInfo
+from epicsub.data.decode.base import FrameReader, last_time
 from epicsub.data.decode.pyav import PyavReader
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.flow.file import read_flow_note
@@ -130,11 +131,10 @@ def _video(file: FileToCheck, path: Path, problems: list[str], notes: list[str])
     row = MODALITIES[file.modality]
     reader = open_reader(path, "pyav", gray=not row.is_color)
     assert isinstance(reader, PyavReader)
-    facts: dict[str, Any] = {"duration": reader.duration, "fps": reader.fps, "size": (reader.width, reader.height)}
+    facts = _facts(reader)
     try:
         end = _every_frame(reader, notes) if file.deep else reader.duration
-        last = max(0.0, reader.duration - 0.5 / reader.fps)
-        reader.frames_at(np.array([last]))  # from the last keyframe on
+        reader.frames_at(np.array([last_time(reader.duration, reader.fps)]))  # from the last keyframe on
         facts["readable_to"] = end
     except DataError as error:
         problems.append(str(error).removeprefix(f"{path}: "))
@@ -164,18 +164,21 @@ def _entry(file: FileToCheck, path: Path, notes: list[str]) -> dict[str, Any]:
             reader.decode_all()
     finally:
         reader.close()
-    return {
-        "duration": reader.duration, "fps": reader.fps, "size": (reader.width, reader.height),
-        "readable_to": reader.duration,
-    }  # fmt: skip
+    return _facts(reader)
+
+
+def _facts(reader: FrameReader) -> dict[str, Any]:
+    """Fields of the report on a file that can be read to its end."""
+    duration = reader.duration
+    return {"duration": duration, "fps": reader.fps, "size": (reader.width, reader.height), "readable_to": duration}
 
 
 def _every_frame(reader: PyavReader, notes: list[str]) -> float:
     """Decode all of it; returns where it ends."""
-    stamps = [pts for pts, _, _ in reader.frames_between(0.0, max(0.0, reader.duration - 0.5 / reader.fps))]
+    stamps = [pts for pts, _, _ in reader.frames_between(0.0, last_time(reader.duration, reader.fps))]
     steps = np.diff(stamps)
-    if len(steps) and np.abs(steps - np.median(steps)).max() > UNEVEN * np.median(steps):
-        uneven = int((np.abs(steps - np.median(steps)) > UNEVEN * np.median(steps)).sum())
+    typical = np.median(steps) if len(steps) else 0
+    if uneven := int((np.abs(steps - typical) > UNEVEN * typical).sum()):
         notes.append(f"{uneven} of {len(stamps)} frames come at uneven intervals; they are read by their timestamps")
     return float((stamps[-1] - reader.start) * reader.tick) + 1 / reader.fps
 
@@ -203,10 +206,6 @@ def _flow_source(file: FileToCheck, path: Path, problems: list[str]) -> None:
 
 def _frames(file: FileToCheck, path: Path, problems: list[str], notes: list[str]) -> dict[str, Any]:
     frames = ExtractedFrames(path, file.video_id, file.modality)
-    facts: dict[str, Any] = {
-        "duration": frames.duration, "fps": frames.fps, "size": (frames.width, frames.height),
-        "readable_to": frames.duration,
-    }  # fmt: skip
     if file.video_id in BROKEN_FRAMES:
         notes.append(ERRATUM)
     if holes := frames.holes():
@@ -227,7 +226,7 @@ def _frames(file: FileToCheck, path: Path, problems: list[str], notes: list[str]
         problems.append(str(error).removeprefix(f"{path}: "))
     finally:
         frames.close()
-    return facts
+    return _facts(frames)
 
 
 def _places(frames: ExtractedFrames, deep: bool) -> Iterator[np.ndarray]:

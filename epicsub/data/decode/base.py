@@ -79,6 +79,19 @@ class VideoFile:
         )
 
 
+def last_time(duration: float, fps: float) -> float:
+    """Give the latest time that is asked of a video.
+
+    Args:
+        duration: seconds.
+        fps: frames per second.
+
+    Returns:
+        Half a frame before the end, in seconds.
+    """
+    return max(0.0, duration - 0.5 / fps)
+
+
 def first_line(error: Exception) -> str:
     """Shorten an error raised by a library.
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from epicsub.data.annotations import Segment
-from epicsub.data.decode.base import HALF_MILLISECOND
+from epicsub.data.decode.base import HALF_MILLISECOND, last_time
 from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
 from epicsub.modality import MODALITIES
@@ -74,6 +74,10 @@ class Index:
     def _seconds(self) -> float:
         return float(self.tick)
 
+    @cached_property
+    def _seconds(self) -> float:
+        return float(self.tick)
+
     @property
     def start(self) -> int:
         """Timestamp of the original's first frame."""
@@ -90,14 +94,6 @@ class Index:
         """
         return self.start + math.floor((time + HALF_MILLISECOND) / self._seconds)
 
-    def last_time(self) -> float:
-        """Give the latest time that is asked of this video, as of an original.
-
-        Returns:
-            Half a frame before the end, in seconds.
-        """
-        return max(0.0, float(self.note["duration"]) - 0.5 / float(self.note["fps"]))
-
     def covers(self, start: float, stop: float) -> bool:
         """Check an interval.
 
@@ -108,7 +104,8 @@ class Index:
         Returns:
             True where every frame on show in between is stored.
         """
-        first, last = (self.ticks_at(min(max(0.0, time), self.last_time())) for time in (start, stop))
+        end_time = last_time(float(self.note["duration"]), float(self.note["fps"]))
+        first, last = (self.ticks_at(min(max(0.0, time), end_time)) for time in (start, stop))
         place = bisect.bisect_right(self.firsts, first) - 1
         if place < 0:
             return False

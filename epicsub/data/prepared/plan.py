@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from epicsub.data.annotations import Segment
+from epicsub.data.decode.base import last_time
 from epicsub.data.prepared.encode import encode, open_source, source_name
 from epicsub.data.prepared.index import Index, read_index
 from epicsub.data.root import DataRoot
@@ -252,7 +253,7 @@ def measured_rate(jobs: Sequence[Job]) -> Measured:
 def _measured(job: Job, interval: Interval) -> tuple[int, float]:
     """Bytes and seconds of a piece."""
     source = open_source(DataRoot(job.root), job.video_id, job.modality, job.settings.short_side)
-    last = source.note["duration"] - 0.5 / source.note["fps"]
+    last = last_time(source.note["duration"], source.note["fps"])
     start, stop = interval[0], min(interval[1], last)
     begin = min(max(start, (start + stop - SAMPLE_SECONDS) / 2), last)
     pictures = source.pictures(begin, max(begin, min(begin + SAMPLE_SECONDS, stop)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from epicsub.data.decode.base import last_time
 from epicsub.data.prepared.encode import open_source
 from epicsub.data.prepared.plan import Interval, Job, Plan
 from epicsub.data.prepared.video import write_entry
@@ -147,7 +148,7 @@ def _prepare_one(job: Job) -> Outcome:
     path = root.prepared(job.video_id, job.modality)
     try:
         source = open_source(root, job.video_id, job.modality, job.settings.short_side)
-        last = max(0.0, source.note["duration"] - 0.5 / source.note["fps"])
+        last = last_time(source.note["duration"], source.note["fps"])
         cut = dict.fromkeys((min(start, last), min(stop, last)) for start, stop in job.intervals)
         stretches = (source.pictures(*piece) for start, stop in cut for piece in _pieces(start, stop))
         note = source.note | {"crf": job.settings.crf, "video_id": job.video_id}
