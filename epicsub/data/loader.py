@@ -6,6 +6,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing.sharedctypes import RawArray
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ def make_loader(
         _ReportingDataset(dataset, count),
         batch_sampler=batch_sampler,
         batch_size=batch_size or 1,  # torch wants 1 beside a batch sampler
-        collate_fn=_ReportingCollate(collate or collate_views),
+        collate_fn=partial(_collate_or_report, collate or collate_views),
         num_workers=count,
         persistent_workers=count > 0,
         worker_init_fn=set_up_worker if count else None,
@@ -177,27 +178,10 @@ class _ReportingDataset(Dataset[Any]):
         return len(self.dataset)  # type: ignore[arg-type]  # asked only of datasets that have one
 
 
-class _ReportingCollate:
-    """Collates complete batches; of incomplete ones, the problems, each once.
-
-    Args:
-        collate: items -> batch.
-    """
-
-    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
-        self.collate = collate
-
-    def __call__(self, items: Sequence[Any]) -> Any:
-        """Collate a batch.
-
-        Args:
-            items: of the dataset, or the problems of reading them.
-
-        Returns:
-            The batch, or all its problems as one.
-        """
-        problems = dict.fromkeys(item.message for item in items if isinstance(item, _Problem))
-        return _Problem("\n".join(problems)) if problems else self.collate(items)
+def _collate_or_report(collate: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -> Any:
+    """A batch or, where items could not be read, all their problems as one, each once."""
+    problems = dict.fromkeys(item.message for item in items if isinstance(item, _Problem))
+    return _Problem("\n".join(problems)) if problems else collate(items)
 
 
 def _stop_workers(batches: Any, process: int) -> None:

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -123,17 +124,10 @@ def check_data(
         m: [v for v in video_ids if v not in here[m] and _stored(root, v, m, by_video[v])] for m in modalities
     }
     found.missing = {m: [v for v in video_ids if v not in here[m] and v not in found.only_stored[m]] for m in here}
-    to_check = [
-        FileToCheck(root.path, video_id, modality, deep, infos.get(video_id))
-        for video_id in video_ids
-        for modality in modalities
-        if video_id in here[modality]
-    ]
+    pairs = list(product(video_ids, modalities))
+    to_check = [FileToCheck(root.path, v, m, deep, infos.get(v)) for v, m in pairs if v in here[m]]
     to_check += [
-        FileToCheck(root.path, video_id, modality, deep, None, stored=True)
-        for video_id in video_ids
-        for modality in modalities
-        if root.prepared(video_id, modality).is_file()
+        FileToCheck(root.path, v, m, deep, None, stored=True) for v, m in pairs if root.prepared(v, m).is_file()
     ]
     found.files = sorted(_all(root, to_check, deep, workers or cores()), key=lambda r: (r.video_id, r.modality, r.path))
     _segments(found, every.values(), clip_seconds, infos)
@@ -282,8 +276,5 @@ def short_with_context(root: DataRoot, segments: Iterable[Segment], seconds: flo
             f"{root.annotations(VIDEO_INFO)}: lacks {first_of(unknown, 20)}, "
             "so where these videos end is not known: add them, or leave data.context out"
         )
-    padded = []
-    for segment in segments:
-        start, stop = with_context(segment.start, segment.stop, seconds, context, videos[segment.video_id].duration)
-        padded.append(replace(segment, start=start, stop=stop))
-    return padded
+    windows = (with_context(s.start, s.stop, seconds, context, videos[s.video_id].duration) for s in segments)
+    return [replace(s, start=start, stop=stop) for s, (start, stop) in zip(segments, windows, strict=True)]

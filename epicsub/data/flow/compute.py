@@ -9,10 +9,10 @@ of epic-kitchens-100-annotations): about 8 pixels per frame in both, the default
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import av
 import cv2
@@ -30,6 +30,7 @@ from epicsub.modality import FLOW, RGB
 from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted
 
+_Estimator = Callable[[np.ndarray, np.ndarray, None], np.ndarray]  # (H, W) uint8 twice -> (H, W, 2) pixels
 DEFAULTS = FlowSettings()
 SHORT_END = 2  # frames that a video may lack at its end: the same tolerance as for reading it
 
@@ -49,13 +50,6 @@ class _Job(NamedTuple):
     target: Path
     video_id: str
     settings: FlowSettings
-
-
-class _Estimator(Protocol):
-    """What OpenCV's flow algorithms have in common."""
-
-    def calc(self, first: np.ndarray, second: np.ndarray, flow: None, /) -> np.ndarray:
-        """(H, W) uint8 twice -> (H, W, 2) float32 pixels."""
 
 
 def flow_for_videos(
@@ -140,7 +134,7 @@ def compute_flow(source: Path, target: Path, video_id: str, settings: FlowSettin
     stated_end = reader.duration - (SHORT_END + 1) / reader.fps
     size = _flow_size(reader.width, reader.height, settings.short_side)
     reader.close()
-    estimator = _make_estimator(settings.method, min(size))
+    estimate = _make_estimator(settings.method, min(size))
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # videos are computed side by side, one per core
     try:
@@ -148,7 +142,7 @@ def compute_flow(source: Path, target: Path, video_id: str, settings: FlowSettin
             time_base = container.streams.video[0].time_base
             assert time_base is not None  # the reader has complained already
             pairs = islice(pairwise(_gray_frames(container, source, size, stated_end)), 0, None, stride)
-            pictures = ((pts, quantise(estimator.calc(a, b, None), settings.bound)) for (pts, a), (_, b) in pairs)
+            pictures = ((pts, quantise(estimate(a, b, None), settings.bound)) for (pts, a), (_, b) in pairs)
             return write_flow(target, size, time_base, pictures, flow_note(source, stride, settings))
     finally:
         cv2.setNumThreads(threads)
@@ -206,7 +200,7 @@ def _gray_frames(
 
 
 def _make_estimator(method: str, short_side: int) -> _Estimator:
-    """OpenCV's estimator for pictures of this size.
+    """OpenCV's function for pictures of this size.
 
     Raises:
         DataError: TV-L1 is asked for and OpenCV was built without it.
@@ -219,15 +213,15 @@ def _make_estimator(method: str, short_side: int) -> _Estimator:
                 "flow method tvl1: this OpenCV has no TV-L1; install opencv-contrib-python-headless in place of "
                 "opencv-python-headless, or use the method dis"
             )
-        tvl1: _Estimator = create()
+        tvl1: _Estimator = create().calc
         return tvl1
     dis = opencv.DISOpticalFlow_create(opencv.DISOPTICAL_FLOW_PRESET_FAST)
     # The preset stops at a quarter of the resolution. Measured on a 26 pixel patch that moves 4 pixels in a 96x72
     # picture: 1.0 pixel is found there, 3.8 at half the resolution, 4.0 at the full one.
     if short_side < 200:
         dis.setFinestScale(1 if short_side >= 48 else 0)
-    estimator: _Estimator = dis
-    return estimator
+    estimate: _Estimator = dis.calc
+    return estimate
 
 
 def _try_one(job: _Job) -> str | None:

@@ -39,16 +39,12 @@ class FlowSettings:
     """dis (dense inverse search, Kroeger et al. 2016) or tvl1 (Zach et al. 2007; OpenCV contrib)."""
 
     def __post_init__(self) -> None:
-        problems = [
-            text
-            for wrong, text in (
-                (self.short_side < 16, f"short_side={self.short_side}: 16 pixels or more"),
-                (not 0 < self.bound < float("inf"), f"bound={self.bound}: pixels, above 0"),
-                (self.method not in METHODS, f"method={self.method}: there are {', '.join(METHODS)}"),
-            )
-            if wrong
-        ]
-        if problems:
+        rules = {
+            f"short_side={self.short_side}: 16 pixels or more": self.short_side >= 16,
+            f"bound={self.bound}: pixels, above 0": 0 < self.bound < float("inf"),
+            f"method={self.method}: there are {', '.join(METHODS)}": self.method in METHODS,
+        }
+        if problems := [text for text, kept in rules.items() if not kept]:
             raise DataError("flow cannot be computed with these settings:\n" + "\n".join(problems))
 
 

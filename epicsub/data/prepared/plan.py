@@ -8,7 +8,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.decode.base import last_time
 from epicsub.data.prepared.encode import encode, open_source, source_name
 from epicsub.data.prepared.index import Index, read_index
-from epicsub.data.root import DataRoot
+from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
 from epicsub.modality import MODALITIES
 
@@ -27,16 +27,12 @@ class Settings:
     margin: float = 0.5
 
     def __post_init__(self) -> None:
-        problems = [
-            text
-            for wrong, text in (
-                (self.short_side < 16, f"short_side={self.short_side}: 16 pixels or more"),
-                (not 0 <= self.crf <= 51, f"crf={self.crf}: 0 (large) to 51 (small)"),
-                (not 0 <= self.margin < float("inf"), f"margin={self.margin}: seconds, 0 or more"),
-            )
-            if wrong
-        ]
-        if problems:
+        rules = {
+            f"short_side={self.short_side}: 16 pixels or more": self.short_side >= 16,
+            f"crf={self.crf}: 0 (large) to 51 (small)": 0 <= self.crf <= 51,
+            f"margin={self.margin}: seconds, 0 or more": 0 <= self.margin < float("inf"),
+        }
+        if problems := [text for text, kept in rules.items() if not kept]:
             raise DataError("nothing can be prepared with these settings:\n" + "\n".join(problems))
 
 
@@ -137,10 +133,10 @@ def intervals_of(segments: Iterable[Segment], margin: float) -> dict[str, list[I
     Returns:
         Merged intervals in seconds by video id.
     """
-    found: dict[str, list[Interval]] = {}
-    for segment in segments:
-        found.setdefault(segment.video_id, []).append((max(0.0, segment.start - margin), segment.stop + margin))
-    return {video_id: merge_intervals(intervals) for video_id, intervals in sorted(found.items())}
+    return {
+        video_id: merge_intervals((max(0.0, segment.start - margin), segment.stop + margin) for segment in needed)
+        for video_id, needed in sorted(group_by_video(segments).items())
+    }
 
 
 def make_plan(
