@@ -38,26 +38,18 @@ class Form:
     size: int | None  # None: a folder of single frames, not added up
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """`lists` name -> segments in it; `videos` and `segments` are what all lists name together.
-
-    `indexes` of the prepared store, for what reads them next.
-    """
-
-    lists: dict[str, int]
-    videos: int
-    segments: int
-    forms: list[Form]
-    indexes: Indexes
-
-
 @dataclass(frozen=True)
 class DataStatus:
     """What a data root holds, and what a recipe finds there."""
 
     root: DataRoot
-    found: Status
+    lists: dict[str, int]
+    """segments of each list"""
+    videos: int
+    """of all lists together"""
+    segments: int
+    """of all lists together"""
+    forms: list[Form]
     recipe_lines: list[str]
     """for the recipe: its segments, what is missing, what it reads; empty without a recipe"""
 
@@ -77,8 +69,22 @@ def data_status(recipe: str | Path | None = None, *, data: str | Path | None = N
     """
     loaded = load_recipe(recipe).recipe if recipe else None
     root = data_root(data, loaded.data.root if loaded else None)
-    found = _status_of(root)
-    return DataStatus(root, found, _for_recipe(loaded, root, found.indexes) if loaded else [])
+    folder = root.path / "annotations"
+    lists = {path.name: root.segments(path.name) for path in sorted(folder.glob("*.csv")) if _is_segment_list(path)}
+    every = {segment.narration_id: segment for segments in lists.values() for segment in segments}
+    by_video = group_by_video(every.values())
+    modalities = [name for name in get_args(VideoModality) if (root.path / "prepared" / name).is_dir()]
+    paths = {(name, video_id): root.prepared(video_id, name) for name in modalities for video_id in by_video}
+    indexes = {key: index for key, path in paths.items() if (index := read_index(path)) is not None}
+    prepared = (_prepared(name, indexes, by_video) for name in modalities)
+    return DataStatus(
+        root,
+        lists={name: len(segments) for name, segments in lists.items()},
+        videos=len(by_video),
+        segments=len(every),
+        forms=[*_originals(root, by_video), *prepared, *_features(root, every)],
+        recipe_lines=_for_recipe(loaded, root, indexes) if loaded else [],
+    )
 
 
 def _for_recipe(recipe: Recipe, root: DataRoot, known: Indexes) -> list[str]:
@@ -130,25 +136,6 @@ def _data(data: str | Path | None) -> str:
         return "no such folder; set it with --data or $EPICSUB_DATA"
     lists = len(list((root.path / "annotations").glob("*.csv")))
     return f"{lists} annotation tables, {len(root.video_ids())} videos (`epicsub data status` for details)"
-
-
-def _status_of(root: DataRoot) -> Status:
-    """Count and measure everything under the root."""
-    folder = root.path / "annotations"
-    lists = {path.name: root.segments(path.name) for path in sorted(folder.glob("*.csv")) if _is_segment_list(path)}
-    every = {segment.narration_id: segment for segments in lists.values() for segment in segments}
-    by_video = group_by_video(every.values())
-    modalities = [name for name in get_args(VideoModality) if (root.path / "prepared" / name).is_dir()]
-    paths = {(name, video_id): root.prepared(video_id, name) for name in modalities for video_id in by_video}
-    indexes = {key: index for key, path in paths.items() if (index := read_index(path)) is not None}
-    prepared = (_prepared(name, indexes, by_video) for name in modalities)
-    return Status(
-        lists={name: len(segments) for name, segments in lists.items()},
-        videos=len(by_video),
-        segments=len(every),
-        forms=[*_originals(root, by_video), *prepared, *_features(root, every)],
-        indexes=indexes,
-    )
 
 
 def _needs_of(root: DataRoot, segments: Sequence[Segment], modalities: Iterable[str], known: Indexes) -> list[str]:

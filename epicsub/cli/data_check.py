@@ -1,6 +1,5 @@
 """epicsub data check: annotations against files."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from epicsub.api.data import CLIP_SECONDS, check_data, write_skip_list
-from epicsub.cli.options import DataOption, SkipOption
+from epicsub.cli.options import DataOption, SkipOption, write_json
 from epicsub.data.check.annotations import DataReport
-from epicsub.io import write_text
 from epicsub.modality import VideoModality
 from epicsub.text import counted
 
@@ -41,8 +39,7 @@ def check(
     )
     _show(found, deep)
     if json_file:
-        write_text(json_file, json.dumps(found.as_json(), indent=1) + "\n")
-        typer.echo(f"wrote {json_file}")
+        write_json(json_file, found.as_json())
     if write_skip:
         wrote = counted(write_skip_list(found, write_skip), "segment", "segments")
         typer.echo(f"wrote {wrote} to {write_skip}: name it in data.skip of a recipe, or with --skip")

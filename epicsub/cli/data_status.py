@@ -18,15 +18,14 @@ def status(
 ) -> None:
     """Report annotations, videos, flow, prepared store and features: coverage, size, and what a recipe lacks."""
     status = data_status(recipe, data=data)
-    found = status.found
-    lists = ", ".join(f"{name} {count}" for name, count in found.lists.items())
-    videos = counted(found.videos, "video", "videos")
-    segments = counted(found.segments, "segment", "segments")
+    lists = ", ".join(f"{name} {count}" for name, count in status.lists.items())
+    videos = counted(status.videos, "video", "videos")
+    segments = counted(status.segments, "segment", "segments")
     typer.echo(f"{status.root.path}: {segments} of {videos} ({lists or 'no lists of segments'})")
     table = Table("data", "videos", "segments", "size")
-    for form in found.forms:
+    for form in status.forms:
         size = "single files" if form.size is None else sized(form.size)
-        counts = (_share(form.videos, found.videos), _share(form.segments, found.segments))
+        counts = (_share(form.videos, status.videos), _share(form.segments, status.segments))
         table.add_row(form.name, *counts, size)
     Console().print(table)
     if recipe:

@@ -1,14 +1,12 @@
 """epicsub ensemble: which members are worth their cost, and which views."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from epicsub.api import plan as api
-from epicsub.cli.options import DataOption, DeviceOption, ProtocolOption, TtaOption
-from epicsub.io import write_text
+from epicsub.cli.options import DataOption, DeviceOption, ProtocolOption, TtaOption, write_json
 
 MEMBERS = typer.Argument(help="Checkpoints, runs, or files of predictions (VALIDATION.npz,TEST.npz for two lists).")
 RuleOption = Annotated[
@@ -37,7 +35,7 @@ def plan_members(
     for line in plan.choice.report(plan.names):
         typer.echo(line)
     if json_file:
-        _write(json_file, plan.to_json())
+        write_json(json_file, plan.to_json())
 
 
 def views_table(
@@ -68,9 +66,4 @@ def views_table(
         "percent and points with 95 % intervals over videos; seconds of decoding and prediction when it was made"
     )
     if json_file:
-        _write(json_file, {"target": comparison.target, "segments": comparison.segments, "rows": rows})
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=1) + "\n")
-    typer.echo(f"wrote {path}")
+        write_json(json_file, {"target": comparison.target, "segments": comparison.segments, "rows": rows})

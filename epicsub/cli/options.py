@@ -1,9 +1,12 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how they write JSON."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from epicsub.io import write_text
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data root. Default: data.root of the recipe, $EPICSUB_DATA, data/.")
@@ -27,3 +30,14 @@ CountOption = Annotated[
 ]
 
 SkipOption = Annotated[Path | None, typer.Option("--skip", help="File of narration ids to leave out, one per line.")]
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write what `--json` asks for, and say so.
+
+    Args:
+        path: the file.
+        content: plain values.
+    """
+    write_text(path, json.dumps(content, indent=1) + "\n")
+    typer.echo(f"wrote {path}")

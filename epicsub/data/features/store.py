@@ -47,17 +47,13 @@ class FeatureStore:
         self.folder = Path(folder)
         plain = json.loads(json.dumps(made_by))
         self.shards: list[dict[str, Any]] = []
-        self.dropped: list[str] = []
-        """Shards that the index named and that are damaged or gone: their segments are made again."""
         if (self.folder / INDEX).is_file():
             index = read_index(self.folder)
             _refuse_other(self.folder, index["made_by"], plain)
             for entry in index["shards"]:
-                whole = _is_whole(self.folder, entry)
-                if whole:
+                if _is_whole(self.folder, entry):
                     self.shards.append(entry)
                 else:
-                    self.dropped.append(entry["file"])
                     log.warning("%s: damaged or missing, its segments are made again", self.folder / entry["file"])
         for pattern in (".features-*.safetensors", ".index.*.json"):
             for leftover in self.folder.glob(pattern):  # of a run that was killed
