@@ -122,7 +122,8 @@ class ClipSource:
             try:
                 clips[modality] = self._read(segment, modality, np.asarray(own_times, np.float64))
             except DataError as error:
-                self._drop(segment.video_id, modality)
+                if reader := self._readers.pop((segment.video_id, modality), None):
+                    reader.close()
                 raise DataError(f"{segment.narration_id}: {error}") from None
         return clips
 
@@ -168,11 +169,6 @@ class ClipSource:
             return _open_original(self.root, video_id, modality, self.decoder)
         path, row = self._path(video_id, modality), MODALITIES[modality]
         return _checked(PreparedVideo(path, not row.is_color, self.indexes.get((modality, video_id))), path, row)
-
-    def _drop(self, video_id: str, modality: str) -> None:
-        reader = self._readers.pop((video_id, modality), None)
-        if reader is not None:
-            reader.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_readers": OrderedDict(), "cut": set()}

@@ -1,1 +1,1 @@
-"""What a data root holds, checked and measured before a run."""
+"""What a data root holds, checked before a run."""
