@@ -31,7 +31,7 @@ def check(
     clip_seconds: Annotated[
         float, typer.Option(help="Seconds of a clip; shorter segments are counted.")
     ] = CLIP_SECONDS,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
 ) -> None:
     """Report what is missing, damaged or does not fit. Exit status 2 where a segment cannot be read."""
     found = check_data(

@@ -29,9 +29,9 @@ def prepare(
     ] = None,
     flow_crf: Annotated[int | None, typer.Option(help="x264's quality of flow. Default: 20.")] = None,
     margin: Annotated[float, typer.Option(help="Seconds kept on both sides of each segment.")] = 0.5,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace entries made with other settings.")] = False,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Say what it will take, and do nothing.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Estimate size and free space, then exit.")] = False,
 ) -> None:
     """Cut and shrink the videos to what segments need; a killed run can be resumed."""
     planned = plan_preparation(

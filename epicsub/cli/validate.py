@@ -19,9 +19,9 @@ def validate(
     targets: Annotated[list[str], typer.Argument(help="Checkpoints, runs, or files of predictions.")],
     protocol: ProtocolOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write coverage and scores to this file.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a page to look at, index.html, into this folder.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report to this folder.")] = None,
     record: Annotated[
-        bool, typer.Option("--record", help="Keep each target's figures in runs/ beside the protocol, and a table.")
+        bool, typer.Option("--record", help="Write each target's figures, and a table, to runs/ beside the protocol.")
     ] = False,
     tta: TtaOption = None,
     count: CountOption = None,
