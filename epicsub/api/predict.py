@@ -16,7 +16,7 @@ from epicsub.data.clips import ViewClips
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.features.store import SHARD_SEGMENTS
 from epicsub.data.root import DataRoot
-from epicsub.data.sampling import Views, parse_views, with_context
+from epicsub.data.sampling import parse_views, with_context
 from epicsub.data.sources import ClipSource
 from epicsub.errors import DataError, InferenceError
 from epicsub.inference.features import Extracted
@@ -134,7 +134,7 @@ class ClipModel(nn.Module):
             stride=data.stride,
             short_side=data.short_side,
             size=data.size,
-            views=self._views(tta),
+            views=parse_views(tta or self.recipe.evaluation.views),
         )
         _, batch = collate_views([views[0]])
         source.close()
@@ -144,9 +144,6 @@ class ClipModel(nn.Module):
             mean_over_views(logits, 1)[0].numpy() for logits in (output.verb_logits_BV, output.noun_logits_BN)
         )
         return ClipPrediction(verb, noun, self.names["verb"], self.names["noun"])
-
-    def _views(self, tta: str | None) -> Views:
-        return parse_views(tta or self.recipe.evaluation.views)
 
     def _root(self, video: Path, flow: Path | None) -> DataRoot:
         """The data root around a video, or one that holds these files alone."""

@@ -119,7 +119,7 @@ def cache_file(checkpoint: Path, key: dict[str, Any]) -> Path:
     Returns:
         Its path.
     """
-    return checkpoint.parent / FOLDER / f"{_digest(_text(key).encode())[:20]}.npz"
+    return checkpoint.parent / FOLDER / f"{_digest(json.dumps(key, sort_keys=True).encode())[:20]}.npz"
 
 
 def find_predictions(path: Path, key: dict[str, Any]) -> Made | None:
@@ -216,10 +216,6 @@ def _version(library: str) -> str | None:
 
 def _content(arrays: Sequence[np.ndarray]) -> str:
     return _digest(*(f"{array.dtype} {array.shape}\n".encode() + array.tobytes() for array in arrays))
-
-
-def _text(key: dict[str, Any]) -> str:
-    return json.dumps(key, sort_keys=True)
 
 
 def _digest(*parts: bytes) -> str:

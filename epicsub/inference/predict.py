@@ -1,18 +1,39 @@
-"""From a model and clips to Predictions: torch before this file, numpy after it."""
+"""From a model and clips to Predictions: torch before this file, numpy after it.
 
-from collections.abc import Iterable, Sequence
+Views that can no longer change a segment's ranking may be left out (`predict_until_decided`).
+
+The mean of V views' probabilities ranks as their sum. After v views the sum of a class lies between what it is, S, and
+S + R with R = V - v: each view to come gives at most 1, to all classes together. So
+
+- class a stays above class b when S_a > S_b + R;
+- pair (a, b) stays above (a, d) when S_b > S_d + R, because both have the same verb, and likewise for verbs;
+- pair (a, b) stays above (c, d) with neither in common when S_a S_b > (S_c + R) (S_d + R).
+
+Each bound can be met by some views, so no weaker condition is sound without knowing something of the model. A segment
+is decided when its `depth` best verbs, nouns and pairs each stay above all that lie below them. That takes
+S_1 > depth * R, so no segment is decided before depth / (depth + 1) of the views: half of them for the best class,
+five sixths for the order of the five best.
+
+Letters: N segments, V verbs, M nouns.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from epicsub.data.annotations import Segment
+from epicsub.data.sampling import Views
 from epicsub.errors import InferenceError
 from epicsub.predictions import Predictions
 from epicsub.progress import track
 
 ViewBatch = tuple[list[str], dict[str, Tensor]]
 """Narration ids, {modality: uint8 clips (B, V, C, T, H, W)}."""
+ClipPosition = tuple[float, float]
+ROUNDING = 1e-5  # a view: above what float32 and another batch size change in a probability
 
 
 @torch.inference_mode()
@@ -80,6 +101,112 @@ def refuse_non_finite(ids: Sequence[str], *scores: Tensor) -> None:
     bad = [name for row, name in enumerate(ids) if not all(bool(torch.isfinite(part[row]).all()) for part in scores)]
     if bad:
         raise InferenceError(f"the model's scores are not finite for {', '.join(bad)}: its weights are damaged")
+
+
+@torch.inference_mode()
+def predict_until_decided(
+    model: nn.Module,
+    loader_of: Callable[[Sequence[Segment], ClipPosition], Iterable[ViewBatch]],
+    segments: Sequence[Segment],
+    views: Views,
+    depth: int,
+    device: torch.device,
+    label: str,
+) -> tuple[Predictions, np.ndarray]:
+    """Predict clip by clip, each time only the segments whose ranking is still open.
+
+    Args:
+        model: uint8 clips {modality: (B, C, T, H, W)} -> two heads of logits.
+        loader_of: segments and a place of `views.places()` -> batches of (narration ids, {modality: (B, views.each,
+            C, T, H, W)}), in the order of the segments, with a length.
+        segments: N of them.
+        views: all views that a segment may get.
+        depth: how many of the best verbs, nouns and pairs keep the order that all views would give them.
+        device: where the model is.
+        label: what the progress line says.
+
+    Returns:
+        Predictions (the mean over the views taken), and the number of views taken (N,).
+
+    Raises:
+        InferenceError: the model gives scores that are not finite; the message names the segments.
+    """
+    model.eval()
+    verb_NV, noun_NM, done_N = np.zeros((len(segments), 97)), np.zeros((len(segments), 300)), np.zeros(len(segments))
+    places = sorted(views.places(), key=lambda place: abs(place[1] - 0.5))  # the middle shows most
+    open_N = np.arange(len(segments))
+    for number, place in enumerate(places, start=1):
+        batches = loader_of([segments[row] for row in open_N.tolist()], place)
+        title = f"{label}: clip {number} of {len(places)}, {len(open_N)} segments"
+        sums = [_sums(model, batch, device) for batch in track(batches, title, len(batches))]  # type: ignore[arg-type]
+        verb_NV[open_N] += np.concatenate([verb for verb, _ in sums])
+        noun_NM[open_N] += np.concatenate([noun for _, noun in sums])
+        done_N[open_N] = number * views.each
+        left = views.count - number * views.each
+        open_N = open_N[~decided(verb_NV[open_N], noun_NM[open_N], left, depth, ROUNDING * views.count)]
+        if not len(open_N):
+            break
+    ids = np.array([segment.narration_id for segment in segments], dtype=np.str_)
+    return Predictions(ids, _logs(verb_NV), _logs(noun_NM)), done_N
+
+
+def decided(verb_NV: np.ndarray, noun_NM: np.ndarray, left: float, depth: int, margin: float = 0.0) -> np.ndarray:
+    """Whether no `left` further views can change the order of a segment's `depth` best verbs, nouns and pairs.
+
+    Args:
+        verb_NV: sums of probabilities over the views so far.
+        noun_NM: likewise.
+        left: views to come, R.
+        depth: at least 1.
+        margin: by how much more than the bound a difference must be, for rounding.
+
+    Returns:
+        (N,) bool.
+    """
+    decided_N: np.ndarray = _apart(verb_NV, left + margin, depth) & _apart(noun_NM, left + margin, depth)
+    if depth > 1:  # the best pair is that of the best verb and the best noun
+        for row in np.flatnonzero(decided_N):
+            decided_N[row] = _pairs_apart(verb_NV[row], noun_NM[row], left + margin, depth)
+    return decided_N
+
+
+def _apart(sums_NC: np.ndarray, most: float, depth: int) -> np.ndarray:
+    highest = -np.sort(np.partition(-sums_NC, depth, axis=1)[:, : depth + 1], axis=1)
+    apart: np.ndarray = (highest[:, :-1] - highest[:, 1:] > most).all(axis=1)
+    return apart
+
+
+def _pairs_apart(verb_V: np.ndarray, noun_M: np.ndarray, most: float, depth: int) -> bool:
+    now_VM = np.outer(verb_V, noun_M)
+    highest_VM = np.outer(verb_V + most, noun_M + most)
+    below_VM = np.ones_like(now_VM, dtype=bool)
+    for flat in np.argsort(-now_VM, axis=None)[:depth]:
+        verb, noun = np.unravel_index(flat, now_VM.shape)
+        below_VM[verb, noun] = False
+        beaten_VM = now_VM[verb, noun] > highest_VM
+        beaten_VM[verb] = noun_M[noun] > noun_M + most
+        beaten_VM[:, noun] = verb_V[verb] > verb_V + most
+        if not beaten_VM[below_VM].all():
+            return False
+    return True
+
+
+def _sums(model: nn.Module, batch: ViewBatch, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities summed over the views of a batch's segments: (B, 97), (B, 300)."""
+    ids, views = batch
+    output = model({name: clip.to(device, non_blocking=True).flatten(0, 1) for name, clip in views.items()})
+    heads = (output.verb_logits_BV, output.noun_logits_BN)
+    verb, noun = (
+        torch.softmax(head.float(), -1).reshape(len(ids), -1, head.shape[-1]).double().sum(1).cpu() for head in heads
+    )
+    refuse_non_finite(ids, verb, noun)
+    return verb.numpy(), noun.numpy()
+
+
+def _logs(sums_NC: np.ndarray) -> np.ndarray:
+    mean_NC = np.maximum(sums_NC / sums_NC.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    logs: np.ndarray = np.log(mean_NC).astype(np.float32)
+    return logs
 
 
 def gather_predictions(own: Predictions | None, narration_ids: Sequence[str]) -> Predictions:

@@ -17,8 +17,7 @@ from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import EpicsubError, InferenceError, PredictionsError
 from epicsub.inference.cache import Made, cache_file, find_predictions, keep_predictions, key_of
-from epicsub.inference.predict import concatenate, predict
-from epicsub.inference.stopping import ClipPosition, predict_until_decided
+from epicsub.inference.predict import ClipPosition, concatenate, predict, predict_until_decided
 from epicsub.io import sha256
 from epicsub.models.heads import PAIRS_NAME
 from epicsub.predictions import Predictions, read_predictions

@@ -1,7 +1,6 @@
 """Predictions of several members in, one checked upload out."""
 
 from epicsub.submission.check import Findings, check_submission
-from epicsub.submission.ensemble import missing_of
 from epicsub.submission.supervision import Levels, combine_levels, levels_of_recipe
 from epicsub.submission.write import Written, fill_prior, write_submission
 
@@ -13,6 +12,5 @@ __all__ = [
     "combine_levels",
     "fill_prior",
     "levels_of_recipe",
-    "missing_of",
     "write_submission",
 ]

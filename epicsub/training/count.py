@@ -9,7 +9,6 @@ Shapes: B clips.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,13 +69,25 @@ def clip_work(model: nn.Module, clips: Mapping[str, Tensor]) -> Work:
         ModelError: the network cannot take such clips.
         RuntimeError: as well, by torch.
     """
-    kept = _SavedTensors()
+    storages: dict[int, torch.UntypedStorage] = {}
+
+    def count(kept: Tensor) -> Tensor:
+        """Note a tensor that autograd keeps: each memory once, and no weights."""
+        if not (kept.is_leaf and kept.requires_grad):
+            storage = kept.untyped_storage()
+            storages[storage._cdata] = storage
+        return kept
+
     empty = {
         name: torch.empty((COUNTED, *clip.shape[1:]), dtype=clip.dtype, device="meta") for name, clip in clips.items()
     }
-    with FlopCounterMode(display=False) as counter, kept.hooks():
+    hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda kept: kept)
+    with FlopCounterMode(display=False) as counter, hooks:
         model(empty)
-    return Work(operations=counter.get_total_flops() / COUNTED, kept=kept.bytes() / COUNTED)
+    return Work(
+        operations=counter.get_total_flops() / COUNTED,
+        kept=sum(storage.nbytes() for storage in storages.values()) / COUNTED,
+    )
 
 
 def work_of(recipe: Recipe, model: nn.Module, stage: Stage, clip: Work) -> Work:
@@ -99,24 +110,3 @@ def work_of(recipe: Recipe, model: nn.Module, stage: Stage, clip: Work) -> Work:
     clips = stage.source_batch + stage.target_batch
     at_once = stage.source_batch // recipe.train.accumulate + stage.target_batch
     return Work(operations=updates * passes * clips * clip.operations, kept=at_once * clip.kept)
-
-
-class _SavedTensors:
-    """Counts the tensors that autograd keeps: each memory once, and no weights."""
-
-    def __init__(self) -> None:
-        self._storages: dict[int, torch.UntypedStorage] = {}
-
-    def hooks(self) -> Any:
-        """A context in which every tensor that is kept is counted."""
-        return torch.autograd.graph.saved_tensors_hooks(self._count, lambda kept: kept)
-
-    def bytes(self) -> int:
-        """Of all tensors so far."""
-        return sum(storage.nbytes() for storage in self._storages.values())
-
-    def _count(self, kept: Tensor) -> Tensor:
-        if not (kept.is_leaf and kept.requires_grad):
-            storage = kept.untyped_storage()
-            self._storages[storage._cdata] = storage
-        return kept

@@ -10,8 +10,7 @@ from torch import nn
 from epicsub.data.annotations import Segment
 from epicsub.data.sampling import parse_views
 from epicsub.errors import InferenceError
-from epicsub.inference.predict import predict
-from epicsub.inference.stopping import decided, predict_until_decided
+from epicsub.inference.predict import decided, predict, predict_until_decided
 from epicsub.models.heads import TwoHeadOutput
 
 
