@@ -90,7 +90,7 @@ class TrainTransform:
         if self.crop == "scale_jitter":
             box = _scale_jitter_box(height, width, self.scales, generator)
         else:
-            box = _random_resized_box(height, width, self.area, generator)
+            box = _random_resized_box(height, width, (self.area[0], self.area[1]), generator)
         mirrored = bool(generator.random() < self.flip)
         out = {}
         for modality, clip_THWC in clips.items():
@@ -111,7 +111,7 @@ def _scale_jitter_box(height: int, width: int, scales: Sequence[float], generato
     return Box(down / 4 * (1 - box_height), right / 4 * (1 - box_width), box_height, box_width)
 
 
-def _random_resized_box(height: int, width: int, area: Sequence[float], generator: np.random.Generator) -> Box:
+def _random_resized_box(height: int, width: int, area: tuple[float, float], generator: np.random.Generator) -> Box:
     """A box of a share of the picture drawn from `area`, sides 3:4 to 4:3; the middle square if ten do not fit."""
     for _ in range(10):
         pixels = generator.uniform(*area) * height * width

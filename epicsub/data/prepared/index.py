@@ -74,10 +74,6 @@ class Index:
     def _seconds(self) -> float:
         return float(self.tick)
 
-    @cached_property
-    def _seconds(self) -> float:
-        return float(self.tick)
-
     @property
     def start(self) -> int:
         """Timestamp of the original's first frame."""
