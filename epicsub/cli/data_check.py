@@ -33,7 +33,7 @@ def check(
     ] = CLIP_SECONDS,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
 ) -> None:
-    """Report what is missing, damaged or does not fit. Exit status 2 where a segment cannot be read."""
+    """Report what is missing, damaged or does not fit. Exit status 2 if a segment cannot be read."""
     found = check_data(
         lists or (), data=data, modality=modality, deep=deep, skip=skip, clip_seconds=clip_seconds, workers=workers
     )

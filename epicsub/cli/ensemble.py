@@ -40,10 +40,10 @@ def plan_members(
 
 def views_table(
     target: Annotated[str, typer.Argument(help="A checkpoint or a run.")],
-    tta: Annotated[list[str] | None, typer.Option("--tta", help="Views to try; may be given many times.")] = None,
+    tta: Annotated[list[str] | None, typer.Option("--tta", help="Views to try; repeatable.")] = None,
     stop: Annotated[
         list[int] | None,
-        typer.Option("--stop", min=0, max=5, help="Also with views left out; may be given many times."),
+        typer.Option("--stop", min=0, max=5, help="Also with early stopping at K; repeatable."),
     ] = None,
     json_file: JsonOption = None,
     protocol: ProtocolOption = None,
@@ -55,7 +55,7 @@ def views_table(
         target, tta or api.VIEWS_TRIED, stop or (), protocol=protocol, data=data, device=device
     )
     titles = "".join(f"{title:>20}" for title in ("verb", "noun", "action", "less the first"))
-    typer.echo(f"{'views':24}{'a segment':>10}{'seconds':>9}{titles}")
+    typer.echo(f"{'views':24}{'per segment':>13}{'seconds':>9}{titles}")
     rows = []
     for row in comparison.rows:
         name = f"{row.views} --stop {row.stop}" if row.stop else str(row.views)

@@ -12,7 +12,7 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data root. Default: data.root of the recipe, $EPICSUB_DATA, data/.")
 ]
 ProtocolOption = Annotated[
-    str | None, typer.Option("--protocol", help="Which lists and counts, by name or path. Default: the recipe's.")
+    str | None, typer.Option("--protocol", help="Protocol (lists and counts), by name or path. Default: the recipe's.")
 ]
 TtaOption = Annotated[
     str | None,
@@ -21,7 +21,7 @@ TtaOption = Annotated[
 StopOption = Annotated[
     int,
     typer.Option(
-        "--stop", min=0, max=5, help="Leave out views that cannot change the order of a segment's K best. 0: take all."
+        "--stop", min=0, max=5, help="Stop early once the K best classes of a segment cannot change. 0: never."
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]

@@ -21,13 +21,13 @@ FOLDER = Path("submissions")
 
 def submissions(
     uploaded: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Write down that this submission was uploaded.")
+        str | None, typer.Option(metavar="NAME", help="Record that this submission was uploaded.")
     ] = None,
     day: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of that upload, UTC. Default: today.")
     ] = None,
     per_day: Annotated[int, typer.Option(min=1, help="Uploads that the phase takes per day.")] = 1,
-    in_all: Annotated[int, typer.Option(min=1, help="Uploads that the phase takes in all.")] = 50,
+    in_all: Annotated[int, typer.Option(min=1, help="Uploads that the phase allows.")] = 50,
 ) -> None:
     """List the submissions, when each was uploaded, and how many uploads are left."""
     if day and not uploaded:

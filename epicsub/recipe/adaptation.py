@@ -212,7 +212,7 @@ class MMIRAdaptation(RefinementSection):
     replay_batch: Count = 64
     """Picks an agent learns from in a step [C]."""
     sync_every: Count = 6
-    """Steps between two copies of an agent into its target network; 48 picks at 8 a step [C]."""
+    """Steps between two copies of an agent into its target network; 48 picks at 8 per step [C]."""
     agent_lr: Positive = 1e-3
     """Learning rate of the agents' own SGD [D]."""
     agent_momentum: ShareBelowOne = 0.9

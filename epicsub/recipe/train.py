@@ -45,9 +45,9 @@ class Stage(Section):
     learning_rate: Positive
     """Learning rate, the highest of the schedule."""
     source_batch: Count
-    """Labelled clips a step, over all devices."""
+    """Labelled clips per step, over all devices."""
     target_batch: WholeNumber = 0
-    """Unlabelled clips a step, over all devices; 0 is a stage without adaptation."""
+    """Unlabelled clips per step, over all devices; 0 is a stage without adaptation."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Learning rate over the stage's steps; cosine ends at 0."""
     warmup_steps: WholeNumber = 0
@@ -64,7 +64,7 @@ class Optimizer(Section):
     momentum: ShareBelowOne = 0.9
     """Momentum of sgd, first beta of adam and adamw."""
     weight_decay: NotNegative
-    """Weight decay a step."""
+    """Weight decay per step."""
 
 
 class Average(Section):
@@ -129,7 +129,7 @@ class Train(Section):
     layer_decay: ShareAboveZero = 1.0
     """Factor of the learning rate from each layer to the one before it; 1 is the same for all."""
     rate_batch: Count | None = None
-    """Labelled clips a step that the learning rates are meant for; they are scaled in proportion to the stage's
+    """Labelled clips per step that the learning rates are meant for; they are scaled in proportion to the stage's
     (1706.02677). Null takes them as they are."""
     accumulate: Count = 1
     """Parts, one after the other, in which a step's clips go through the model; batch norm sees a part at a time."""

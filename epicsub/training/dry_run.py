@@ -57,7 +57,7 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
     clips = batch.source.clips
     size = small.train.stages[0].source_batch
     shapes = ", ".join(f"{name} {(size, *clip.shape[1:])}" for name, clip in clips.items())
-    yield f"clips a step: {shapes}; one is read and cut in {seconds:.2f} s"
+    yield f"clips per step: {shapes}; one is read and cut in {seconds:.2f} s"
     per_clip = clip_work(model, clips)
     works = [work_of(small, model, stage, per_clip) for stage in small.train.stages]
     yield from _work_lines(recipe, works)
@@ -125,11 +125,11 @@ def _work_lines(recipe: Recipe, works: list[Work]) -> Iterator[str]:
     most = max(work.kept for work in works) / GIGA
     half = "" if recipe.train.precision == "32-true" else f", about half of it in {recipe.train.precision}"
     less = " with every layer kept; train.activation_checkpointing keeps less" * recipe.train.activation_checkpointing
-    yield f"kept for the backward pass: at most {most:.2f} GiB a device at 32 bits{half}{less}"
+    yield f"kept for the backward pass: at most {most:.2f} GiB per device at 32 bits{half}{less}"
     steps = [stage.steps for stage in recipe.train.stages]
     whole = recipe.train.devices * sum(n * work.operations for n, work in zip(steps, works, strict=True))
     each = ", ".join(_format_operations(work.operations) for work in works)
-    yield f"arithmetic of a step: {each} a device; {_format_operations(whole)} for the whole run"
+    yield f"operations per step: {each} per device; {_format_operations(whole)} for the whole run"
 
 
 def _cpu_speed() -> float:
@@ -148,12 +148,12 @@ def _counted_stages(recipe: Recipe, domains: Domains, works: list[Work], speed: 
     for index, (stage, work) in enumerate(zip(recipe.train.stages, works, strict=True)):
         seconds = work.operations / speed
         hours += stage.steps * seconds / 3600
-        yield f"{_stage_line(index, stage, domains)}; at least {seconds:.1f} s a step"
+        yield f"{_stage_line(index, stage, domains)}; at least {seconds:.1f} s per step"
     yield (
         f"no step was tried: {speed / 1e9:.0f} GFLOP/s, this CPU's in a large matrix product, are more than a network "
         "reaches. Ask again on the device that will train"
     )
-    yield f"in all more than {_format_hours(hours)} on this machine, without evaluations; nothing was written"
+    yield f"more than {_format_hours(hours)} in total on this machine, without evaluations; nothing was written"
 
 
 def _tried_stages(recipe: Recipe, domains: Domains) -> Iterator[str]:
@@ -171,11 +171,11 @@ def _tried_stages(recipe: Recipe, domains: Domains) -> Iterator[str]:
         whole = stage.steps * seconds / 3600
         hours += whole
         yield (
-            f"{_stage_line(index, recipe.train.stages[index], domains)}; {seconds:.2f} s a step from {steps} steps "
+            f"{_stage_line(index, recipe.train.stages[index], domains)}; {seconds:.2f} s per step from {steps} steps "
             f"({100 * waited:.0f} % of it waiting for clips), {_format_hours(whole)}"
         )
     yield _memory_line(trial.fabric.device)
-    yield f"in all {_format_hours(hours)} on this machine, without evaluations; nothing was written"
+    yield f"{_format_hours(hours)} in total on this machine, without evaluations; nothing was written"
 
 
 def _stage_line(index: int, stage: Stage, domains: Domains) -> str:
@@ -187,7 +187,7 @@ def _stage_line(index: int, stage: Stage, domains: Domains) -> str:
 
 
 def _timed_steps(trial: Trial, index: int, stage: Stage) -> tuple[float, float, int]:
-    """Seconds a step, share of them spent waiting for clips, and how many steps were timed.
+    """Seconds per step, share of them spent waiting for clips, and how many steps were timed.
 
     The first step is left out of the mean (it opens videos and tunes kernels) unless it is so long that it is all.
     """

@@ -250,18 +250,18 @@ def find_batch(recipe: Recipe, domains: Domains) -> Iterator[str]:
     while size <= max(len(domains.source), unit):
         took = _timed_step(trial, stage, index, _repeat_clips(real, size, stage.target_batch / stage.source_batch))
         if took is None:
-            yield f"{size:6d} labelled clips a step: out of memory"
+            yield f"{size:6d} labelled clips per step: out of memory"
             break
         used = _used_memory(trial.fabric.device)
         largest = size
-        yield f"{size:6d} labelled clips a step: {took:.2f} s, {size / took:.1f} clips/s, {used / GIGA:.2f} GiB"
+        yield f"{size:6d} labelled clips per step: {took:.2f} s, {size / took:.1f} clips/s, {used / GIGA:.2f} GiB"
         on_cpu = trial.fabric.device.type == "cpu"
         if on_cpu and (took > LONG_STEP or used + 2 * (used - before) > MEMORY_SHARE * machine_memory()):
             yield "twice as many would take long, or more memory than is free: stopped here"
             break
         before, size = used, 2 * size
     meant = recipe.train.rate_batch or recipe.train.stages[index].source_batch
-    yield f"largest on this device: {largest}; the recipe takes {stage.source_batch} a device"
+    yield f"largest on this device: {largest}; the recipe takes {stage.source_batch} per device"
     yield f"with another batch, train.rate_batch={meant} keeps the learning rates' meaning; nothing was written"
 
 

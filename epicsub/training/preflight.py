@@ -135,7 +135,7 @@ def _feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
     if isinstance(model, TemporalRelationsModel):
         problems += [
             f"{loaded.where('model.segments')}  model.segments: is {model.segments}, but the {name} features in "
-            f"{table.place} have {table.times or 'no'} times a segment: make them with --tta {model.segments}x1"
+            f"{table.place} have {table.times or 'no'} times per segment: make them with --tta {model.segments}x1"
             for name, table in tables.items()
             if (table.times or 0) < model.segments
         ]
@@ -259,12 +259,14 @@ def _batch_problems(loaded: LoadedRecipe, source: int, target: list[int]) -> lis
         for key, (batch, segments) in batches.items():
             if batch > segments:
                 where = f"train.stages.{index}.{key}"
-                problems.append(f"{loaded.where(where)}  {where}: {batch} clips a step, but the lists have {segments}")
+                problems.append(
+                    f"{loaded.where(where)}  {where}: {batch} clips per step, but the lists have {segments}"
+                )
             sets = loaded.recipe.adaptation.candidates if loaded.recipe.adaptation.method == "mmir" else 1
             share = loaded.recipe.train.devices * (sets if stage.target_batch else 1)
             if batch % share:
                 problems.append(
-                    f"{loaded.where(where)}  {where}: {batch} clips a step do not divide over "
+                    f"{loaded.where(where)}  {where}: {batch} clips per step do not divide over "
                     f"train.devices={loaded.recipe.train.devices}: make it a multiple of {share}"
                 )
     return problems

@@ -114,7 +114,17 @@ def comparison(first: str, second: str, segments: int, differences: Sequence[Dif
     """
     title = f"{second} less {first}, over the {segments} segments that both predicted"
     made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    for column in ("figure", "first", "second", "points", "95 %", "bootstrap p", "right alone", "McNemar p", "is it?"):
+    for column in (
+        "figure",
+        "first",
+        "second",
+        "points",
+        "95 %",
+        "bootstrap p",
+        "only one right",
+        "McNemar p",
+        "verdict",
+    ):
         made.add_column(column, justify="left" if column == "figure" else "right")
     for found in differences:
         alone = "" if found.only_first is None else f"{found.only_first} / {found.only_second}"

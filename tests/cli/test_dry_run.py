@@ -16,12 +16,12 @@ NAMES = sorted(str(path.relative_to(RECIPES)) for path in RECIPES.rglob("*.yaml"
 COUNTED = [
     r"parameters: [\d.]+ million, [\d.]+ million trained from the first step",
     r"weights, gradients and optimiser: [\d.]+ GiB",
-    r"clips a step: \w+ \(\d+, .*\); one is read and cut in [\d.]+ s",
+    r"clips per step: \w+ \(\d+, .*\); one is read and cut in [\d.]+ s",
     r"kept for the backward pass: at most [\d.]+ GiB",
-    r"arithmetic of a step: [\d.]+ .FLOP",
+    r"operations per step: [\d.]+ .FLOP",
     r"stage 1: \d+ steps, \d+ labelled clips, [\d.]+ times each segment(, \d+ unlabelled)?; at least [\d.]+ s a step",
     r"no step was tried: \d+ GFLOP/s",
-    r"in all more than [\d.]+ (hours|minutes) on this machine, without evaluations; nothing was written",
+    r"more than [\d.]+ (hours|minutes) in total on this machine, without evaluations; nothing was written",
 ]
 PUBLISHED = {  # million parameters of the network with Kinetics' or ImageNet's classes, as its authors or library say
     "slowfast.yaml": 34.6,

@@ -119,9 +119,9 @@ def test_training_ends_where_the_score_no_longer_rises(command, kitchens, work) 
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ("--dry-run", ["clips a step: rgb (6, 3, 16, 48, 48)", "parameters: ", "stage 2: 3 steps", "in all "]),
+        ("--dry-run", ["clips per step: rgb (6, 3, 16, 48, 48)", "parameters: ", "stage 2: 3 steps", " in total on this machine"]),
         ("--find-lr", ["learning rate ", "try train.stages.0.learning_rate="]),
-        ("--find-batch", ["     2 labelled clips a step: ", "    32 labelled", "largest on this device: 32"]),
+        ("--find-batch", ["     2 labelled clips per step: ", "    32 labelled", "largest on this device: 32"]),
     ],
 )
 def test_trials_say_much_and_write_nothing(

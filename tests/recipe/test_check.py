@@ -96,7 +96,7 @@ def test_all_field_problems_at_once_in_the_order_of_the_file_and_no_relation(sma
         "small.yaml:13  data.size: is 0, must be at least 1",
         "small.yaml:17  data.augment.flip: is 2, must be at most 1",
         "small.yaml:20  model.widthh: unknown key, did you mean model.width?",
-        "small.yaml:30  train.stages.0.source_batch: missing, it must be given: Labelled clips a step, over all devices",
+        "small.yaml:30  train.stages.0.source_batch: missing, it must be given: Labelled clips per step, over all devices",
         "small.yaml:33  train.stages.1.learing_rate: unknown key, did you mean train.stages.1.learning_rate?",
         "small.yaml:40  train.log_every: written twice, first on line 39",
         "command line  train.stage: unknown key, did you mean train.stages?",
