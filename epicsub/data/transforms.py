@@ -114,7 +114,7 @@ def _scale_jitter_box(height: int, width: int, scales: Sequence[float], generato
 def _random_resized_box(height: int, width: int, area: tuple[float, float], generator: np.random.Generator) -> Box:
     """A box of a share of the picture drawn from `area`, sides 3:4 to 4:3; the middle square if ten do not fit."""
     for _ in range(10):
-        pixels = generator.uniform(*area) * height * width
+        pixels = generator.uniform(area[0], area[1]) * height * width
         aspect = math.exp(generator.uniform(math.log(ASPECTS[0]), math.log(ASPECTS[1])))
         box_height, box_width = math.sqrt(pixels / aspect) / height, math.sqrt(pixels * aspect) / width
         if box_height <= 1 and box_width <= 1:
