@@ -19,7 +19,7 @@ COUNTED = [
     r"clips per step: \w+ \(\d+, .*\); one is read and cut in [\d.]+ s",
     r"kept for the backward pass: at most [\d.]+ GiB",
     r"operations per step: [\d.]+ .FLOP",
-    r"stage 1: \d+ steps, \d+ labelled clips, [\d.]+ times each segment(, \d+ unlabelled)?; at least [\d.]+ s a step",
+    r"stage 1: \d+ steps, \d+ labelled clips, [\d.]+ times each segment(, \d+ unlabelled)?; at least [\d.]+ s per step",
     r"no step was tried: \d+ GFLOP/s",
     r"more than [\d.]+ (hours|minutes) in total on this machine, without evaluations; nothing was written",
 ]

@@ -119,7 +119,10 @@ def test_training_ends_where_the_score_no_longer_rises(command, kitchens, work) 
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ("--dry-run", ["clips per step: rgb (6, 3, 16, 48, 48)", "parameters: ", "stage 2: 3 steps", " in total on this machine"]),
+        (
+            "--dry-run",
+            ["clips per step: rgb (6, 3, 16, 48, 48)", "parameters: ", "stage 2: 3 steps", " in total on this machine"],
+        ),
         ("--find-lr", ["learning rate ", "try train.stages.0.learning_rate="]),
         ("--find-batch", ["     2 labelled clips per step: ", "    32 labelled", "largest on this device: 32"]),
     ],
