@@ -68,11 +68,12 @@ def test_files_stay_readable() -> None:
 
 
 def test_help_lines_are_the_first_lines_of_docstrings() -> None:
-    for table in (main.COMMANDS, main.ENSEMBLE, main.DATA, main.BENCH):
-        for name, target in table.items():
-            file, function = target.split(":")
-            docstring = getattr(import_module(f"epicsub.cli.{file}"), function).__doc__
-            assert main.LazyCommand(name, target).help == docstring.strip().splitlines()[0]
+    tables = {"": main.COMMANDS} | {group: names for group, (names, _) in main.GROUPS.items()}
+    for group, names in tables.items():
+        for name in names:
+            command = main.LazyCommand(name, group)
+            docstring = getattr(import_module(f"epicsub.cli.{command.file}"), name).__doc__
+            assert command.help == docstring.strip().splitlines()[0]
 
 
 def test_the_wheel_holds_every_package_recipe_and_protocol() -> None:

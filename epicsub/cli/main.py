@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -17,55 +17,31 @@ from typer.main import get_command, get_group
 from epicsub.constants import __version__
 from epicsub.errors import EpicsubError
 
-# name -> file in this folder and the function in it that runs the command
-COMMANDS = {
-    "train": "train:train",
-    "adopt": "train:adopt",
-    "validate": "validate:validate",
-    "predict": "predict:predict",
-    "submit": "submit:submit",
-    "check": "submissions:check",
-    "submissions": "submissions:submissions",
-    "recipes": "recipes:recipes",
-    "show": "recipes:show",
-    "doctor": "doctor:doctor",
-    "demo": "demo:demo",
-}
-ENSEMBLE = {
-    "plan": "ensemble:plan_members",
-    "views": "ensemble:views_table",
-}
-DATA = {
-    "synth": "data_synth:synth",
-    "lists": "data_lists:lists",
-    "check": "data_check:check",
-    "status": "data_status:status",
-    "prepare": "data_prepare:prepare",
-    "flow": "data_flow:flow",
-    "features": "data_features:features",
-}
-BENCH = {
-    "domains": "bench_domains:domains",
-    "agents": "bench_agents:agents",
-}
+# Each command is the function of its name in the file of its name, with its group's name before it: data_flow.py.
+COMMANDS = (
+    "train", "adopt", "validate", "predict", "submit", "check", "submissions", "recipes", "show", "doctor", "demo",
+)  # fmt: skip
 GROUPS = {
-    "ensemble": (ENSEMBLE, "Which members and which views are worth their cost."),
-    "data": (DATA, "Data on the disk: synthetic kitchens, optical flow, the prepared store, features."),
-    "bench": (BENCH, "Tables of many runs, and figures of the agents of one run."),
+    "ensemble": (("plan", "views"), "Which members and which views are worth their cost."),
+    "data": (
+        ("synth", "lists", "check", "status", "prepare", "flow", "features"),
+        "Data on the disk: synthetic kitchens, optical flow, the prepared store, features.",
+    ),
+    "bench": (("domains", "agents"), "Tables of many runs, and figures of the agents of one run."),
 }
 
 
 class LazyCommand(TyperCommand):
     """A command that is imported when it runs; the lists of commands need only its name and help line."""
 
-    def __init__(self, name: str, target: str) -> None:
+    def __init__(self, name: str, group: str = "") -> None:
         """Read the help line, the first line of the function's docstring, without importing the function.
 
         Args:
-            name: of the command.
-            target: `file:function` of the function that runs it.
+            name: of the command and of the function that runs it.
+            group: name of the group it belongs to; empty for none.
         """
-        self.file, self.function = target.split(":")
+        self.file, self.function = f"{group}_{name}".lstrip("_"), name
         source = (Path(__file__).parent / f"{self.file}.py").read_text(encoding="utf-8")
         found = re.search(rf'^def {self.function}\(.*?^    """(.*?)(?:"""|$)', source, re.DOTALL | re.MULTILINE)
         super().__init__(name, help=found[1] if found else None)
@@ -87,8 +63,8 @@ class LazyCommand(TyperCommand):
         return get_command(single).make_context(info_name, args, parent=parent, **extra)
 
 
-def _lazy(table: Mapping[str, str]) -> dict[str, Any]:
-    return {name: LazyCommand(name, target) for name, target in table.items()}
+def _lazy(names: Sequence[str], group: str = "") -> dict[str, Any]:
+    return {name: LazyCommand(name, group) for name in names}
 
 
 def _show_version(requested: bool) -> None:
@@ -112,8 +88,8 @@ def _build() -> TyperGroup:
     root.callback()(_main)
     group = get_group(root)
     group.commands.update(_lazy(COMMANDS))
-    for name, (table, help_line) in GROUPS.items():
-        group.commands[name] = TyperGroup(name=name, help=help_line, commands=_lazy(table), no_args_is_help=True)
+    for name, (names, help_line) in GROUPS.items():
+        group.commands[name] = TyperGroup(name=name, help=help_line, commands=_lazy(names, name), no_args_is_help=True)
     return group
 
 

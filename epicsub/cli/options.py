@@ -29,6 +29,12 @@ CountOption = Annotated[
     int | None, typer.Option("--count", help="Segments the list must have. Default: the protocol's.")
 ]
 
+OverridesArgument = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
+RunOption = Annotated[Path | None, typer.Option(help="The run's folder. Default: outputs/ and the recipe's name.")]
+RuleOption = Annotated[
+    str, typer.Option(help="mean of probabilities, logits (the mean of logits, which is the geometric mean), or rank.")
+]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
 SkipOption = Annotated[Path | None, typer.Option("--skip", help="File of narration ids to leave out, one per line.")]
 
 

@@ -1,4 +1,4 @@
-"""epicsub recipes and epicsub show."""
+"""epicsub recipes: which there are."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from epicsub.io import shipped
-from epicsub.recipe import list_recipes, load_recipe
+from epicsub.recipe import list_recipes
 
 
 def recipes(
@@ -23,11 +23,3 @@ def recipes(
     for path, _, description in list_recipes(place):
         typer.echo(f"{path.relative_to(place).with_suffix('').as_posix()}  {description}")
     typer.echo(f"(in {place}; `epicsub train NAME` trains one, `epicsub show NAME > FILE` copies it)")
-
-
-def show(
-    recipe: Annotated[Path, typer.Argument(help="Name or path of a recipe.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
-) -> None:
-    """Print a recipe as it will run, defaults and overrides included."""
-    typer.echo(load_recipe(recipe, overrides or []).to_yaml(), nl=False)

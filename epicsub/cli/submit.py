@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from epicsub.api import submit as api
-from epicsub.cli.ensemble import RuleOption
-from epicsub.cli.options import CountOption, DataOption, DeviceOption, ProtocolOption, TtaOption
+from epicsub.cli.options import CountOption, DataOption, DeviceOption, ProtocolOption, RuleOption, TtaOption
 from epicsub.errors import SubmissionError
 from epicsub.text import counted
 

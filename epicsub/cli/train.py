@@ -1,16 +1,12 @@
-"""epicsub train: a recipe becomes a run; epicsub adopt: so does a checkpoint of the group's first model."""
+"""epicsub train: a recipe becomes a run."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from epicsub.api import train as api
-from epicsub.cli.options import DataOption
+from epicsub.cli.options import DataOption, OverridesArgument, RunOption
 from epicsub.training.run_folder import first_process
-
-OverridesArgument = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
-RunOption = Annotated[Path | None, typer.Option(help="The run's folder. Default: outputs/ and the recipe's name.")]
 
 
 def train(
@@ -29,7 +25,7 @@ def train(
         bool, typer.Option("--find-batch", help="Find the largest batch that fits the memory, then exit.")
     ] = False,
 ) -> None:
-    """Train a recipe; a killed run goes on when run again."""
+    """Train a recipe; a killed run resumes when the command is run again."""
     asked: dict[api.TrialName, bool] = {"dry_run": dry_run, "find_lr": find_lr, "find_batch": find_batch}
     trials = [name for name, wanted in asked.items() if wanted]
     if trials:
@@ -39,16 +35,3 @@ def train(
     for line in lines:
         if first_process():
             typer.echo(line)
-
-
-def adopt(
-    checkpoint: Annotated[Path, typer.Argument(help="A .pth of ActionModel (ResNet-50 and a bidirectional LSTM).")],
-    recipe: Annotated[
-        str, typer.Argument(help="Name or path of the recipe that says how its clips are cut, e.g. resnet_bilstm.")
-    ],
-    overrides: OverridesArgument = None,
-    out: RunOption = None,
-) -> None:
-    """Convert a checkpoint of the group's first model, so that validate, predict and submit read it."""
-    folder = api.adopt(checkpoint, recipe, overrides or [], out=out)
-    typer.echo(f"wrote {folder}/last.pth; try `epicsub validate {folder}`")
