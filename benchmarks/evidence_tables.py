@@ -251,6 +251,16 @@ def measured() -> str:
     )
 
 
+def gpu() -> str:
+    """Clips per second of every network on a GPU, forward and in a training step."""
+    figures = result("models_gpu")["figures"]
+    ends = [f"_{mode}_{part}_clips_per_second" for part in ("forward", "train") for mode in ("plain", "fp32", "bf16")]
+    names = [key.removesuffix(ends[0]) for key in figures if key.endswith(ends[0])]
+    rows = [[f"`{name}`", *(f"{figures[name + end]:.0f}" for end in ends)] for name in sorted(names)]
+    titles = [f"{part}, {mode}" for part in ("forward", "training step") for mode in ("plain", "fp32", "bf16")]
+    return markdown(["recipe", *titles], rows)
+
+
 def codebase() -> str:
     """Size, imports, reads and starts of 0.1.0 and of today's checkout, where that was measured."""
     before = result("codebase_before")["figures"]
@@ -272,6 +282,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "rewards": rewards,
     "agents": agents,
     "measured": measured,
+    "gpu": gpu,
     "codebase": codebase,
 }
 
