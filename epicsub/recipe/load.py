@@ -1,5 +1,6 @@
 """A recipe's file and the command line -> a recipe that can be run, or all problems with file and line."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from epicsub.recipe.check import check_recipe
 from epicsub.recipe.schema import Recipe
 from epicsub.recipe.yaml_tree import Problem, format_value, read_yaml, subkey
 from epicsub.text import join_problems
+
+log = logging.getLogger(__name__)
 
 COMMAND_LINE = 0
 """The "line" of keys that were set on the command line."""
@@ -73,6 +76,8 @@ def load_recipe(recipe: Path | str, overrides: Sequence[str] = ()) -> LoadedReci
         RecipeError: All problems of the file and of the overrides, one per line, each with file, line and key.
     """
     path = find_shipped("recipes", Path(recipe))
+    if path != Path(recipe):
+        log.info("recipe %s: %s", recipe, path)
     tree = read_yaml(_read(path))
     values, lines, problems = deepcopy(tree.values), dict(tree.lines), list(tree.problems)
     unreadable = values is None and bool(problems)

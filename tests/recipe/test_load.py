@@ -108,10 +108,14 @@ def test_missing_file_names_its_neighbours(tmp_path: Path, monkeypatch: pytest.M
         list_recipes(Path("nowhere"))
 
 
-def test_a_recipe_is_found_by_name_and_a_path_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_recipe_is_found_by_name_and_a_path_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
     monkeypatch.chdir(tmp_path)
     for name in ("mmir_i3d", "tiny/mmir_i3d"):
-        assert load_recipe(name).path == shipped("recipes") / f"{name}.yaml"
+        with caplog.at_level("INFO", "epicsub"):
+            assert load_recipe(name).path == shipped("recipes") / f"{name}.yaml"
+        assert caplog.messages[-1] == f"recipe {name}: {shipped('recipes') / f'{name}.yaml'}"
     Path("mmir_i3d").write_text(SMALL)
     assert load_recipe("mmir_i3d").path == Path("mmir_i3d")
     for wrong, near in (("mmir_i3", "mmir_i3d or "), ("tiny/mmir_3d", "tiny/mmir_i3d or ")):
