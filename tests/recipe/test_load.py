@@ -63,7 +63,10 @@ def test_any_values_load_or_are_refused(wrong: list[tuple[str, Any]]):
         here = values
         *way, last = place.split(".")
         for part in way:
-            inside = here.get(part) if isinstance(here, dict) else here[int(part)] if int(part) < len(here) else None
+            if isinstance(here, dict):
+                inside = here.get(part)
+            else:  # a list, maybe in place of a section
+                inside = here[int(part)] if part.isdigit() and int(part) < len(here) else None
             here = inside if isinstance(inside, dict | list) else {}
         if isinstance(here, dict):
             here[last] = value
