@@ -17,7 +17,7 @@ MARGIN = 1.2  # the picture is drawn larger than it is seen, so that the camera 
 def make_video(path: Path, clip: Path) -> Path:
     """Write the video unless it is there.
 
-    The clip's frames, forwards and backwards and blended to 59.94 a second, seen by a camera that turns and shifts at
+    The clip's frames, forwards and backwards and blended to 59.94 per second, seen by a camera that turns and shifts at
     random, with a sensor's grain; x264's default settings (a keyframe every 250 frames, B-pictures).
     """
     if path.is_file():

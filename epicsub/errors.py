@@ -1,4 +1,4 @@
-"""What a user can put right: one exception a room. The command line prints the message and exits with status 2."""
+"""What a user can put right: one exception per package. The command line prints the message and exits with status 2."""
 
 
 class EpicsubError(Exception):

@@ -1,4 +1,4 @@
-"""Fixtures shared by every room's tests."""
+"""Fixtures shared by all tests."""
 
 import os
 from pathlib import Path

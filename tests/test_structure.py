@@ -1,4 +1,4 @@
-"""The rooms' import order is the reading order: a room imports from the rooms above it, never from those below."""
+"""Packages import in reading order: from those above, never from those below."""
 
 import ast
 import tomllib
@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parent.parent / "epicsub"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ORDER)
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts) if ".".join(parts) in ORDER else parts[0]
 
@@ -31,23 +31,23 @@ def imported_modules(source: str) -> list[str]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports hide which room is meant"
+            assert node.level == 0, "relative imports hide which package is meant"
             names += [f"{node.module}.{alias.name}" for alias in node.names]
     return names
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_room_imports_only_from_rooms_above(path: Path) -> None:
-    own = ORDER.index(room_of(path))
+def test_a_package_imports_only_from_those_above(path: Path) -> None:
+    own = ORDER.index(package_of(path))
     for name in imported_modules(path.read_text()):
         parts = name.split(".")
         if parts[0] == "epicsub" and len(parts) > 1 and parts[1] in ORDER:
-            room = ".".join(parts[1:3]) if ".".join(parts[1:3]) in ORDER else parts[1]
-            assert ORDER.index(room) <= own, f"{path.name} imports {name}, which is below {room_of(path)}"
+            package = ".".join(parts[1:3]) if ".".join(parts[1:3]) in ORDER else parts[1]
+            assert ORDER.index(package) <= own, f"{path.name} imports {name}, which is below {package_of(path)}"
 
 
 @pytest.mark.parametrize(
-    ("room", "forbidden"),
+    ("package", "forbidden"),
     [
         ("recipe", {"torch", "epicsub.data"}),
         ("validation", {"torch"}),
@@ -56,8 +56,8 @@ def test_a_room_imports_only_from_rooms_above(path: Path) -> None:
         ("adaptation", {"epicsub.data", "torch.optim", "torch.utils.data"}),
     ],
 )
-def test_what_a_room_must_not_know(room: str, forbidden: set[str]) -> None:
-    for path in (PACKAGE / room).rglob("*.py"):
+def test_what_a_package_must_not_import(package: str, forbidden: set[str]) -> None:
+    for path in (PACKAGE / package).rglob("*.py"):
         for name in imported_modules(path.read_text()):
             assert not any(name == word or name.startswith(word + ".") for word in forbidden), f"{path}: {name}"
 
@@ -156,10 +156,24 @@ def lacking_sections(function: ast.FunctionDef) -> list[str]:
     lacking = [] if not names or "Args:" in doc else ["Args"]
     if returns and not is_property and "Returns:" not in doc and "Yields:" not in doc:
         lacking.append("Returns")
+    if "Raises:" not in doc and any(raised_in(function)):
+        lacking.append("Raises")
     return lacking
 
 
-def test_public_functions_document_arguments_and_returns() -> None:
+def raised_in(node: ast.AST) -> Iterator[ast.Raise]:
+    """What a function raises itself, but for abstract methods and what it may catch again."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Raise) and child.exc is not None and "NotImplementedError" not in ast.unparse(child):
+            yield child
+        elif isinstance(child, ast.Try):
+            for part in (*child.handlers, *child.orelse, *child.finalbody):
+                yield from raised_in(part)
+        elif not isinstance(child, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            yield from raised_in(child)
+
+
+def test_public_functions_document_arguments_returns_and_errors() -> None:
     lacking = {
         f"{path.relative_to(PACKAGE)}:{function.lineno} {function.name}": sections
         for path in PACKAGE.rglob("*.py")

@@ -1,6 +1,6 @@
 """The organisers' CSV tables, read strictly: every bad row and column of a file is reported at once, with its line.
 
-Times are seconds from the start of the video. The frame columns are the organisers' (60 a second for PXX_YY videos,
+Times are seconds from the start of the video. The frame columns are the organisers' (60 per second for PXX_YY videos,
 50 for PXX_1YY) and serve only to find their extracted frames: never index a video file with them.
 """
 
@@ -41,7 +41,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """A line of EPIC_100_video_info.csv: `duration` in seconds, `fps` in frames a second, size in pixels."""
+    """A line of EPIC_100_video_info.csv: `duration` in seconds, `fps` in frames per second, size in pixels."""
 
     duration: float
     fps: float
@@ -133,7 +133,7 @@ def read_video_info(path: Path) -> dict[str, VideoInfo]:
         if size is None or not duration > 0 or not fps > 0:
             problems.append(
                 f"{path}:{number}  {row['video_id']}: duration {row['duration']!r}, fps {row['fps']!r}, resolution "
-                f"{row['resolution']!r} (expected positive seconds, positive frames a second, WIDTHxHEIGHT)"
+                f"{row['resolution']!r} (expected positive seconds, positive frames per second, WIDTHxHEIGHT)"
             )
             continue
         videos[row["video_id"]] = VideoInfo(duration, fps, int(size[1]), int(size[2]))

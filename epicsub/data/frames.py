@@ -1,6 +1,6 @@
 """Reading the organisers' extracted frames, as folders or as the tar files they are published in.
 
-Their numbers count 60 frames a second for the 2018 videos (PXX_YY) and 50 for the 2020 ones (PXX_1YY), whatever the
+Their numbers count 60 frames per second for the 2018 videos (PXX_YY) and 50 for the 2020 ones (PXX_1YY), whatever the
 video's own rate. Flow was computed at every second frame of the former and every frame of the latter; of an RGB frame
 n counted from 0, the flow picture is n // stride. The folder shows if files count from 0 or from 1.
 
@@ -82,6 +82,9 @@ class ExtractedFrames(VideoFile):
 
         Returns:
             (T, H, W, C) uint8, C as the modality has.
+
+        Raises:
+            DataError: the frames end before a time, or one is missing, damaged or of another size.
         """
         indices = np.floor((np.asarray(times, np.float64) + HALF_MILLISECOND) * self.fps).astype(np.int64)
         if len(indices) and indices.max() > self._count:  # up to two frame durations past the last one's time

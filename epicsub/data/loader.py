@@ -193,7 +193,7 @@ def set_up_worker(worker: int) -> None:
     """Use one thread, because the workers are the parallelism, and keep memory from clip to clip.
 
     glibc gives blocks over 128 kB back to the system at once, and the system clears them for the next clip: a fifth of
-    a worker's time on clips of the prepared store (measured: 82 clips a second, 104 with this).
+    a worker's time on clips of the prepared store (measured: 82 clips per second, 104 with this).
 
     Args:
         worker: its number.

@@ -109,7 +109,7 @@ def _i3d(file: str, modality: str) -> WeightFile:
 
 
 # The I3D files are published in a GitHub repository. No hub repository of their author is known, so none is written
-# here: $EPICSUB_HUB names the one a group keeps. Clips: arXiv 1705.07750 (64 frames at 25 a second), pytorchvideo's
+# here: $EPICSUB_HUB names the one a group keeps. Clips: arXiv 1705.07750 (64 frames at 25 per second), pytorchvideo's
 # model zoo (frame length x sample rate), torchvision's notes on its weights (clip_len, frame_rate), arXiv 2102.05095
 # (8 frames, every 32nd) and 2203.12602 (16, every fourth).
 _ROWS = (

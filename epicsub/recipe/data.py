@@ -93,7 +93,7 @@ class Data(Section):
     sampling: Literal["dense", "uniform"] | None = None
     """dense: a window of frames * stride seconds; uniform: one frame from each equal part of the segment."""
     stride: Positive | None = None
-    """Seconds between two frames (dense only); 1/30 s is every second frame at 60 frames a second [S]."""
+    """Seconds between two frames (dense only); 1/30 s is every second frame at 60 frames per second [S]."""
     context: NotNegative = 0.0
     """Most seconds on each side that a clip longer than its segment takes of the video around it (dense only); at 0 it
     repeats frames. The prepared store must have been made with as large a --margin."""

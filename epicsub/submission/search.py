@@ -1,6 +1,6 @@
 """Labelled segments, what an ensemble scores on them, and fits of the weights and temperatures of one head.
 
-- temperature: the T that gives the labels the highest likelihood (Guo et al. 2017, section 4.2), one a member.
+- temperature: the T that gives the labels the highest likelihood (Guo et al. 2017, section 4.2), one per member.
 - likelihood: the weights, not negative and with the sum one, that give the labels the highest likelihood.
   For the mean of probabilities this is the mixture of fixed components, whose log-likelihood is concave in the weights;
   for the mean of logits it is a linear function less a log-sum-exp of linear functions, concave too. scipy's SLSQP

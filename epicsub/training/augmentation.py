@@ -2,7 +2,7 @@
 
 MixUp (arXiv 1710.09412) and CutMix (arXiv 1905.04899) are for clips of several modalities and two heads. torchvision's
 transforms take one picture tensor and one label; here all modalities of a clip share the draw, and every label is
-mixed. Partners, the Beta draw and the box are torchvision's: the batch moved on by one, one share a batch, a
+mixed. Partners, the Beta draw and the box are torchvision's: the batch moved on by one, one share per batch, a
 box with a side of sqrt(1 - share) around a uniform centre, cut at the border.
 
 Shapes: B clips, C channels, T frames, H, W pixels.

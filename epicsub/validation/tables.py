@@ -24,7 +24,7 @@ class Background:
     training: pd.DataFrame | None
     """verb_class and noun_class of the training list"""
     fps: dict[str, float] | None
-    """video -> frames a second"""
+    """video -> frames per second"""
     names: dict[str, dict[int, str]]
     """verb and noun -> class -> name; a class without a name goes by its number"""
     notes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""TA3N through the command line: features of five clips a segment, training on them, a score."""
+"""TA3N through the command line: features of five clips per segment, training on them, a score."""
 
 import json
 

@@ -213,7 +213,7 @@ def test_the_real_lists(shared_data: Path, tmp_path: Path) -> None:
     assert note == "9668 segments: 0 shorter than a clip (frames repeated), 1 truncated at the end of the video"
     test = root.segments("EPIC_100_test_timestamps.csv")
     by_hand = sum(s.stop - s.start < 0.32 for s in test)
-    assert 50 < by_hand < 100, "75 rows have under 16 frames at 50 frames a second"
+    assert 50 < by_hand < 100, "75 rows have under 16 frames at 50 frames per second"
     assert f"13092 segments: {by_hand} shorter" in lengths_note(root, test, clip_seconds=0.32)
 
 

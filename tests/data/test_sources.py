@@ -236,7 +236,7 @@ def texture():
 
 @pytest.fixture
 def cloth_root(tmp_path, rates):
-    """The video, and beside it, for the second root, its frames as JPEGs at 60 a second from number 1."""
+    """The video, and beside it, for the second root, its frames as JPEGs at 60 per second from number 1."""
     cloth, video = texture(), tmp_path / "a/videos/P01/P01_01.MP4"
     video.parent.mkdir(parents=True)
     with av.open(str(video), "w") as container:

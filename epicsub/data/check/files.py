@@ -190,7 +190,7 @@ def _against_table(facts: dict[str, Any], info: VideoInfo, problems: list[str], 
     elif facts["duration"] > info.duration + SHORTER:
         problems.append(f"{lasts}: another recording, or a slowed copy, which the segments' times do not fit")
     if abs(facts["fps"] / info.fps - 1) > RATE_OFF:
-        notes.append(f"{facts['fps']:.2f} frames a second, {info.fps:.2f} in {VIDEO_INFO}: a re-encoded copy")
+        notes.append(f"{facts['fps']:.2f} frames per second, {info.fps:.2f} in {VIDEO_INFO}: a re-encoded copy")
     width, height = facts["size"]
     if (width, height) != (info.width, info.height):
         notes.append(f"{width}x{height}, {info.width}x{info.height} in {VIDEO_INFO}: a resized copy")

@@ -3,7 +3,7 @@
 Times are seconds after the start of the video stream. The frame at `t` is the one on show then: the last whose
 timestamp is at most `t` plus half a millisecond, which absorbs the rounding of containers that count milliseconds.
 Frame numbers play no part, because the organisers' numbers are not those of the files (59.94 fps files are numbered
-at 60 a second, 29.97, 47.95 and 90 fps files too).
+at 60 per second, 29.97, 47.95 and 90 fps files too).
 
 Shape legend: T times, H height, W width, C channels.
 """

@@ -2,7 +2,7 @@
 
 1. The organisers' domain adaptation challenge (epic-kitchens/C4-UDA-for-Action-Recognition): a pickle, or a folder of
    them, {"features": {"RGB": (N, 25, 1024), "Flow": ..., "Audio": ...}, "narration_ids": N ids}.
-2. TranSVAE's features of D1, D2 and D3: one file a frame,
+2. TranSVAE's features of D1, D2 and D3: one file per frame,
    FOLDER/{train,test}/{P08,P01,P22}/PXX_YY/ROW/img_00001.t7, with FOLDER the one named I3D-feature-pretrain or the one
    around it. ROW counts the rows of MM-SADA's table of that kitchen and split (D1_train.pkl, ...), which must lie in
    FOLDER too: they say which segment a row is. Of each segment `FRAMES` frames are taken, evenly, as TranSVAE does.

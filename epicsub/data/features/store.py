@@ -1,7 +1,7 @@
 """epicsub's own features: a folder of safetensors shards and an index, written shard by shard, read by mapping.
 
 FOLDER/index.json                    what made the features, and the narration ids of every whole shard, row by row
-FOLDER/features-00000.safetensors    one tensor a modality: (N, D), or (N, V, D) for V views a segment
+FOLDER/features-00000.safetensors    one tensor per modality: (N, D), or (N, V, D) for V views per segment
 
 A shard is written whole before the index names it, and the index is replaced whole: whatever kills the writer, the
 index names nothing but whole shards, after which the next run resumes.

@@ -1,6 +1,6 @@
 """Optical flow of whole videos, stored as one seekable file each (see `flow.file`).
 
-The organisers computed flow at stride 2 for the 2018 videos (`PXX_YY`, 60 frames a second) and stride 1 for the 2020
+The organisers computed flow at stride 2 for the 2018 videos (`PXX_YY`, 60 frames per second) and stride 1 for the 2020
 ones (`PXX_1YY`, 50): a flow picture every 33 or 20 ms. Flow picture k starts from RGB frame k * stride. Here it is
 measured to the frame right after that one, so that both kinds count pixels per frame. The organisers used TV-L1 over 3
 frames clipped at 25 pixels for 2018 (readme of epic-kitchens/annotations), over 1 frame clipped at 8 for 2020 (readme
