@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs wheel clean
+.PHONY: setup demo test campaigns lint docs wheel clean
 
 setup: .venv/ready
 
@@ -17,6 +17,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+# Faults, seeded and kept: goes on where it stopped. MINUTES=60 shares an hour; without it all run to their full size.
+campaigns: setup
+	$(BIN)/python -m benchmarks.campaigns $(if $(MINUTES),--minutes $(MINUTES)) --json
 
 lint: setup
 	$(BIN)/ruff check .
