@@ -93,15 +93,30 @@ def test_equalised_ignores_with_its_probability_and_gives_ignored_classes_no_gra
     torch.testing.assert_close(untouched[[2, 3]], torch.tensor([0.9, 0.9]), atol=0.02, rtol=0)
 
 
-def test_class_weights_sum_to_the_classes_that_occur_and_follow_their_formula() -> None:
+def test_class_weights_follow_their_formula() -> None:
     square = class_weights(COUNTS, "square_root")
     effective = class_weights(COUNTS, "effective_number", beta=0.99)
-    for weights in (square, effective):
-        assert weights.sum().item() == pytest.approx(4)
-        assert weights[4] == 0
+    assert square[4] == effective[4] == 0
     assert (square[3] / square[1]).item() == pytest.approx(10)
     expected = sum(0.99**i for i in range(100)) / sum(0.99**i for i in range(10))  # effective numbers, Eq 2
     assert (effective[2] / effective[1]).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("name", get_args(WeightName))
+def test_over_the_training_clips_the_weighted_mean_is_torchs_own(name: WeightName, smoothing: float) -> None:
+    counts = torch.tensor([300, 40, 5, 1, 0])
+    labels = torch.repeat_interleave(torch.arange(5), counts)
+    logits = torch.randn(len(labels), 5, generator=torch.Generator().manual_seed(1))
+    raw = {
+        "none": [1.0] * 5,
+        "square_root": [n**-0.5 if n else 0.0 for n in counts.tolist()],
+        "effective_number": [0.001 / (1 - 0.999**n) if n else 0.0 for n in counts.tolist()],
+    }[name]
+    expected = F.cross_entropy(logits, labels, torch.tensor(raw), label_smoothing=smoothing)
+    ours = HeadLoss(counts, weights=name, label_smoothing=smoothing)(logits, labels).mean()
+    torch.testing.assert_close(ours, expected)
+    assert class_weights(counts, name)[labels].mean().item() == pytest.approx(1.0)
 
 
 def test_class_weights_weigh_clips_and_the_mean_is_over_clips() -> None:
