@@ -57,7 +57,7 @@ def train(data: Simulation, arm: Arm, lam: float, seed: int, labelled: Instances
     torch.manual_seed(seed)
     net = arm.net()
     method = arm.method(Case(data, lam, net))
-    aligns = method is not None and not method.reads_target_after_training
+    aligns = method is not None and not method.target_batch_after_training
     optimizers = _optimizers(net, method)
     outcome, qualities, planted = Outcome(), [], _Counter()
     for step in range(sum(STEPS)):
@@ -87,7 +87,7 @@ def train(data: Simulation, arm: Arm, lam: float, seed: int, labelled: Instances
 def accuracy(net: nn.Module, method: AdaptationMethod | None, arm: Arm, data: Simulation) -> float:
     """Top-1 on the test instances in percent, after what the method does at the end of training."""
     trained = deepcopy(net)
-    if method and method.reads_target_after_training:
+    if method and method.target_batch_after_training:
         everything = torch.arange(len(data.target))
         method.after_training(trained, [_take(data.target, arm, rows) for rows in everything.split(BATCH)])
     with torch.no_grad():

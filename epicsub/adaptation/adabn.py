@@ -7,7 +7,9 @@ Li et al., "Adaptive Batch Normalization for practical domain adaptation", Patte
 - `strict`: train on the source alone; then forget the running statistics, pass every target training clip through the
   model with batch norm in training mode and dropout off, and keep the statistics of what came. One view of each clip.
 - The statistics are those of all values that a layer saw, whatever the batches' sizes: torch's own cumulative average
-  (momentum None) would count a small last batch like a full one [D].
+  (momentum None) would count a small last batch like a full one [D]. But every layer after the first sees values that
+  the layers before it have normalised by their batch, so the batches are large, and drawn by the seed from all target
+  clips [D]: neighbours of a list are of one video, and a batch of them has that video's mean, not the target's.
 - `training_time`: what MM-SADA's "BN" mode does [S]: during training the target passes through the same running
   averages as the source, without a loss. Not the paper's method; named so that nobody confuses the two.
 
@@ -25,6 +27,8 @@ from epicsub.errors import AdaptationError
 from epicsub.recipe.adaptation import AdaBNAdaptation
 from epicsub.recipe.base import AdaptationSection
 
+BATCH = 128  # of a 16 x 224 x 224 I3D's forward pass alone, in about 8 GiB
+
 
 class AdaBN(AdaptationMethod):
     """Batch statistics of the target.
@@ -41,7 +45,7 @@ class AdaBN(AdaptationMethod):
         super().__init__({}, settings)
         if not batch_norms(model):
             raise AdaptationError("AdaBN changes batch norm statistics, but the model has none: give it batch norm")
-        self.reads_target_after_training = settings.variant == "strict"
+        self.target_batch_after_training = (settings.batch_size or BATCH) if settings.variant == "strict" else 0
 
     @classmethod
     def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "AdaBN":
@@ -66,7 +70,7 @@ class AdaBN(AdaptationMethod):
 
         Args:
             model: trained.
-            clips: every target clip once.
+            clips: every target clip once, in large batches of all kitchens and videos.
 
         Raises:
             AdaptationError: there are no clips, or too few values for a variance.

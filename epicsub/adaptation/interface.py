@@ -81,8 +81,8 @@ class AdaptationMethod(nn.Module):
 
     settings: AdaptationSection
 
-    reads_target_after_training = False
-    """True if `after_training` needs the target clips."""
+    target_batch_after_training = 0
+    """Target clips that `after_training` wants in a batch; 0 if it needs none."""
 
     def __init__(self, feature_dims: Mapping[str, int], settings: AdaptationSection) -> None:
         super().__init__()
@@ -164,7 +164,8 @@ class AdaptationMethod(nn.Module):
 
         Args:
             model: trained.
-            clips: every target clip once, in batches as the model takes them, without labels.
+            clips: every target clip once, without labels, in an order drawn by the seed and in batches of
+                `target_batch_after_training`, as equal as can be.
         """
 
 

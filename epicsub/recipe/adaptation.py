@@ -59,6 +59,8 @@ class AdaBNAdaptation(AdaptationSection):
     method: Literal["adabn"]
     variant: Literal["strict", "training_time"] = "strict"
     """strict: estimated over all target clips after training; training_time: shared running averages, as in [S]."""
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    """strict: target clips that go through the network at a time, in an order drawn by the seed; null is 128 [D]."""
 
     @property
     def trains_on_target(self) -> bool:
@@ -293,5 +295,8 @@ def check_adaptation(adaptation: Adaptation) -> Iterator[Problem]:
     if isinstance(adaptation, RefinementSection) and adaptation.removals >= adaptation.candidates:
         text = f"is {adaptation.removals}, must be below adaptation.candidates ({adaptation.candidates})"
         yield Problem("adaptation.removals", text)
+    if isinstance(adaptation, AdaBNAdaptation) and adaptation.batch_size and adaptation.variant != "strict":
+        text = f"is {adaptation.batch_size}, but only variant strict reads the target by itself: leave it out"
+        yield Problem("adaptation.batch_size", text)
     if isinstance(adaptation, MMIRAdaptation):
         yield from _check_agents(adaptation)

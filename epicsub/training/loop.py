@@ -5,11 +5,13 @@ and refines, Eq 12). Everything a step draws depends on the recipe's seed and th
 and resumed ends where the uninterrupted one does.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -32,6 +34,7 @@ from epicsub.training.step import train_step
 
 Evaluate = Callable[[nn.Module], EvaluationResult]
 ONE_VIEW = Views(clips=1, crops=1, flip=False)
+TARGET_ORDER = 1  # of the seed: the draw of the target's order after training
 
 
 def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | None, resumed: Checkpoint | None) -> Path:
@@ -199,7 +202,7 @@ def model_for_evaluation(fabric: Fabric, state: State) -> Iterator[nn.Module]:
 def _adapted_for_evaluation(fabric: Fabric, recipe: Recipe, domains: Domains, state: State) -> Iterator[None]:
     """For evaluations before the last step: within, the model is what it would be if training ended here."""
     method = state.adaptation
-    if method is None or not method.reads_target_after_training or state.step == total_steps(recipe):
+    if method is None or not method.target_batch_after_training or state.step == total_steps(recipe):
         yield
         return
     weights = {name: value.clone() for name, value in state.evaluation_model.state_dict().items()}
@@ -211,12 +214,40 @@ def _adapted_for_evaluation(fabric: Fabric, recipe: Recipe, domains: Domains, st
 def _adapt_to_target(fabric: Fabric, recipe: Recipe, domains: Domains, state: State) -> None:
     """Let the method see every target clip once, without labels, one view each, after the last step."""
     method = state.adaptation
-    if method is None or not method.reads_target_after_training:
+    if method is None or not method.target_batch_after_training:
         return
-    loader = view_loader(recipe, domains.root, domains.target_segments, ONE_VIEW, domains.store)
+    batches = target_batches(recipe, domains, method.target_batch_after_training)
+    clips = ({name: fabric.to_device(clip_B) for name, clip_B in batch.items()} for batch in batches)
+    method.after_training(state.evaluation_model, clips)
 
-    def clips() -> Iterator[Mapping[str, Tensor]]:
-        for _, views in track(loader, "target clips without labels", len(loader)):
-            yield {name: fabric.to_device(clip.flatten(0, 1)) for name, clip in views.items()}
 
-    method.after_training(state.evaluation_model, clips())
+def target_batches(recipe: Recipe, domains: Domains, size: int) -> Iterator[dict[str, Tensor]]:
+    """Read every target clip once, one view each, in an order drawn by the seed: neighbours of a list share a video.
+
+    The loader's batches are small, for its workers' memory, and are put together here.
+
+    Args:
+        recipe: says how clips are cut.
+        domains: with the target segments.
+        size: the most clips of a batch; batches are as equal as can be, so that none is small.
+
+    Yields:
+        Clips (B, C, T, H, W) by modality, or features (B, D) or (B, T, D).
+    """
+    segments = domains.target_segments
+    order = np.random.default_rng([recipe.seed, TARGET_ORDER]).permutation(len(segments))
+    shuffled = [segments[place] for place in order]
+    loader = view_loader(recipe, domains.root, shuffled, ONE_VIEW, domains.store)
+    held: dict[str, list[Tensor]] = {}
+    batches = math.ceil(len(segments) / size)
+    ends = iter([len(segments) * number // batches for number in range(1, batches + 1)])
+    end, read, given = next(ends), 0, 0
+    for _, views in track(loader, "target clips without labels", len(loader)):
+        for name, clip_BV in views.items():
+            held.setdefault(name, []).append(clip_BV.flatten(0, 1))
+        read += len(next(iter(views.values())))
+        while given < end <= read:
+            whole = {name: torch.cat(parts) for name, parts in held.items()}
+            yield {name: clip_B[: end - given] for name, clip_B in whole.items()}
+            held = {name: [clip_B[end - given :]] for name, clip_B in whole.items()}
+            given, end = end, next(ends, end)

@@ -84,8 +84,9 @@ def test_a_target_that_is_the_source_changes_nothing() -> None:
 def test_training_time_variant_aligns_nothing_and_reads_nothing_afterwards() -> None:
     model = Small()
     method = AdaBN(model, section(AdaBNAdaptation, variant="training_time"))
-    assert not method.reads_target_after_training
-    assert AdaBN(model, section(AdaBNAdaptation)).reads_target_after_training
+    assert method.target_batch_after_training == 0
+    assert AdaBN(model, section(AdaBNAdaptation)).target_batch_after_training == 128
+    assert AdaBN(model, section(AdaBNAdaptation, batch_size=50)).target_batch_after_training == 50
     losses = method.losses(batch_of(features(4, 0, {"rgb": 3}), features(4, 1, {"rgb": 3})))
     assert losses.alignment.item() == 0.0
     assert not list(method.parameters())
