@@ -12,7 +12,7 @@ from epicsub.training import loop
 
 
 def batches(monkeypatch: pytest.MonkeyPatch, repository: Path, count: int, size: int, seed: int = 1) -> list[list[int]]:
-    """Numbers of the clips in each batch; the loader reads three at a time, and a clip's two modalities are told apart."""
+    """Numbers of the clips in each batch; the loader reads three at a time, and the second modality is the negative."""
 
     def reads(recipe: object, root: object, segments: Sequence[int], *_: object) -> list:
         parts = [segments[begin : begin + 3] for begin in range(0, len(segments), 3)]
