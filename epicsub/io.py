@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Literal
+from tempfile import NamedTemporaryFile, TemporaryDirectory
+from typing import BinaryIO, Literal
 
 from filelock import FileLock, Timeout
 
@@ -18,10 +20,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on leaving, flush it to disk and rename it over `path`.
 
     After an exception or a kill, `path` is what it was before. The temporary name keeps the suffix, because some
-    writers choose their format by it.
+    writers choose their format by it. A link stays, and the file that it leads to is written. What is no file (a
+    device, a pipe, the standard output) is written to at the end, not replaced.
 
     Args:
-        path: the file to write.
+        path: the file to write; `-` is the standard output.
 
     Yields:
         A temporary path.
@@ -30,11 +33,82 @@ def atomic_write(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be made or written.
     """
     path = Path(path)
+    if is_stream(path):
+        with TemporaryDirectory() as folder:
+            temporary = Path(folder) / f"stream{path.suffix}"
+            temporary.touch()
+            yield temporary
+            with open(temporary, "rb") as source, _open_stream(path) as target:
+                shutil.copyfileobj(source, target)
+        return
+    path = path.resolve() if path.is_symlink() else path
     with temporary_beside(path) as temporary:
         yield temporary
         flush(temporary)
         temporary.replace(path)
         sync_folder(path.parent)
+
+
+def is_stream(path: Path) -> bool:
+    """Tell a device, a pipe or an open descriptor from a file.
+
+    Args:
+        path: of an output.
+
+    Returns:
+        True where there is something that can be written to and must not be replaced; for `-` too.
+    """
+    return _descriptor(path) is not None or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+def is_standard_output(path: Path) -> bool:
+    """Tell whether what is written to a path mixes with what a command prints.
+
+    Args:
+        path: of an output.
+
+    Returns:
+        True for `-`, /dev/stdout and the like.
+    """
+    return _descriptor(path) == 1
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of the open file that a path stands for, through links: /dev/stdout is one to /proc/self/fd/1.
+
+    It is written by number: opened again by its path, a file that the shell has redirected to would be cut to nothing.
+    """
+    if str(path) == "-":
+        return 1
+    for _ in range(40):  # as many links as Linux follows
+        if path.name.isdecimal() and str(path.parent) in ("/dev/fd", "/proc/self/fd"):
+            return int(path.name)
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return None
+
+
+def _open_stream(path: Path) -> BinaryIO:
+    number = _descriptor(path)
+    if number is None:
+        return open(path, "wb")
+    for printed in (sys.stdout, sys.stderr):
+        if printed is not None:
+            printed.flush()
+    return os.fdopen(os.dup(number), "wb")
+
+
+def user_path(name: str | Path) -> Path:
+    """Read a path as a shell does, which leaves `~` alone within `--out=~/runs` and `data.root=~/kitchens`.
+
+    Args:
+        name: as a user has written it.
+
+    Returns:
+        The path, a leading `~` or `~name` replaced by the home folder of that user.
+    """
+    return Path(os.path.expanduser(name))  # noqa: PTH111  # Path.expanduser fails where there is no such user
 
 
 @contextmanager

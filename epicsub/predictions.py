@@ -13,7 +13,7 @@ import numpy as np
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
-from epicsub.io import atomic_write
+from epicsub.io import atomic_write, is_stream, user_path
 from epicsub.text import name_some
 from epicsub.unpickle import load_pickle, load_torch
 
@@ -122,13 +122,13 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
 
     Args:
         predictions: N segments.
-        path: `.npz` or `.pt`.
+        path: `.npz` or `.pt`; what is no file and has no suffix, such as `-` or /dev/stdout, gets the former.
 
     Raises:
         PredictionsError: another suffix, or the place cannot be written.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
+    path = user_path(path)
+    suffix = path.suffix.lower() or (".npz" if is_stream(path) else "")
     if suffix not in (".npz", ".pt"):
         raise PredictionsError(f"{path}: predictions are written as .npz or .pt, not {path.suffix!r}")
     try:
@@ -136,7 +136,8 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
             if suffix == ".pt":
                 write_organisers_list(predictions, temporary)
             else:
-                np.savez(temporary, **{key: getattr(predictions, key) for key in _OWN_KEYS})
+                with open(temporary, "wb") as handle:  # given a path, numpy would add a suffix that it lacks
+                    np.savez(handle, **{key: getattr(predictions, key) for key in _OWN_KEYS})
     except OSError as error:
         raise PredictionsError(f"{path}: cannot be written: {error.strerror or error}") from error
 

@@ -1,10 +1,14 @@
 """A file is written whole or not at all."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from epicsub.io import atomic_write, find_shipped, sha256, shipped, write_text
+from epicsub.io import atomic_write, find_shipped, sha256, shipped, user_path, write_text
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
@@ -36,3 +40,45 @@ def test_a_shipped_file_is_found_by_name_and_a_path_wins(
 def test_what_is_not_shipped_stays_as_given(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_shipped("recipes", Path(given)) == Path(given)
+
+
+def test_a_link_stays_and_its_file_is_written(tmp_path: Path) -> None:
+    kept, link = tmp_path / "kept" / "a.json", tmp_path / "latest.json"
+    link.symlink_to("kept/a.json")
+    write_text(link, "one")
+    assert link.is_symlink()
+    assert kept.read_text() == "one"
+    assert [entry.name for entry in kept.parent.iterdir()] == ["a.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes")
+def test_a_pipe_and_a_device_are_written_to(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe.json", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(os.devnull)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_text)
+        write_text(pipe, "through the pipe")
+        assert read.result(10) == "through the pipe"
+    write_text(link, "away")
+    assert pipe.is_fifo()
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no /dev")
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1", "link"])
+def test_standard_output_is_written_to_where_it_stands(name: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    script = "import sys, pathlib, epicsub.io as io; print('first'); io.write_text(pathlib.Path(sys.argv[1]), 'last')"
+    with open(tmp_path / "out", "w") as out:  # a file: opened by its name, it would be cut
+        subprocess.run([sys.executable, "-c", script, name], stdout=out, cwd=tmp_path, check=True)
+    assert (tmp_path / "out").read_text() == "first\nlast"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "out"]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert user_path("~/runs") == tmp_path / "runs"
+    assert user_path(Path("runs/~")) == Path("runs/~")
+    assert user_path("~no such user/runs") == Path("~no such user/runs")

@@ -5,10 +5,10 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -16,6 +16,7 @@ from typer.main import get_command, get_group
 
 from epicsub.constants import __version__
 from epicsub.errors import EpicsubError
+from epicsub.io import is_standard_output, user_path
 
 # Each command is the function of its name in the file of its name, with its group's name before it: data_flow.py.
 COMMANDS = (
@@ -47,7 +48,7 @@ class LazyCommand(TyperCommand):
         super().__init__(name, help=found[1] if found else None)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Import the command and parse its arguments.
+        """Import the command and parse its arguments; where one writes to standard output, print to standard error.
 
         Args:
             info_name: the command's name as it was typed.
@@ -58,9 +59,17 @@ class LazyCommand(TyperCommand):
         Returns:
             The context in which the command runs.
         """
+        function = getattr(import_module(f"epicsub.cli.{self.file}"), self.function)
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(self.name)(getattr(import_module(f"epicsub.cli.{self.file}"), self.function))
-        return get_command(single).make_context(info_name, args, parent=parent, **extra)
+        single.command(self.name)(function)
+        context: Any = get_command(single).make_context(info_name, args, parent=parent, **extra)
+        for name, kind in get_type_hints(function).items():
+            value = context.params.get(name)
+            if isinstance(value, str | Path) and Path in (kind, *get_args(kind)):
+                context.params[name] = user_path(value)
+                if is_standard_output(context.params[name]):
+                    context.with_resource(redirect_stdout(sys.stderr))
+        return context
 
 
 def _lazy(names: Sequence[str], group: str = "") -> dict[str, Any]:
