@@ -7,7 +7,6 @@ to save.
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -73,9 +72,11 @@ class StepSampler(Sampler[list[Draw]]):
             )
         if self.repeats < 1 or source % self.repeats:
             raise ValueError(f"source batch {source} is no multiple of {self.repeats} repeats")
-        weights = self.source_weights = None if self.source_weights is None else tuple(self.source_weights)
-        if weights is not None and (len(weights) != self.source_size or min(weights) < 0):
+        weights = None if self.source_weights is None else np.array(self.source_weights, dtype=np.float64)
+        if weights is not None and (len(weights) != self.source_size or weights.min() < 0):
             raise ValueError(f"{len(weights)} weights for {self.source_size} segments, or one below 0")
+        self._weights = weights
+        self._orders: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
         if bool(target) != bool(self.target_sizes):
             raise ValueError(f"target_batch {target} with {len(self.target_sizes)} target lists")
 
@@ -120,23 +121,24 @@ class StepSampler(Sampler[list[Draw]]):
 
     def _run(self, domain: int, number: int, size: int, begin: int, count: int) -> list[int]:
         """Places `begin` to `begin + count` of the endless row of shuffled epochs of a list."""
-        weights = self.source_weights if domain == SOURCE else None
-        return [
-            int(_epoch_order(self.seed, domain, number, size, place // size, weights)[place % size])
-            for place in range(begin, begin + count)
-        ]
+        found: list[int] = []
+        while count > 0:
+            epoch, first = divmod(begin, size)
+            part = self._epoch_order(domain, number, size, epoch)[first : first + count].tolist()
+            found += part
+            begin, count = begin + len(part), count - len(part)
+        return found
 
-
-@lru_cache(maxsize=16)
-def _epoch_order(
-    seed: int, domain: int, number: int, size: int, epoch: int, weights: Sequence[float] | None
-) -> np.ndarray:
-    """A random order of `size` segments, or of as many draws by weight: the cache only saves drawing it again."""
-    generator = np.random.default_rng([seed, domain, number, epoch])
-    order = generator.permutation(size)
-    if weights is not None:
-        order = generator.permutation(systematic_draws(order, np.array(weights), generator))
-    return order
+    def _epoch_order(self, domain: int, number: int, size: int, epoch: int) -> np.ndarray:
+        """A list's random order in an epoch, or as many draws by weight; the last one drawn of each list is kept."""
+        kept = self._orders.get((domain, number))
+        if kept is None or kept[0] != epoch:
+            generator = np.random.default_rng([self.seed, domain, number, epoch])
+            order = generator.permutation(size)
+            if domain == SOURCE and self._weights is not None:
+                order = generator.permutation(systematic_draws(order, self._weights, generator))
+            kept = self._orders[domain, number] = (epoch, order)
+        return kept[1]
 
 
 def systematic_draws(order: np.ndarray, weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -31,6 +31,14 @@ class Work:
     """Multiplications and additions of the model; heads of the adaptation and optimiser are left out."""
     kept: float
     """Bytes that the forward pass keeps for the backward pass, at 32 bits; fused attention keeps less."""
+    whole: float
+    """Those of them that hold whole numbers, such as the places of max pooling's largest values, 64 bits each: they
+    are as many in every precision."""
+
+    @property
+    def kept_in_half(self) -> float:
+        """`kept` where floating point has 16 bits."""
+        return self.whole + (self.kept - self.whole) / 2
 
 
 def weightless_model(recipe: Recipe, segments: Sequence[Segment]) -> nn.Module:
@@ -70,12 +78,15 @@ def clip_work(model: nn.Module, clips: Mapping[str, Tensor]) -> Work:
         RuntimeError: as well, by torch.
     """
     storages: dict[int, torch.UntypedStorage] = {}
+    whole: set[int] = set()
 
     def count(kept: Tensor) -> Tensor:
         """Note a tensor that autograd keeps: each memory once, and no weights."""
         if not (kept.is_leaf and kept.requires_grad):
             storage = kept.untyped_storage()
             storages[storage._cdata] = storage
+            if not kept.is_floating_point():
+                whole.add(storage._cdata)
         return kept
 
     empty = {
@@ -87,6 +98,7 @@ def clip_work(model: nn.Module, clips: Mapping[str, Tensor]) -> Work:
     return Work(
         operations=counter.get_total_flops() / COUNTED,
         kept=sum(storage.nbytes() for storage in storages.values()) / COUNTED,
+        whole=sum(storages[number].nbytes() for number in whole) / COUNTED,
     )
 
 
@@ -109,4 +121,5 @@ def work_of(recipe: Recipe, model: nn.Module, stage: Stage, clip: Work) -> Work:
     passes = STEP_OVER_FORWARD + recipe.train.activation_checkpointing  # which goes forward twice
     clips = stage.source_batch + stage.target_batch
     at_once = stage.source_batch // recipe.train.accumulate + stage.target_batch
-    return Work(operations=updates * passes * clips * clip.operations, kept=at_once * clip.kept)
+    operations = updates * passes * clips * clip.operations
+    return Work(operations=operations, kept=at_once * clip.kept, whole=at_once * clip.whole)

@@ -122,10 +122,13 @@ def _few_clips(recipe: Recipe, domains: Domains) -> tuple[Batch, float]:
 
 def _work_lines(recipe: Recipe, works: list[Work]) -> Iterator[str]:
     """Memory for the backward pass, and arithmetic of a step and of the whole run."""
-    most = max(work.kept for work in works) / GIGA
-    half = "" if recipe.train.precision == "32-true" else f", about half of it in {recipe.train.precision}"
+    most = max(works, key=lambda work: work.kept)
+    half = ""
+    if recipe.train.precision != "32-true":
+        half = f", about {most.kept_in_half / GIGA:.2f} GiB in {recipe.train.precision}"
+        half += f" ({most.whole / GIGA:.2f} GiB are whole numbers, which do not halve)" if most.whole else ""
     less = " with every layer kept; train.activation_checkpointing keeps less" * recipe.train.activation_checkpointing
-    yield f"kept for the backward pass: at most {most:.2f} GiB per device at 32 bits{half}{less}"
+    yield f"kept for the backward pass: at most {most.kept / GIGA:.2f} GiB per device at 32 bits{half}{less}"
     steps = [stage.steps for stage in recipe.train.stages]
     whole = recipe.train.devices * sum(n * work.operations for n, work in zip(steps, works, strict=True))
     each = ", ".join(_format_operations(work.operations) for work in works)

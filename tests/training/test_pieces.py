@@ -10,6 +10,7 @@ from epicsub.errors import TrainingError
 from epicsub.recipe import Stage, load_recipe
 from epicsub.training.build import model_of, scheduled_rate
 from epicsub.training.checkpoint import Checkpoint, _differences, load_checkpoint, save_checkpoint
+from epicsub.training.count import clip_work, weightless_model, work_of
 from epicsub.training.loop import is_scheduled
 from epicsub.training.run_folder import RunLog, read_metrics
 from epicsub.training.step import seed_step
@@ -96,3 +97,23 @@ def test_weights_stay_on_the_disk_until_a_model_takes_them(tmp_path: Path) -> No
     read = load_checkpoint(tmp_path / "x.pth", for_resuming=False)
     assert held() - before < 20_000, "kB, of the 80,000 of the weights"
     assert torch.equal(read.model["w"], large["w"])
+
+
+PLACES = {  # channels and places of what each max pool of the I3D puts out, at 16 x 224 x 224
+    "2a": (64, 8 * 56**2), "3a": (192, 8 * 28**2), "4a": (480, 4 * 14**2), "5a": (832, 2 * 7**2),
+    "3b": (192, 8 * 28**2), "3c": (256, 8 * 28**2), "4b": (480, 4 * 14**2), "4c": (512, 4 * 14**2),
+    "4d": (512, 4 * 14**2), "4e": (512, 4 * 14**2), "4f": (528, 4 * 14**2), "5b": (832, 2 * 7**2),
+    "5c": (832, 2 * 7**2),
+}  # fmt: skip
+
+
+def test_places_of_max_pooling_are_counted_with_64_bits_in_every_precision(repository: Path) -> None:
+    words = ["model.weights={rgb: null, flow: null}"]
+    recipe = load_recipe(repository / "recipes" / "mmir_i3d.yaml", words).recipe
+    model = weightless_model(recipe, [])
+    clips = {name: torch.empty(1, channels, 16, 224, 224) for name, channels in {"rgb": 3, "flow": 2}.items()}
+    work = clip_work(model, clips)
+    places = 2 * 8 * sum(channels * count for channels, count in PLACES.values())
+    assert work.whole == places == pytest.approx(125.66 * 2**20, rel=1e-4)
+    step = work_of(recipe, model, recipe.train.stages[1], work)
+    assert step.kept_in_half == pytest.approx(80 * (places + (work.kept - places) / 2))
