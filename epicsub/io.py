@@ -32,7 +32,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be made or written.
     """
-    path = Path(path)
+    path = user_path(path)
     if is_stream(path):
         with TemporaryDirectory() as folder:
             temporary = Path(folder) / f"stream{path.suffix}"
@@ -270,6 +270,7 @@ def find_shipped(kind: Literal["recipes", "validation"], given: Path) -> Path:
     Returns:
         The path of the file; `given` itself where neither is there.
     """
+    given = user_path(given)
     if given.is_file() or given.is_absolute() or ".." in given.parts:
         return given
     name = given.relative_to(kind) if given.parts[:1] == (kind,) else given

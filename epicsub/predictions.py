@@ -157,7 +157,7 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         PredictionsError: not such a file, or its content is not what `Predictions` takes; names the file.
     """
-    path = Path(path)
+    path = user_path(path)
     readers = {".npz": _read_npz, ".pt": load_torch, ".pkl": load_pickle}
     if path.suffix.lower() not in readers:
         raise PredictionsError(f"{path}: predictions are read from {', '.join(readers)}, not {path.suffix!r}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from epicsub.api.common import data_root
 from epicsub.data.annotations import read_ids, read_segments
+from epicsub.io import user_path
 from epicsub.submission import Findings
 from epicsub.submission import check_submission as check_file
 from epicsub.validation import find_protocol
@@ -35,13 +36,13 @@ def check_submission(
     """
     rules = find_protocol(protocol).protocol
     folder = data_root(data).path / "annotations"
-    listed = Path(test_list) if test_list else folder / rules.test.list
+    listed = user_path(test_list) if test_list else folder / rules.test.list
     segments = read_segments(listed) if test_list or listed.is_file() else None
     ids = None if segments is None else [segment.narration_id for segment in segments]
     labelled = [name for name in (rules.validation.list, rules.training_list) if (folder / name).is_file()]
     others = {name: read_ids(folder / name, "narration_id") for name in labelled}
     expected = count or rules.test.count
-    found = check_file(Path(path), ids, expected, challenge=rules.challenge, other_lists=others)
+    found = check_file(user_path(path), ids, expected, challenge=rules.challenge, other_lists=others)
     against = f"the count alone ({listed} is not there)" if ids is None else f"the {len(ids)} ids of {listed}"
     warnings = found.warnings
     if segments and segments[0].verb_class is not None:

@@ -23,7 +23,7 @@ def data_root(data: str | Path | None, recipe_root: str | None = None) -> DataRo
     Returns:
         `data`, else the recipe's root, else $EPICSUB_DATA, else `data/`.
     """
-    return DataRoot(Path(data or recipe_root or os.environ.get("EPICSUB_DATA") or "data"))
+    return DataRoot(data or recipe_root or os.environ.get("EPICSUB_DATA") or "data")
 
 
 def device_of(name: "str | torch.device") -> "torch.device":

@@ -23,6 +23,7 @@ from epicsub.inference.features import Extracted
 from epicsub.inference.features import extract_features as extract
 from epicsub.inference.predict import mean_over_views
 from epicsub.inference.targets import Trained, predictions_of, resolve_target
+from epicsub.io import user_path
 from epicsub.modality import MODALITIES, RGB
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.predictions import Predictions
@@ -117,8 +118,8 @@ class ClipModel(nn.Module):
             InferenceError: the model reads features, or flow that is not there.
             DataError: the video is missing, damaged or shorter than `stop`.
         """
-        path = Path(video)
-        root = self._root(path, None if flow is None else Path(flow))
+        path = user_path(video)
+        root = self._root(path, None if flow is None else user_path(flow))
         data = self.recipe.data.video()
         clip_seconds = None if data.stride is None or data.frames is None else data.frames * data.stride
         if self.recipe.data.context and clip_seconds is not None:
@@ -272,7 +273,7 @@ def extract_features(
     resolved, chosen = resolve_target(str(target)), device_of(device)
     views = parse_views(tta) if tta else None
     names = list(lists) or (_all_lists(resolved.recipe) if resolved.kind == "checkpoint" else [])
-    return extract(resolved, data_root(data), names, out, chosen, views, shard_segments)
+    return extract(resolved, data_root(data), names, user_path(out), chosen, views, shard_segments)
 
 
 def _duration(video: Path) -> float:

@@ -12,7 +12,7 @@ from epicsub.data.root import DataRoot
 from epicsub.data.sampling import parse_views
 from epicsub.errors import SubmissionError
 from epicsub.inference.targets import Target, resolve_targets
-from epicsub.io import sha256
+from epicsub.io import sha256, user_path
 from epicsub.predictions import Predictions
 from epicsub.submission import Levels, Written, combine_levels, fill_prior, levels_of_recipe
 from epicsub.submission import check_submission as check_file
@@ -149,7 +149,8 @@ def write_submission(
     stated = stated or combine_levels(predictions.member_levels, levels)
     ids = predictions.narration_ids.tolist()
     expected, challenge = predictions.expected, predictions.challenge
-    written = write_files(Path(folder) / name, predictions, ids, expected, stated, predictions.manifest, challenge)
+    place = user_path(folder) / user_path(name)
+    written = write_files(place, predictions, ids, expected, stated, predictions.manifest, challenge)
     problems = [
         f"{file}: {text}"
         for file in written[:3]

@@ -14,7 +14,7 @@ from epicsub.data.sampling import parse_views
 from epicsub.errors import ModelError
 from epicsub.inference.predict import gather_predictions, predict
 from epicsub.inference.targets import upper_bound_note
-from epicsub.io import write_text
+from epicsub.io import user_path, write_text
 from epicsub.modality import RGB
 from epicsub.models.weights import load_action_model
 from epicsub.recipe import LoadedRecipe, Recipe, load_recipe
@@ -125,8 +125,8 @@ def adopt(
     Raises:
         ModelError: the folder holds a run, the recipe is of another model, or the checkpoint does not fit.
     """
-    loaded, path = load_recipe(recipe, overrides), Path(checkpoint)
-    folder = Path(out) if out else OUTPUTS / loaded.recipe.name
+    loaded, path = load_recipe(recipe, overrides), user_path(checkpoint)
+    folder = user_path(out) if out else OUTPUTS / loaded.recipe.name
     if (folder / "last.pth").exists():
         raise ModelError(f"{folder}: holds a run already; choose another folder with --out")
     if loaded.recipe.model.name != "frame_lstm" or loaded.recipe.data.modalities != (RGB.name,):
@@ -155,7 +155,7 @@ def _prepare(
 ) -> tuple[LoadedRecipe, Path, Domains]:
     """Check all that a run needs, and log what is worth knowing before it starts."""
     loaded = load_recipe(recipe, overrides)
-    folder = Path(out) if out else OUTPUTS / loaded.recipe.name
+    folder = user_path(out) if out else OUTPUTS / loaded.recipe.name
     domains = prepare(loaded, data_root(data, loaded.recipe.data.root), folder, writes)
     for note in _notes(loaded.recipe, domains):
         log.info(note)

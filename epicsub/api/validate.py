@@ -15,7 +15,7 @@ from epicsub.data.sampling import parse_views
 from epicsub.data.sources import middle_frames
 from epicsub.errors import ValidationError
 from epicsub.inference.targets import Target, predictions_of, resolve_targets
-from epicsub.io import write_text
+from epicsub.io import user_path, write_text
 from epicsub.predictions import Predictions
 from epicsub.training.run_folder import read_metrics
 from epicsub.validation import (
@@ -87,7 +87,7 @@ class Validation:
         Raises:
             ValidationError: the place cannot be written.
         """
-        write_text(Path(path), json.dumps(self.to_json(), indent=2) + "\n", ValidationError)
+        write_text(path, json.dumps(self.to_json(), indent=2) + "\n", ValidationError)
 
     def write_report(self, folder: Path) -> Path:
         """Write a page with tables, curves, confusions, and the middle frames of the most confident mistakes.
@@ -104,7 +104,7 @@ class Validation:
         content = page_data(self.models, self.comparisons, self.reference, self.background, self.protocol.selection)
         shown = {mistake["id"] for model in content["models"] for mistake in model["mistakes"]}
         pictures = middle_frames(self.root, [segment for segment in self.segments if segment.narration_id in shown])
-        return write_page(Path(folder), content, pictures)
+        return write_page(user_path(folder), content, pictures)
 
     def write_records(self, folder: Path | None = None) -> list[Path]:
         """Record each model's figures, and write the table of all records.
@@ -119,7 +119,7 @@ class Validation:
         Raises:
             ValidationError: a record cannot be read, or the place cannot be written.
         """
-        place = self.records if folder is None else Path(folder)
+        place = self.records if folder is None else user_path(folder)
         written = [write_record(m.name, m.evaluation, m.detail, m.provenance, place) for m in self.models]
         return [*written, write_table(place)]
 

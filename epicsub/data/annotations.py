@@ -13,6 +13,7 @@ from pathlib import Path
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import DataError
+from epicsub.io import user_path
 from epicsub.text import counted
 
 SEGMENT_COLUMNS = (
@@ -270,7 +271,7 @@ def _read_table(path: Path, needed: Sequence[str]) -> tuple[list[tuple[int, dict
 
 def _read_text(path: Path) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return user_path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {_neighbours(Path(path))}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_args
 
 from epicsub.data.annotations import VIDEO_INFO, Segment, VideoInfo, read_segments, read_video_info
 from epicsub.errors import DataError
+from epicsub.io import user_path
 from epicsub.modality import MODALITIES, RGB, VideoModality, video_modality
 from epicsub.text import counted
 
@@ -32,7 +33,7 @@ class DataRoot:
         Args:
             path: folder with annotations/, videos/ and the like.
         """
-        self.path = Path(path)
+        self.path = user_path(path)
         self._tables: dict[str, tuple[tuple[int, int], Any]] = {}  # file's date and size, content
 
     def __getstate__(self) -> dict[str, Any]:

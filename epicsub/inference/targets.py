@@ -18,7 +18,7 @@ from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import EpicsubError, InferenceError, PredictionsError
 from epicsub.inference.cache import Made, cache_file, find_predictions, keep_predictions, key_of
 from epicsub.inference.predict import ClipPosition, concatenate, predict, predict_until_decided
-from epicsub.io import sha256
+from epicsub.io import sha256, user_path
 from epicsub.models.heads import PAIRS_NAME
 from epicsub.predictions import Predictions, read_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
@@ -128,7 +128,7 @@ def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
         InferenceError: nothing fits; the message names the places looked at and the runs there are.
         TrainingError: the checkpoint is damaged or not one of epicsub.
     """
-    for path in (Path(text), outputs / text):
+    for path in (user_path(text), outputs / text):
         if path.is_dir():
             return Target(path.name, *_run_checkpoint(path))
         if path.is_file():

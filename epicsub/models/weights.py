@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
+from epicsub.io import user_path
 from epicsub.models.table import MODELS, WEIGHTS, WeightFile
 
 WEIGHTS_VARIABLE = "EPICSUB_WEIGHTS"  # a folder of weight files
@@ -30,7 +31,7 @@ FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 def _weight_folders() -> list[Path]:
     """Local folders, in the order of looking: `weights/` here, then $EPICSUB_WEIGHTS."""
     named = os.environ.get(WEIGHTS_VARIABLE)
-    return [Path("weights"), *([Path(named)] if named else [])]
+    return [Path("weights"), *([user_path(named)] if named else [])]
 
 
 def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Path:
@@ -51,7 +52,7 @@ def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Pa
         repository = published.repository or os.environ.get(HUB_VARIABLE)
         on_hub = published.hub_files or (published.file,)
         return _find(name_or_path, _local_names(published), repository, on_hub, published, folders)
-    path = Path(name_or_path)
+    path = user_path(name_or_path)
     if path.is_file():
         return path
     if path.suffix in FILE_ENDINGS or len(path.parts) > 1:

@@ -18,7 +18,7 @@ from epicsub.data.root import DataRoot
 from epicsub.data.sources import middle_frames
 from epicsub.errors import TrainingError
 from epicsub.inference.targets import Target, resolve_target
-from epicsub.io import write_text
+from epicsub.io import user_path, write_text
 from epicsub.progress import track
 from epicsub.training.build import model_of
 from epicsub.training.loaders import ViewLoader, source_segments, store_of, target_segments, view_loader
@@ -72,7 +72,7 @@ def write_agent_report(
     target = resolve_target(str(run))
     earlier = resolve_target(str(before)) if before else None
     root, folder = data_root(data, target.recipe.data.root), target.path.parent
-    out = out or folder / "agents"
+    out = user_path(out or folder / "agents")
     counts = _counts(_read_removals(folder / REMOVALS_FILE))
     domains = {
         "source": source_segments(target.recipe, root),

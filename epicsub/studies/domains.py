@@ -11,6 +11,7 @@ from epicsub.api.common import data_root, device_of
 from epicsub.api.train import train
 from epicsub.errors import EpicsubError, NotFiniteError, TrainingError
 from epicsub.inference.targets import predictions_of, resolve_target
+from epicsub.io import user_path
 from epicsub.studies.domain_runs import Run, pairs_of, plan, read_result, write_result
 from epicsub.training.loaders import skipped_ids
 from epicsub.training.preflight import prepare
@@ -73,7 +74,7 @@ def run_domains(
         EpicsubError: something that a run needs is missing; all at once, before anything starts. A loss that is not
             finite ends its own run alone, which counts as failed.
     """
-    protocol, out = Path(protocol), Path(out)
+    protocol, out = Path(protocol), user_path(out)
     parts = {pair: lists for pair, (_, lists) in pairs_of(protocol).items()}
     first = next(iter(parts.values()))
     chosen = score or f"all_{'action' if 'action' in first.tasks else first.tasks[0]}_accuracy_at_1"

@@ -16,7 +16,7 @@ import pandas as pd
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import DataError
-from epicsub.io import write_text
+from epicsub.io import user_path, write_text
 from epicsub.progress import track
 from epicsub.synth.plan import (
     NOUNS,
@@ -207,7 +207,7 @@ def make_kitchens(folder: Path, settings: SynthSettings, workers: int | None = N
     Raises:
         DataError: the folder holds something else, or kitchens made with other settings.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     began = time.monotonic()
     _claim(folder, settings)
     videos = plan_videos(settings)

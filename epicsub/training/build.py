@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -14,6 +13,7 @@ from epicsub.adaptation import METHODS, AdaptationMethod, RuleRemoval
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.data.annotations import Segment, read_ids
 from epicsub.errors import TrainingError
+from epicsub.io import user_path
 from epicsub.models.build import build_model
 from epicsub.models.heads import Actions, Classes
 from epicsub.models.table import MODELS
@@ -79,7 +79,7 @@ def adaptation_of(recipe: Recipe, model: nn.Module) -> AdaptationMethod | None:
     settings = recipe.adaptation
     if isinstance(settings, OracleAdaptation):
         dims = cast("dict[str, int]", model.feature_dims)
-        return RuleRemoval(dims, settings, read_ids(Path(settings.outliers), "narration_id"))
+        return RuleRemoval(dims, settings, read_ids(user_path(settings.outliers), "narration_id"))
     method = METHODS.get(type(settings))
     return None if method is None else method.for_model(model, settings)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import LabelledClipBatch, Labels
 from epicsub.errors import EpicsubError, TrainingError
+from epicsub.io import user_path
 from epicsub.models.heads import PAIRS_NAME
 from epicsub.predictions import Predictions, read_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
@@ -97,7 +98,7 @@ def load_teacher(recipe: Recipe, source: Sequence[Segment]) -> Teacher | None:
     """
     if recipe.train.distillation is None:
         return None
-    path = Path(recipe.train.distillation.teacher)
+    path = user_path(recipe.train.distillation.teacher)
     if path.suffix.lower() != ".pth":
         try:
             return cached_teacher(path, read_predictions(path), source)

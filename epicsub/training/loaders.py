@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -22,6 +21,7 @@ from epicsub.data.sampling import Views
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
 from epicsub.errors import DataError
+from epicsub.io import user_path
 from epicsub.recipe import Recipe
 from epicsub.training.augmentation import photometric_of
 from epicsub.training.distill import Teacher
@@ -63,7 +63,7 @@ def skipped_ids(recipe: Recipe) -> set[str]:
     Raises:
         DataError: the file cannot be read.
     """
-    return read_skip_list(Path(recipe.data.skip)) if recipe.data.skip else set()
+    return read_skip_list(user_path(recipe.data.skip)) if recipe.data.skip else set()
 
 
 def source_segments(recipe: Recipe, root: DataRoot) -> list[Segment]:
@@ -127,7 +127,7 @@ def features_of(recipe: Recipe, root: DataRoot) -> dict[str, FeatureTable]:
     Raises:
         DataError: a folder holds no features.
     """
-    return open_features({name: root.path / place for name, place in (recipe.data.features or {}).items()})
+    return open_features({name: root.path / user_path(place) for name, place in (recipe.data.features or {}).items()})
 
 
 def reading_notes(recipe: Recipe, root: DataRoot, segments: Sequence[Segment], store: StoreChoice) -> list[str]:

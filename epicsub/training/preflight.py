@@ -16,7 +16,7 @@ from epicsub.data.features.store import made_by_digest
 from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
-from epicsub.io import atomic_write, sha256
+from epicsub.io import atomic_write, sha256, user_path
 from epicsub.modality import MODALITIES
 from epicsub.models.table import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
@@ -81,7 +81,7 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
     names = [*recipe.data.source, *recipe.data.target]
     lists = {name: sha256(root.annotations(name)) for name in names}
     for place in dict.fromkeys((recipe.data.features or {}).values()):
-        lists[place] = made_by_digest(root.path / place)
+        lists[place] = made_by_digest(root.path / user_path(place))
     if teacher:
         lists[str(teacher.path)] = sha256(teacher.path)
     return Domains(root=root, source=source, target=target, store=store, lists=lists, teacher=teacher)
@@ -158,7 +158,7 @@ def _outlier_problems(loaded: LoadedRecipe) -> list[str]:
     if loaded.recipe.adaptation.method != "oracle":
         return []
     try:
-        read_ids(Path(loaded.recipe.adaptation.outliers), "narration_id")
+        read_ids(user_path(loaded.recipe.adaptation.outliers), "narration_id")
     except DataError as error:
         return [f"{loaded.where('adaptation.outliers')}  adaptation.outliers: {error}"]
     return []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from epicsub.errors import PredictionsError, ValidationError
-from epicsub.io import write_text
+from epicsub.io import user_path, write_text
 from epicsub.text import name_some
 from epicsub.unpickle import load_pickle
 from epicsub.validation.protocol import Converted, HeldOut, Protocol, SegmentList
@@ -44,7 +44,7 @@ def make_lists(protocol: Protocol, annotations: Path, source: Path | None = None
         ValidationError: the protocol does not say how, or tables that are missing or not what they should be.
     """
     annotations = Path(annotations)
-    folder = Path(source) if source else annotations
+    folder = user_path(source) if source else annotations
     if protocol.held_out:
         tables = _hold_out(protocol, protocol.held_out, folder)
     elif protocol.converted:
