@@ -16,7 +16,7 @@ from epicsub.inference.predict import gather_predictions, predict
 from epicsub.inference.targets import upper_bound_note
 from epicsub.io import user_path, write_text
 from epicsub.modality import RGB
-from epicsub.models.weights import load_action_model
+from epicsub.models.published import load_action_model
 from epicsub.recipe import LoadedRecipe, Recipe, load_recipe
 from epicsub.training.build import model_of, scaled_rate_notes
 from epicsub.training.checkpoint import Checkpoint, checkpoint_to_resume, save_checkpoint

@@ -28,6 +28,7 @@ GROUPS = {
         ("synth", "lists", "check", "status", "prepare", "flow", "features"),
         "Data on the disk: synthetic kitchens, optical flow, the prepared store, features.",
     ),
+    "weights": (("list", "fetch", "convert"), "Published weights: what there is, and getting one."),
     "bench": (("domains", "agents"), "Tables of many runs, and figures of the agents of one run."),
 }
 

