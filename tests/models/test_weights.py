@@ -24,6 +24,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EPICSUB_WEIGHTS", raising=False)
     monkeypatch.delenv("EPICSUB_HUB", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(weights, "try_to_load_from_cache", lambda repository, file: None)
 
     def unreachable(repository: str, file: str, etag_timeout: int) -> str:
