@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
@@ -13,6 +14,9 @@ from typing import BinaryIO, Literal
 from filelock import FileLock, Timeout
 
 from epicsub.errors import DataError, EpicsubError
+from epicsub.files import may_be_file
+
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # as `temporary_beside` names files
 
 
 @contextmanager
@@ -230,6 +234,18 @@ def write_text(path: Path, text: str, failure: type[EpicsubError] | None = None)
         if failure is None:
             raise
         raise failure(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def remove_leftovers(hidden: Iterable[Path], *suffixes: str) -> None:
+    """Remove the temporary files that a killed run left behind, and no other hidden file.
+
+    Args:
+        hidden: files whose names begin with a dot.
+        suffixes: of the files that were being written.
+    """
+    for path in list(hidden):
+        if path.suffix in suffixes and _TEMPORARY.fullmatch(path.name) and may_be_file(path):
+            path.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

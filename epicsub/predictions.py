@@ -13,6 +13,7 @@ import numpy as np
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
+from epicsub.files import check_readable
 from epicsub.io import atomic_write, is_stream, user_path
 from epicsub.text import name_some
 from epicsub.unpickle import load_pickle, load_torch
@@ -204,6 +205,7 @@ def are_probabilities(table_NC: np.ndarray) -> np.ndarray:
 
 
 def _read_npz(path: Path) -> object:
+    check_readable(path, PredictionsError)
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}

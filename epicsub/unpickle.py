@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from epicsub.errors import PredictionsError
+from epicsub.files import check_readable
 
 # (module, name) as pickles spell them -> where the object lives today. numpy 1 said numpy.core, numpy 2 numpy._core.
 _NUMPY = {
@@ -71,6 +72,7 @@ def load_pickle(path: Path) -> object:
     Raises:
         PredictionsError: the file is no whole pickle, or names something that is not such a container.
     """
+    check_readable(path, PredictionsError)
     with open(path, "rb") as handle:
         return _read(path, lambda: _ContainerUnpickler(handle).load())
 
@@ -89,6 +91,8 @@ def load_torch(path: Path | io.BytesIO) -> object:
     """
     import torch  # files without tensors are read without it
 
+    if isinstance(path, Path):
+        check_readable(path, PredictionsError)
     admitted: list[Any] = [(_resolve(*place), f"{module}.{name}") for (module, name), place in _NUMPY.items()]
     # Unpickling an array names the class of its dtype, which numpy keeps per type: Float32DType, StrDType, ...
     admitted += [type(_resolve("numpy", "dtype")(code)) for code in ("f2", "f4", "f8", "i4", "i8", "U1", "O")]

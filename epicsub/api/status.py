@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -18,6 +19,7 @@ from epicsub.data.features.store import read_index as read_features
 from epicsub.data.prepared.index import Indexes, find_incomplete, read_index
 from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
+from epicsub.files import walk_files
 from epicsub.modality import MODALITIES, VideoModality
 from epicsub.recipe import Recipe, load_recipe
 from epicsub.text import counted
@@ -50,6 +52,8 @@ class DataStatus:
     segments: int
     """of all lists together"""
     forms: list[Form]
+    notes: list[str]
+    """on files under videos/ that are passed over"""
     recipe_lines: list[str]
     """for the recipe: its segments, what is missing, what it reads; empty without a recipe"""
 
@@ -70,7 +74,7 @@ def data_status(recipe: str | Path | None = None, *, data: str | Path | None = N
     loaded = load_recipe(recipe).recipe if recipe else None
     root = data_root(data, loaded.data.root if loaded else None)
     folder = root.path / "annotations"
-    lists = {path.name: root.segments(path.name) for path in sorted(folder.glob("*.csv")) if _is_segment_list(path)}
+    lists = {path.name: root.segments(path.name) for path in sorted(folder.glob("[!.]*.csv")) if _is_segment_list(path)}
     every = {segment.narration_id: segment for segments in lists.values() for segment in segments}
     by_video = group_by_video(every.values())
     modalities = [name for name in get_args(VideoModality) if (root.path / "prepared" / name).is_dir()]
@@ -83,6 +87,7 @@ def data_status(recipe: str | Path | None = None, *, data: str | Path | None = N
         videos=len(by_video),
         segments=len(every),
         forms=[*_originals(root, by_video), *prepared, *_features(root, every)],
+        notes=root.videos_there().notes(),
         recipe_lines=_for_recipe(loaded, root, indexes) if loaded else [],
     )
 
@@ -134,8 +139,10 @@ def _data(data: str | Path | None) -> str:
     root = data_root(data)
     if not root.path.is_dir():
         return "no such folder; set it with --data or $EPICSUB_DATA"
-    lists = len(list((root.path / "annotations").glob("*.csv")))
-    return f"{lists} annotation tables, {len(root.video_ids())} videos (`epicsub data status` for details)"
+    lists = len(list((root.path / "annotations").glob("[!.]*.csv")))
+    there = root.videos_there()
+    text = f"{lists} annotation tables, {len(there.video_ids)} videos (`epicsub data status` for details)"
+    return "\n".join([text, *there.notes()])
 
 
 def _needs_of(root: DataRoot, segments: Sequence[Segment], modalities: Iterable[str], known: Indexes) -> list[str]:
@@ -183,8 +190,8 @@ def _prepared(modality: str, indexes: Indexes, by_video: Mapping[str, Sequence[S
 def _features(root: DataRoot, every: Mapping[str, Segment]) -> Iterator[Form]:
     """One for each folder or file under features/."""
     folder = root.path / "features"
-    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
-        size = _size(path for path in [place, *place.rglob("*")] if path.is_file())
+    for place in sorted(folder.glob("[!.]*")):
+        size = _size(walk_files(place, []) if place.is_dir() else [place])
         if not (place / INDEX).is_file():
             yield Form(f"features/{place.name}", None, None, size)
             continue
@@ -193,7 +200,11 @@ def _features(root: DataRoot, every: Mapping[str, Segment]) -> Iterator[Form]:
 
 
 def _size(paths: Iterable[Path]) -> int:
-    return sum(path.stat().st_size for path in paths)
+    total = 0
+    for path in paths:
+        with suppress(OSError):  # a link without a target
+            total += path.stat().st_size
+    return total
 
 
 def _is_segment_list(path: Path) -> bool:

@@ -58,7 +58,8 @@ def _show(found: DataReport, deep: bool) -> None:
         console.print(table)
     for modality, ids in found.missing.items():
         if ids:
-            typer.echo(f"no {modality} for {counted(len(ids), 'video', 'videos')}: {_some(ids)}")
+            where = found.looked_for[modality]
+            typer.echo(f"no {modality} for {counted(len(ids), 'video', 'videos')}: {_some(ids)} ({where})")
     for modality, ids in found.only_stored.items():
         if ids:
             typer.echo(
@@ -67,7 +68,7 @@ def _show(found: DataReport, deep: bool) -> None:
     for report in found.broken:
         for problem in report.problems:
             typer.echo(f"{report.path}: {problem}")
-    noted = [f"{report.path}: {note}" for report in found.files for note in report.notes]
+    noted = [*found.there.notes(), *(f"{report.path}: {note}" for report in found.files for note in report.notes)]
     for line in noted[:SHOWN]:
         typer.echo(f"note: {line}")
     if len(noted) > SHOWN:

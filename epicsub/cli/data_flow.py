@@ -8,6 +8,8 @@ from epicsub.api.common import data_root
 from epicsub.cli.options import DataOption
 from epicsub.data.flow.compute import flow_for_videos
 from epicsub.data.flow.file import FlowSettings
+from epicsub.errors import DataError
+from epicsub.modality import RGB
 from epicsub.text import counted
 
 
@@ -23,10 +25,17 @@ def flow(
 ) -> None:
     """Optical flow of every video under videos/, one seekable file each; what is whole is skipped."""
     root = data_root(data)
+    there = root.videos_there()
+    for note in there.notes():
+        typer.echo(f"note: {note}", err=True)
+    if not there.video_ids:
+        raise DataError(f"{root.path / RGB.video_folder}: no videos such as P01/P01_01.MP4 to compute flow of")
     summary = flow_for_videos(
-        root, root.video_ids(), FlowSettings(short_side, bound, method), workers=workers, overwrite=overwrite
+        root, there.video_ids, FlowSettings(short_side, bound, method), workers=workers, overwrite=overwrite
     )
     typer.echo(
         f"flow: {counted(summary.computed, 'video', 'videos')} computed, {counted(summary.kept, 'was', 'were')} there, "
         f"{summary.seconds:.0f} s"
     )
+    if there.denied:
+        raise DataError("\n".join([*there.denied, "(no flow for what lies there, the others are done)"]))

@@ -45,6 +45,8 @@ def prepare(
         margin=margin,
         overwrite=overwrite,
     )
+    for note in planned.root.videos_there().notes():
+        typer.echo(f"note: {note}", err=True)
     if planned.skipped:
         typer.echo(f"{counted(planned.skipped, 'segment', 'segments')} skipped ({skip})")
     videos = counted(len({segment.video_id for segment in planned.segments}), "video", "videos")

@@ -28,6 +28,8 @@ def status(
         counts = (_share(form.videos, status.videos), _share(form.segments, status.segments))
         table.add_row(form.name, *counts, size)
     Console().print(table)
+    for note in status.notes:
+        typer.echo(f"note: {note}")
     if recipe:
         typer.echo(f"for {recipe}:")
         for line in status.recipe_lines:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import DataError
+from epicsub.files import os_reason
 from epicsub.io import user_path
 from epicsub.text import counted
 
@@ -274,7 +275,9 @@ def _read_text(path: Path) -> str:
         return user_path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {_neighbours(Path(path))}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {os_reason(error, Path(path))}") from None
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read as text ({error})") from None
 
 

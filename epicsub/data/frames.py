@@ -17,6 +17,8 @@ import numpy as np
 import torch
 
 from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile
+from epicsub.errors import DataError
+from epicsub.files import may_be_file, os_reason
 from epicsub.modality import video_modality
 
 FRAME_FILE = re.compile(r"frame_(\d+)\.jpe?g", re.IGNORECASE)
@@ -58,10 +60,14 @@ class ExtractedFrames(VideoFile):
         self.path = path
         self._row = video_modality(modality)
         self.fps = _index_rate(video_id) / index_stride(video_id, modality)
-        self._tar = path.open("rb") if path.is_file() else None
         self._channels = self._row.gray_channels or ("",)  # folders; one without a name holds color pictures
+        try:
+            self._tar = path.open("rb") if may_be_file(path) else None
+            listed = list(self._list())
+        except OSError as error:
+            raise self._error(f"cannot be read: {os_reason(error, path)}") from None
         places: dict[str, dict[int, _Location]] = {channel: {} for channel in self._channels}
-        for channel, number, place in self._list():
+        for channel, number, place in listed:
             places[channel][number] = place
         self._places = places
         empty = [channel or "frames" for channel, found in places.items() if not found]
@@ -130,7 +136,10 @@ class ExtractedFrames(VideoFile):
             raise self._error(f"lacks {name}, one of {self._count} from its first to its last: unpack it again")
         try:
             image: np.ndarray | None = cv2.imdecode(np.frombuffer(self._bytes(place), np.uint8), mode)
-        except (OSError, cv2.error):  # cv2: no bytes at all
+        except OSError as error:
+            where = place if isinstance(place, Path) else self.path
+            raise DataError(f"{where}: cannot be read: {os_reason(error, where)}") from None
+        except cv2.error:  # no bytes at all
             image = None
         if image is None:
             raise self._error(f"{name} is no readable JPEG: unpack it again")
@@ -165,5 +174,5 @@ class ExtractedFrames(VideoFile):
                 for member in archive:
                     if member.isfile():
                         yield PurePosixPath(member.name), (member.offset_data, member.size)
-        except (tarfile.TarError, OSError) as error:
+        except tarfile.TarError as error:
             raise self._error(f"is not a whole tar file ({error}): fetch it again") from None

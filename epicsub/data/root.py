@@ -1,7 +1,8 @@
 """Where the files of a data root lie. The organisers' layouts are taken as they come.
 
 ROOT/annotations/EPIC_100_train.csv
-ROOT/videos/P01/P01_01.MP4            or P01/videos/P01_01.MP4, any case of the extension, .mkv .mov .avi too
+ROOT/videos/P01/P01_01.MP4            or P01/videos/P01_01.MP4, any case of the extension, .mkv .mov .avi too, or
+                                      train/P01/P01_01.MP4 and test/P01/ as of EPIC-KITCHENS-55; frames likewise
 ROOT/rgb_frames/P01/P01_01/           frame_0000000001.jpg ..., a folder or a tar of that name
 ROOT/flow_frames/P01/P01_01/          u/frame_0000000001.jpg ..., v/..., a folder or a tar
 ROOT/flow/P01/P01_01.mp4              flow computed by epicsub
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from epicsub.data.annotations import VIDEO_INFO, Segment, VideoInfo, read_segments, read_video_info
+from epicsub.data.layout import VIDEO_ID, VideosThere, looked_for, participant, places_of, same_file, video_in
 from epicsub.errors import DataError
+from epicsub.files import is_folder, may_be_file, walk_files
 from epicsub.io import user_path
 from epicsub.modality import MODALITIES, RGB, VideoModality, video_modality
 from epicsub.text import counted
 
 T = TypeVar("T")
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
 
 
 class DataRoot:
@@ -63,7 +65,8 @@ class DataRoot:
                 f"{folder}: no such folder, so no {name}; name the data root with --data DIR, data.root in the "
                 "recipe or EPICSUB_DATA"
             )
-        there = sorted(str(table.relative_to(folder)) for table in folder.rglob("*.csv"))
+        tables = (path for path in walk_files(folder, []) if path.suffix == ".csv" and not path.name.startswith("."))
+        there = sorted(str(table.relative_to(folder)) for table in tables)
         raise DataError(f"{file}: no such file; there are: {', '.join(there) if there else 'no CSV files'}")
 
     def segments(self, name: str) -> list[Segment]:
@@ -105,8 +108,25 @@ class DataRoot:
         Returns:
             Their video ids, sorted.
         """
-        files = (file for file in (self.path / RGB.video_folder).rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
-        return sorted({file.stem for file in files})
+        return self.videos_there().video_ids
+
+    def videos_there(self) -> VideosThere:
+        """List what lies under videos/, through links too.
+
+        Returns:
+            The ids of the videos, sorted, and what else there is.
+        """
+        found: set[str] = set()
+        strays: list[Path] = []
+        denied: list[str] = []
+        folder = self.path / RGB.video_folder
+        for file in walk_files(folder, denied) if is_folder(folder) else ():
+            read = self.video(file.stem) if VIDEO_ID.fullmatch(file.stem) else None
+            if read is not None and (read == file or same_file(read, file)):
+                found.add(file.stem)
+            else:
+                strays.append(file)
+        return VideosThere(sorted(found), strays, denied)
 
     def modalities(self) -> list[VideoModality]:
         """List the modalities that can be read.
@@ -133,10 +153,9 @@ class DataRoot:
         """
         row = video_modality(modality)
         if row.command:
-            return path if (path := self.computed(video_id, modality)).is_file() else None
-        kitchen = self.path / row.video_folder / _participant(video_id)
-        for folder in (kitchen, kitchen / row.video_folder, kitchen.parent):
-            if file := _with_suffix(folder, video_id, VIDEO_SUFFIXES):
+            return path if may_be_file(path := self.computed(video_id, modality)) else None
+        for folder in places_of(self.path / row.video_folder, video_id):
+            if file := video_in(folder, video_id):
                 return file
         return None
 
@@ -150,7 +169,7 @@ class DataRoot:
         Returns:
             Path of the file, which need not exist.
         """
-        return self.path / video_modality(modality).video_folder / _participant(video_id) / f"{video_id}.mp4"
+        return self.path / video_modality(modality).video_folder / participant(video_id) / f"{video_id}.mp4"
 
     def frames(self, video_id: str, modality: str) -> Path | None:
         """Find the organisers' extracted frames of a video.
@@ -162,12 +181,10 @@ class DataRoot:
         Returns:
             Path of a folder or a tar file, or None.
         """
-        folder_name = video_modality(modality).frame_folder
-        kitchen = self.path / folder_name / _participant(video_id)
-        for folder in (kitchen, kitchen / folder_name):
-            if (folder / video_id).is_dir():
+        for folder in places_of(self.path / video_modality(modality).frame_folder, video_id):
+            if is_folder(folder / video_id):
                 return folder / video_id
-            if (tar := folder / f"{video_id}.tar").is_file():
+            if is_folder(folder) and may_be_file(tar := folder / f"{video_id}.tar"):
                 return tar
         return None
 
@@ -181,7 +198,7 @@ class DataRoot:
         Returns:
             Path of the index, which need not exist.
         """
-        return self.path / "prepared" / modality / _participant(video_id) / f"{video_id}.index"
+        return self.path / "prepared" / modality / participant(video_id) / f"{video_id}.index"
 
     def found(self, video_id: str, modality: str) -> Path | None:
         """Find what a modality of a video is read from: a video file before extracted frames.
@@ -205,7 +222,7 @@ class DataRoot:
         Returns:
             Paths of the video file and of the folder of extracted frames.
         """
-        row, kitchen = video_modality(modality), _participant(video_id)
+        row, kitchen = video_modality(modality), participant(video_id)
         video = self.path / row.video_folder / kitchen / f"{video_id}{'.mp4' if row.command else '.MP4'}"
         return video, self.path / row.frame_folder / kitchen / video_id
 
@@ -224,7 +241,7 @@ class DataRoot:
         """
         path = self.found(video_id, modality)
         if path is None:
-            raise DataError(f"no {modality} for video {video_id} ({self._looked_for(video_id, modality)})")
+            raise DataError(f"no {modality} for video {video_id} ({self.looked_for(video_id, modality)})")
         return path
 
     def missing(self, segments: Iterable[Segment], modalities: Sequence[str]) -> list[str]:
@@ -240,14 +257,26 @@ class DataRoot:
         counts = Counter(segment.video_id for segment in segments)
         return [
             f"{video_id}: no {modality} for {counted(count, 'segment', 'segments')} "
-            f"({self._looked_for(video_id, modality)})"
+            f"({self.looked_for(video_id, modality)})"
             for video_id, count in sorted(counts.items())
             for modality in modalities
             if self.found(video_id, modality) is None
         ]
 
-    def _looked_for(self, video_id: str, modality: str) -> str:
-        return "looked for {} or {}/".format(*self.usual_paths(video_id, modality))
+    def looked_for(self, video_id: str, modality: str) -> str:
+        """Tell where a modality of a video was looked for.
+
+        Args:
+            video_id: like P01_01.
+            modality: name.
+
+        Returns:
+            The places, those that cannot be listed with the reason, and files with a similar name.
+        """
+        row, (video, frames) = video_modality(modality), self.usual_paths(video_id, modality)
+        folders = (video.parent,) if row.command else (*places_of(self.path / row.video_folder, video_id),)
+        folders = (*folders, *places_of(self.path / row.frame_folder, video_id))
+        return looked_for(video, frames, folders, computed=bool(row.command))
 
     def _table(self, name: str, read: Callable[[Path], T]) -> T:
         path = self.annotations(name)
@@ -271,15 +300,3 @@ def group_by_video(segments: Iterable[Segment]) -> dict[str, list[Segment]]:
     for segment in segments:
         by_video.setdefault(segment.video_id, []).append(segment)
     return by_video
-
-
-def _participant(video_id: str) -> str:
-    return video_id.split("_", maxsplit=1)[0]
-
-
-def _with_suffix(folder: Path, stem: str, suffixes: Sequence[str]) -> Path | None:
-    """The file `stem` + one of `suffixes` in any case; the earlier suffix wins."""
-    if not folder.is_dir():
-        return None
-    found = {file.suffix.lower(): file for file in folder.glob(f"{stem}.*")}
-    return next((found[suffix] for suffix in suffixes if suffix in found), None)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
+from epicsub.files import check_readable
 from epicsub.io import user_path
 from epicsub.models.table import WEIGHTS, WeightFile
 
@@ -213,6 +214,7 @@ def read_tensors(path: Path, wrappers: Sequence[str] = ("model_state",)) -> dict
         ModelError: the file cannot be read, or holds something else than named tensors.
     """
     content: Any
+    check_readable(path, ModelError)
     try:
         if path.suffix == ".safetensors":
             content = load_file(path)

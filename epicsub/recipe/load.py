@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from epicsub.errors import RecipeError
+from epicsub.files import check_readable, may_be_file, walk_files
 from epicsub.io import find_shipped, shipped
 from epicsub.recipe.check import check_recipe
 from epicsub.recipe.schema import Recipe
@@ -126,7 +127,11 @@ def list_recipes(folder: Path | None = None) -> list[ListedRecipe]:
     folder = shipped("recipes") if folder is None else Path(folder)
     if not folder.is_dir():
         raise RecipeError(f"{folder}: no such folder of recipes")
-    return [_listed(path) for path in sorted(folder.rglob("*.yaml"), key=lambda path: (len(path.parts), path))]
+    return [_listed(path) for path in sorted(_recipes_below(folder), key=lambda path: (len(path.parts), path))]
+
+
+def _recipes_below(folder: Path) -> list[Path]:
+    return [path for path in walk_files(folder, []) if path.suffix == ".yaml" and not path.name.startswith(".")]
 
 
 def _listed(path: Path) -> ListedRecipe:
@@ -140,8 +145,9 @@ def _listed(path: Path) -> ListedRecipe:
 def _read(path: Path) -> str:
     if path.is_dir():
         raise RecipeError(f"{path}: is a folder, not a recipe. {_nearby(path)}")
-    if not path.is_file():
+    if not may_be_file(path):
         raise RecipeError(f"{path}: no such recipe. {_nearby(path)}")
+    check_readable(path, RecipeError)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -154,12 +160,12 @@ def _nearby(given: Path) -> str:
     """Name the recipes beside a path, or the shipped ones whose name is near."""
     folder = given if given.is_dir() else given.parent
     is_path = given.suffix or folder != Path()
-    if is_path and (found := [str(path) for path in sorted(folder.glob("*.yaml"))]):
+    if is_path and (found := [str(path) for path in sorted(folder.glob("[!.]*.yaml"))]):
         near = get_close_matches(str(given), found, 1) if folder != given else []
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{folder} has {', '.join(Path(name).name for name in found)}{hint}"
     root = shipped("recipes")
-    names = [str(path.relative_to(root).with_suffix("")) for path in sorted(root.rglob("*.yaml"))]
+    names = [str(path.relative_to(root).with_suffix("")) for path in sorted(_recipes_below(root))]
     near_names = get_close_matches(str(given.with_suffix("")), names)
     hint = f"Did you mean {' or '.join(near_names)}? " if near_names else ""
     return f"{hint}`epicsub recipes` lists all"

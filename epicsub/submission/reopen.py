@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
-from epicsub.errors import PredictionsError
+from epicsub.errors import PredictionsError, SubmissionError
+from epicsub.files import check_readable, may_be_file
 from epicsub.submission.json_zip import JSON_VERSION, RESULTS
 from epicsub.submission.supervision import HIGHEST
 from epicsub.text import name_some
@@ -62,9 +63,15 @@ def reopen(path: Path, challenge: str) -> Reopened:
         What it holds, as far as it could be read, and what is wrong with it.
     """
     found = Reopened()
-    if not path.is_file():
+    if not may_be_file(path):
         found.problems.append("no such file")
-    elif path.suffix.lower() == ".pt":
+        return found
+    try:
+        check_readable(path, SubmissionError)
+    except SubmissionError as error:
+        found.problems.append(str(error).removeprefix(f"{path}: "))
+        return found
+    if path.suffix.lower() == ".pt":
         _reopen_pt(path, found)
     elif path.suffix.lower() == ".zip":
         _reopen_zip(path, challenge, found)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import DataError
-from epicsub.io import user_path, write_text
+from epicsub.io import remove_leftovers, user_path, write_text
 from epicsub.progress import track
 from epicsub.synth.plan import (
     NOUNS,
@@ -212,7 +212,7 @@ def make_kitchens(folder: Path, settings: SynthSettings, workers: int | None = N
     _claim(folder, settings)
     videos = plan_videos(settings)
     write_tables(folder, settings, videos)
-    _remove_leftovers(folder / "videos")
+    remove_leftovers((folder / "videos").glob("*/.*"), ".MP4")
     missing = [video for video in videos if not _video_path(folder, video).exists()]
     _draw(folder, settings, missing, len(videos), workers or os.cpu_count() or 1)
     segments = Counter(video.split for video in videos for _ in video.segments)
@@ -241,12 +241,6 @@ def _claim(folder: Path, settings: SynthSettings) -> None:
 
 def _video_path(folder: Path, video: PlannedVideo) -> Path:
     return folder / "videos" / video.participant / f"{video.video_id}.MP4"
-
-
-def _remove_leftovers(videos: Path) -> None:
-    """A run that was killed leaves its temporary files behind."""
-    for path in videos.glob("*/.P*.MP4"):
-        path.unlink()
 
 
 def _draw(folder: Path, settings: SynthSettings, videos: list[PlannedVideo], total: int, workers: int) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS, __version__
 from epicsub.errors import TrainingError
+from epicsub.files import check_readable
 from epicsub.io import atomic_write
 from epicsub.recipe import Recipe, recipe_from_dict
 
@@ -101,6 +102,7 @@ def load_checkpoint(path: Path, for_resuming: bool = True) -> Checkpoint:
 def _read(path: Path, on_disk: bool) -> object:
     if not path.is_file():
         raise TrainingError(f"{path}: no such checkpoint")
+    check_readable(path, TrainingError)
     try:
         mapped = on_disk and zipfile.is_zipfile(path)  # torch maps no other format
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from epicsub.errors import ValidationError
+from epicsub.files import check_readable
 from epicsub.io import write_text
 from epicsub.validation.detail import Detail
 from epicsub.validation.protocol import TASKS
@@ -102,10 +103,13 @@ def recorded_scores(digest: str, folder: Path) -> list[dict[str, Any]]:
 def _read_records(folder: Path, check: Callable[[dict[str, Any]], object]) -> dict[str, dict[str, Any]]:
     """Records by file name; `check` reads what is needed of each."""
     problems, records = [], {}
-    for path in sorted(Path(folder).glob("*.json")):
+    for path in sorted(Path(folder).glob("[!.]*.json")):
         try:
+            check_readable(path, ValidationError)
             record = json.loads(path.read_text(encoding="utf-8"))
             check(record)
+        except ValidationError as error:
+            problems.append(str(error))
         except (OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"{path}: not a record of `validate --record` ({type(error).__name__}: {error})")
         else:

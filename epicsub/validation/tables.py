@@ -10,6 +10,7 @@ import pandas as pd
 
 from epicsub.data.annotations import parse_timestamp, read_class_names, read_video_info
 from epicsub.errors import EpicsubError, ValidationError
+from epicsub.files import check_readable
 from epicsub.text import name_some
 from epicsub.validation.protocol import TASKS, Protocol, SegmentList
 
@@ -200,6 +201,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise ValidationError(f"{path}: no such table")
+    check_readable(path, ValidationError)
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError) as error:  # pandas' parser errors and wrong encodings are ValueErrors

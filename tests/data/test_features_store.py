@@ -180,7 +180,7 @@ def test_shards_of_other_lengths_and_ids_twice_are_refused(folder: Path) -> None
 
 def test_what_a_killed_writer_left_is_cleared_away(folder: Path) -> None:
     before = sorted(path.name for path in folder.iterdir())
-    for name in (".features-00002.abc.safetensors", ".index.abc.json"):
+    for name in (".features-00002.abcd_123.safetensors", ".index.abcd_123.json"):
         (folder / name).write_bytes(b"half")
     FeatureStore(folder, MADE_BY)
     assert sorted(path.name for path in folder.iterdir()) == before

@@ -200,7 +200,7 @@ def test_run_again_keeps_what_is_whole(root: Path) -> None:
     files = {name: root / "flow" / name[:3] / f"{name}.mp4" for name in ids}
     stamps = {name: files[name].stat().st_mtime_ns for name in ids}
     files["P01_01"].write_bytes(files["P01_01"].read_bytes()[:-900])  # damaged by a copy that broke off
-    (files["P01_02"].parent / ".P01_02.zzz.mp4").write_bytes(b"left behind by a kill")
+    (files["P01_02"].parent / ".P01_02.zzz_1234.mp4").write_bytes(b"left behind by a kill")
     second = flow_for_videos(DataRoot(root), ids, workers=1)
     assert (second.computed, second.kept) == (1, 2)
     assert read_flow_note(files["P01_01"]) is not None
@@ -220,7 +220,7 @@ def test_flow_of_other_settings_is_refused_before_anything_is_computed(root: Pat
 
 
 def test_two_at_once_are_refused(root: Path) -> None:
-    mine = root / "flow" / "P01" / ".P01_01.zzz.mp4"
+    mine = root / "flow" / "P01" / ".P01_01.zzz_1234.mp4"
     with hold_folder(root / "flow"):
         mine.parent.mkdir()
         mine.write_bytes(b"being written")

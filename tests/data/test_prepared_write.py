@@ -81,7 +81,7 @@ def test_a_full_disk_leaves_the_entry_that_is_extended_as_it_was(tmp_path, make_
 def test_pictures_without_an_index_are_cleared_away(tmp_path):
     folder = tmp_path / "P01"
     folder.mkdir()
-    for name in ("P01_01.h264", "P01_02.h264", "P01_02.index", ".P01_03.x.h264"):
+    for name in ("P01_01.h264", "P01_02.h264", "P01_02.index", ".P01_03.x_234567.h264"):
         (folder / name).write_bytes(b"")
     _remove_leftovers(tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == ["P01_02.h264", "P01_02.index"]

@@ -59,7 +59,7 @@ def test_run_again_makes_only_what_is_missing(tmp_path: Path) -> None:
     before = tree(folder)
     lost = folder / "videos" / "P01" / "P01_01.MP4"
     lost.unlink()
-    (lost.parent / ".P01_01.abc123.MP4").write_bytes(b"half a video of a killed run")
+    (lost.parent / ".P01_01.abc_1234.MP4").write_bytes(b"half a video of a killed run")
     again = make_kitchens(folder, settings, workers=1)
     assert (again.videos, again.kept) == (made.videos, made.videos - 1)
     assert tree(folder) == before

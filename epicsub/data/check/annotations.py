@@ -11,11 +11,13 @@ from typing import Any
 
 from epicsub.data.annotations import VIDEO_INFO, Segment, VideoInfo
 from epicsub.data.check.files import FileReport, FileToCheck, check_file
+from epicsub.data.layout import VideosThere
 from epicsub.data.prepared.index import read_index
 from epicsub.data.root import DataRoot, group_by_video
 from epicsub.data.sampling import with_context
 from epicsub.data.sources import LONGEST_OVERRUN
 from epicsub.errors import DataError
+from epicsub.files import may_be_file
 from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted, first_of
 
@@ -47,6 +49,8 @@ class DataReport:
     unknown_videos: list[str] = field(default_factory=list)  # not in the table of videos
     left_out: int = 0
     skipped: list[str] = field(default_factory=list)  # narration ids that were to be left out
+    there: VideosThere = field(default_factory=lambda: VideosThere([], [], []))  # what lies under videos/
+    looked_for: dict[str, str] = field(default_factory=dict)  # modality -> where its first missing video was looked for
 
     @property
     def broken(self) -> list[FileReport]:
@@ -78,6 +82,8 @@ class DataReport:
             "overlapping_segments": self.overlapping,
             "videos_not_in_table": self.unknown_videos,
             "left_out": self.left_out,
+            "stray_files": [str(path) for path in self.there.strays],
+            "folders_not_listed": self.there.denied,
             "files": files,
         }
 
@@ -124,10 +130,12 @@ def check_data(
         m: [v for v in video_ids if v not in here[m] and _stored(root, v, m, by_video[v])] for m in modalities
     }
     found.missing = {m: [v for v in video_ids if v not in here[m] and v not in found.only_stored[m]] for m in here}
+    found.looked_for = {m: root.looked_for(ids[0], m) for m, ids in found.missing.items() if ids}
+    found.there = root.videos_there()
     pairs = list(product(video_ids, modalities))
     to_check = [FileToCheck(root.path, v, m, deep, infos.get(v)) for v, m in pairs if v in here[m]]
     to_check += [
-        FileToCheck(root.path, v, m, deep, None, stored=True) for v, m in pairs if root.prepared(v, m).is_file()
+        FileToCheck(root.path, v, m, deep, None, stored=True) for v, m in pairs if may_be_file(root.prepared(v, m))
     ]
     found.files = sorted(_all(root, to_check, deep, workers or cores()), key=lambda r: (r.video_id, r.modality, r.path))
     _segments(found, every.values(), clip_seconds, infos)

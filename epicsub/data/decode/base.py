@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import av
 import numpy as np
 import torch
+from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -77,6 +79,21 @@ class VideoFile:
             f"carries a flag that turns its pictures by {degrees:g} degrees, which decoders treat differently: write "
             "them turned for good, with ffmpeg -i IN OUT"
         )
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open a video file with FFmpeg.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The file, whose tags may be in any encoding: nothing depends on them.
+
+    Raises:
+        av.error.FFmpegError: it is missing or no video.
+    """
+    return av.open(str(path), metadata_errors="replace")
 
 
 def last_time(duration: float, fps: float) -> float:

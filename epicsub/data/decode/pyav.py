@@ -23,7 +23,14 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile, copy_pixels, has_reference_slice, length_size
+from epicsub.data.decode.base import (
+    HALF_MILLISECOND,
+    VideoFile,
+    copy_pixels,
+    has_reference_slice,
+    length_size,
+    open_container,
+)
 
 LUMA_FORMATS = ("yuv420p", "yuvj420p", "gray", "nv12", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 # A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 frames skipped.
@@ -46,7 +53,7 @@ class PyavReader(VideoFile):
         self.path = path
         self.gray = gray
         try:
-            self._container = av.open(str(path))
+            self._container = open_container(path)
         except (av.error.FFmpegError, OSError) as error:
             raise self._not_opened(_reason(error)) from None
         if not self._container.streams.video:

@@ -12,6 +12,7 @@ from epicsub.data.decode.base import HALF_MILLISECOND, FrameReader, VideoFile, f
 from epicsub.data.decode.pyav import PyavReader
 from epicsub.data.loader import keep_memory
 from epicsub.errors import DataError
+from epicsub.files import check_readable
 
 DECODERS = ("pyav", "torchcodec", "decord")  # the fastest first: see benchmarks/loading.py
 
@@ -88,13 +89,10 @@ def why_not(decoder: str) -> str | None:
 
 
 def _check_file(path: Path) -> None:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror})") from None
+    check_readable(path)
     if not path.is_file():
         raise DataError(f"{path}: is not a file")
-    if size == 0:
+    if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes); fetch it again")
 
 

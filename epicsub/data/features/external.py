@@ -49,7 +49,7 @@ def read_external(place: Path) -> list[Shard]:
     frames = _frames_folder(place)
     if frames is not None:
         return list(_read_frames(frames, place))
-    pickles = [place] if place.is_file() else sorted(place.glob("*.pkl"))
+    pickles = [place] if place.is_file() else sorted(place.glob("[!.]*.pkl"))
     if not pickles:
         raise DataError(
             f"{place}: no features known to epicsub: no index.json of its own, no .pkl of the domain adaptation "
@@ -77,7 +77,7 @@ def is_external(place: Path) -> bool:
     """
     if place.is_file():
         return place.suffix.lower() == ".pkl"
-    return place.is_dir() and (_frames_folder(place) is not None or any(place.glob("*.pkl")))
+    return place.is_dir() and (_frames_folder(place) is not None or any(place.glob("[!.]*.pkl")))
 
 
 def _read_challenge(path: Path) -> Shard:

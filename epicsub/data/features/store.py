@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from epicsub.data.features.external import FRAMES, read_external
 from epicsub.data.features.table import FeatureTable, Shard
 from epicsub.errors import DataError
-from epicsub.io import atomic_write, hold_folder, write_text
+from epicsub.files import check_readable
+from epicsub.io import atomic_write, hold_folder, remove_leftovers, write_text
 from epicsub.text import first_of
 
 log = logging.getLogger(__name__)
@@ -55,9 +56,7 @@ class FeatureStore:
                     self.shards.append(entry)
                 else:
                     log.warning("%s: damaged or missing, its segments are made again", self.folder / entry["file"])
-        for pattern in (".features-*.safetensors", ".index.*.json"):
-            for leftover in self.folder.glob(pattern):  # of a run that was killed
-                leftover.unlink()
+        remove_leftovers(self.folder.glob(".*"), ".safetensors", ".json")
         self.made_by = plain
         self.narration_ids = {name for entry in self.shards for name in entry["narration_ids"]}
 
@@ -104,6 +103,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         DataError: it is damaged, or no index of epicsub's features.
     """
     path = Path(folder) / INDEX
+    check_readable(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
@@ -129,7 +129,10 @@ def read_store(folder: Path) -> list[Shard]:
     for entry in read_index(folder)["shards"]:
         path = Path(folder) / entry["file"]
         try:
+            check_readable(path)
             shards.append(Shard(path, entry["narration_ids"], load_file(path)))
+        except DataError as error:
+            problems.append(str(error))
         except (SafetensorError, OSError) as error:
             problems.append(f"{path}: cannot be read ({error}); run the same `epicsub data features` again to mend it")
     if problems:

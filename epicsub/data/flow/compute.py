@@ -20,12 +20,13 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from epicsub.data.decode.base import open_container
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.flow.file import FlowSettings, flow_note, quantise, read_flow_note, write_flow
 from epicsub.data.frames import index_stride
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
-from epicsub.io import hold_folder
+from epicsub.io import hold_folder, remove_leftovers
 from epicsub.modality import FLOW, RGB
 from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted
@@ -103,8 +104,7 @@ def flow_for_videos(
     if jobs:
         folder = root.path / FLOW.video_folder
         with hold_folder(folder):
-            for leftover in folder.glob("*/.P*.mp4"):  # temporary files of a run that was killed
-                leftover.unlink()
+            remove_leftovers(folder.glob("*/.*"), ".mp4")
             outcomes = in_processes(_try_one, jobs, workers or cores())
             problems += track(outcomes, "computing flow", len(jobs) + kept, kept)
     failed = sorted(problem for problem in problems if problem)
@@ -138,7 +138,7 @@ def compute_flow(source: Path, target: Path, video_id: str, settings: FlowSettin
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # videos are computed side by side, one per core
     try:
-        with av.open(str(source)) as container:
+        with open_container(source) as container:
             time_base = container.streams.video[0].time_base
             assert time_base is not None  # the reader has complained already
             pairs = islice(pairwise(_gray_frames(container, source, size, stated_end)), 0, None, stride)

@@ -18,6 +18,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange
 
+from epicsub.data.decode.base import open_container
 from epicsub.errors import DataError
 from epicsub.io import atomic_write
 
@@ -93,7 +94,7 @@ def read_flow_note(path: Path) -> dict[str, Any] | None:
         See `flow_note`; None if there is no complete flow file.
     """
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             note = json.loads(container.metadata.get("comment", ""))
             complete = bool(container.streams.video) and container.streams.video[0].frames > 0
     except (av.error.FFmpegError, OSError, ValueError):

@@ -28,6 +28,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.decode.base import HALF_MILLISECOND, last_time
 from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
+from epicsub.files import check_readable
 from epicsub.modality import MODALITIES
 from epicsub.text import counted
 
@@ -147,6 +148,24 @@ def read_index(path: Path) -> Index | None:
         return None
 
 
+def why_none(path: Path) -> str:
+    """Tell why there is no entry.
+
+    Args:
+        path: the index, for which `read_index` gives None.
+
+    Returns:
+        The path, and what is wrong with what lies there.
+    """
+    for file in (path, pictures_of(path)):
+        try:
+            check_readable(file)
+        except DataError as error:
+            missing = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
+            return str(path) if missing and file == path else str(error)
+    return str(path)
+
+
 def pictures_of(index_path: Path) -> Path:
     """Name the file of pictures that belongs to an index.
 
@@ -237,7 +256,7 @@ def find_incomplete(
         path = root.prepared(video_id, modality)
         index = indexes.get((modality, video_id)) or read_index(path)
         if index is None:
-            lines.append(f"{video_id}: no prepared {modality} ({path})")
+            lines.append(f"{video_id}: no prepared {modality} ({why_none(path)})")
             continue
         indexes[modality, video_id] = index
         side = f"short side {index.note['short_side']}, " if not MODALITIES[modality].keeps_size else ""

@@ -16,8 +16,19 @@ from av.video.reformatter import VideoReformatter
 
 from epicsub.data.decode.base import copy_pixels
 from epicsub.data.prepared.encode import Picture, encode
-from epicsub.data.prepared.index import FORMAT, KEY, PACKET, REFERENCE, Index, Stretch, pictures_of, read_index
+from epicsub.data.prepared.index import (
+    FORMAT,
+    KEY,
+    PACKET,
+    REFERENCE,
+    Index,
+    Stretch,
+    pictures_of,
+    read_index,
+    why_none,
+)
 from epicsub.errors import DataError
+from epicsub.files import check_readable
 from epicsub.io import flush, sync_folder, temporary_beside
 from epicsub.text import counted
 
@@ -43,7 +54,8 @@ class PreparedVideo:
             raise DataError("the prepared store is read by pread, which Windows lacks: set data.store=original")
         index = index or read_index(path)
         if index is None:
-            raise DataError(f"{path}: incomplete cache entry; {ADVICE}")
+            raise DataError(f"{why_none(path)}: incomplete cache entry; {ADVICE}")
+        check_readable(pictures_of(path))
         self.index = index
         self.gray = gray
         self.duration, self.fps = float(index.note["duration"]), float(index.note["fps"])

@@ -13,12 +13,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from epicsub.data.decode.base import last_time
+from epicsub.data.layout import VIDEO_ID
 from epicsub.data.prepared.encode import open_source
 from epicsub.data.prepared.plan import Interval, Job, Plan
 from epicsub.data.prepared.video import write_entry
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
-from epicsub.io import hold_folder
+from epicsub.files import os_reason
+from epicsub.io import hold_folder, remove_leftovers
 from epicsub.modality import MODALITIES
 from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted, sized
@@ -160,7 +162,7 @@ def _prepare_one(job: Job) -> Outcome:
         return Outcome(job, problem=f"{job.video_id}: {error}")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            return Outcome(job, problem=f"{job.video_id}: {error.filename or path}: {os_reason(error)}")
         return Outcome(job, problem=f"{path}: the disk is full ({error.strerror})", full=True)
     return Outcome(job, size)
 
@@ -175,8 +177,7 @@ def _pieces(start: float, stop: float) -> list[Interval]:
 
 def _remove_leftovers(folder: Path) -> None:
     """A run that was killed leaves its temporary files behind, or pictures whose index it did not come to write."""
-    for path in folder.glob("*/.P*"):
-        path.unlink()
+    remove_leftovers(folder.glob("*/.*"), ".index", ".h264")
     for path in folder.glob("*/P*.h264"):
-        if not path.with_suffix(".index").exists():
+        if VIDEO_ID.fullmatch(path.stem) and not path.with_suffix(".index").exists():
             path.unlink()
