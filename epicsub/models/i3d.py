@@ -129,7 +129,19 @@ class InceptionModule(nn.Module):
             (B, C', T, H, W).
         """
         branches = (self.b0(x_BCTHW), self.b1b(self.b1a(x_BCTHW)), self.b2b(self.b2a(x_BCTHW)))
-        return torch.cat((*branches, self.b3b(self.b3a(x_BCTHW))), dim=1)
+        return torch.cat((*branches, self.pool_branch(x_BCTHW)), dim=1)
+
+    def pool_branch(self, x_BCTHW: Tensor) -> Tensor:
+        """Pool, then mix channels: the cheapest branch, which keeps the most memory for the backward pass.
+
+        Args:
+            x_BCTHW: activations.
+
+        Returns:
+            (B, C'', T, H, W).
+        """
+        mixed_BCTHW: Tensor = self.b3b(self.b3a(x_BCTHW))
+        return mixed_BCTHW
 
 
 class I3D(nn.Module):

@@ -177,6 +177,9 @@ def _check_agents(recipe: Recipe) -> Iterator[Problem]:
 def _check_training_options(recipe: Recipe) -> Iterator[Problem]:
     """Check options of `train` that methods with target clips, or models on features, do not have."""
     train, method = recipe.train, f"adaptation.method {recipe.adaptation.method}"
+    if train.activation_checkpointing == "pools" and recipe.model.name != "i3d":
+        text = f"is pools, which I3D alone has, but model.name is {recipe.model.name}: write true or false"
+        yield Problem("train.activation_checkpointing", text)
     if train.mixing is not None and train.mixing.cutmix and recipe.data.features is not None:
         text = f"is {format_value(train.mixing.cutmix)}, but features have no picture to cut: write 0"
         yield Problem("train.mixing.cutmix", text)
@@ -185,8 +188,10 @@ def _check_training_options(recipe: Recipe) -> Iterator[Problem]:
     if train.mixing is not None:
         text = f"is set, but {method} would tell the domains by it: the target is not mixed"
         yield Problem("train.mixing", text)
-    if train.accumulate > 1:
-        text = f"is {train.accumulate}, but {method} needs all clips of a step at once: write 1"
+    if train.accumulate > 1 and train.precision == "16-mixed":
+        text = (
+            f"is {train.accumulate}, but with {method} 16-mixed would scale a step's gradient twice: write bf16-mixed"
+        )
         yield Problem("train.accumulate", text)
     if train.patience and train.select != "last":
         yield Problem("train.patience", f"is {train.patience}, but {method} ends with its last step: leave it out")

@@ -132,9 +132,11 @@ class Train(Section):
     """Labelled clips per step that the learning rates are meant for; they are scaled in proportion to the stage's
     (1706.02677). Null takes them as they are."""
     accumulate: Count = 1
-    """Parts, one after the other, in which a step's clips go through the model; batch norm sees a part at a time."""
-    activation_checkpointing: bool = False
-    """Layers forget what they computed and compute it again for the gradient: less memory, more time."""
+    """Parts, one after the other, in which a step's clips go through the model; batch norm sees a part at a time, an
+    adaptation method all of them (GradCache, 2101.06983: each part goes forward twice)."""
+    activation_checkpointing: bool | Literal["pools"] = False
+    """Layers forget what they computed and compute it again for the gradient: less memory, more time. pools: only the
+    pooling of I3D does."""
     compile: bool = False
     """Compile the model with torch.compile."""
     clip_grad: Positive | None = None
@@ -187,7 +189,10 @@ def check_train(train: Train) -> Iterator[Problem]:
         text = "but no stage has a target_batch: the classification loss stands alone, leave it out"
         yield Problem("train.class_weight", f"is {format_value(train.class_weight)}, {text}")
     if train.compile and train.activation_checkpointing:
-        text = "is true, but train.compile chooses itself what to compute again: write false for one of them"
+        text = (
+            f"is {format_value(train.activation_checkpointing)}, but train.compile chooses itself what to compute "
+            "again: write false for one of them"
+        )
         yield Problem("train.activation_checkpointing", text)
     yield from check_losses(train.losses, train.sampling)
     if train.mixing is not None and not train.mixing.mixup and not train.mixing.cutmix:
@@ -267,6 +272,9 @@ def _check_stage(key: str, stage: Stage, train: Train) -> Iterator[Problem]:
     if train.accumulate > 1 and batch % (train.accumulate * devices):
         text = f"must be a multiple of train.accumulate x train.devices ({train.accumulate * devices})"
         yield Problem(f"{key}.source_batch", f"is {batch}, {text}")
+    if stage.target_batch % (train.accumulate * devices) and train.accumulate > 1:
+        text = f"must be a multiple of train.accumulate x train.devices ({train.accumulate * devices})"
+        yield Problem(f"{key}.target_batch", f"is {stage.target_batch}, {text}")
     if batch % repeats:
         yield Problem(f"{key}.source_batch", f"is {batch}, must be a multiple of train.sampling.repeats ({repeats})")
     if train.mixing is None:

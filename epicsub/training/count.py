@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from epicsub.data.annotations import Segment
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.build import action_table, adaptation_of, model_of, parts_of
-from epicsub.training.layers import freeze, refuse_unfit
+from epicsub.training.layers import checkpoint_pools, freeze, refuse_unfit
 
 STEP_OVER_FORWARD = 3  # a backward pass is twice the forward pass: by the inputs, and by the weights
 COUNTED = 2  # clips that are counted: the work is in proportion to them, and batch norm refuses a single one
@@ -60,6 +60,8 @@ def weightless_model(recipe: Recipe, segments: Sequence[Segment]) -> nn.Module:
         model = model_of(recipe, weights=True, actions=action_table(recipe, segments))
     refuse_unfit(model, parts_of(recipe))
     freeze(model, parts_of(recipe), 0)
+    if recipe.train.activation_checkpointing == "pools":
+        checkpoint_pools(model)
     return model.train()
 
 
@@ -118,8 +120,10 @@ def work_of(recipe: Recipe, model: nn.Module, stage: Stage, clip: Work) -> Work:
     if stage.target_batch:
         method = adaptation_of(recipe, model)
         updates += len(method.later_updates(model)) if method else 0
-    passes = STEP_OVER_FORWARD + recipe.train.activation_checkpointing  # which goes forward twice
-    clips = stage.source_batch + stage.target_batch
-    at_once = stage.source_batch // recipe.train.accumulate + stage.target_batch
-    operations = updates * passes * clips * clip.operations
+    parts = recipe.train.accumulate
+    twice = (recipe.train.activation_checkpointing is True) + (parts > 1 and stage.target_batch > 0)
+    clips, at_once = stage.source_batch + stage.target_batch, stage.source_batch + stage.target_batch
+    if parts > 1:
+        at_once = max(stage.source_batch, stage.target_batch) // parts
+    operations = updates * (STEP_OVER_FORWARD + twice) * clips * clip.operations  # twice forward, where it is said
     return Work(operations=operations, kept=at_once * clip.kept, whole=at_once * clip.whole)

@@ -33,6 +33,9 @@ from epicsub.training.loaders import Domains
 
 TIMED_STEPS = 3
 TRIED_STEP = 2.0  # seconds that a step may take on a CPU by its arithmetic alone; really it takes several times as long
+STATES = {"sgd": 1, "adam": 2, "adamw": 2}
+"""Numbers per weight that an optimiser holds."""
+DEVICE_SIZES = (24, 40, 80)  # GB of the GPUs that labs have
 SIDE = 1024  # of the matrices whose product tells a CPU's speed
 
 
@@ -60,7 +63,7 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
     yield f"clips per step: {shapes}; one is read and cut in {seconds:.2f} s"
     per_clip = clip_work(model, clips)
     works = [work_of(small, model, stage, per_clip) for stage in small.train.stages]
-    yield from _work_lines(recipe, works)
+    yield from _work_lines(recipe, works, _held_bytes(recipe, model))
     speed = None if fabric.device.type != "cpu" else _cpu_speed()
     if speed and (
         max(work.operations for work in works) / speed > TRIED_STEP
@@ -75,12 +78,10 @@ def _parameter_lines(recipe: Recipe, device: torch.device, model: nn.Module) -> 
     """Parameters, and the bytes that they, their gradients and the optimiser take."""
     count = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    of_optimiser = {"sgd": 1, "adam": 2, "adamw": 2}[recipe.train.optimizer.name]
-    held = 4 * (count + trained * (1 + of_optimiser) + (count if recipe.train.average else 0))
     yield f"device: {device}, precision {recipe.train.precision}"
     yield f"parameters: {count / 1e6:.2f} million, {trained / 1e6:.2f} million trained from the first step"
-    yield f"weights, gradients and optimiser: {held / GIGA:.2f} GiB"
-    yield from _method_lines(recipe, model, of_optimiser)
+    yield f"weights, gradients and optimiser: {_held_bytes(recipe, model) / GIGA:.2f} GiB"
+    yield from _method_lines(recipe, model)
     if recipe.train.accumulate > 1 and any(True for _ in batch_norms(model)):
         yield (
             f"train.accumulate {recipe.train.accumulate}: batch norms see a part of a step's clips at a time, "
@@ -88,7 +89,15 @@ def _parameter_lines(recipe: Recipe, device: torch.device, model: nn.Module) -> 
         )
 
 
-def _method_lines(recipe: Recipe, model: nn.Module, of_optimiser: int) -> Iterator[str]:
+def _held_bytes(recipe: Recipe, model: nn.Module) -> int:
+    """Bytes of weights, their average, gradients and the optimiser's state."""
+    count = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    of_optimiser = STATES[recipe.train.optimizer.name]
+    return 4 * (count + trained * (1 + of_optimiser) + (count if recipe.train.average else 0))
+
+
+def _method_lines(recipe: Recipe, model: nn.Module) -> Iterator[str]:
     """What an adaptation method has of its own: networks, copies of them, pools. Nothing where it has none."""
     with torch.device("meta"):
         method = adaptation_of(recipe, model)
@@ -97,7 +106,7 @@ def _method_lines(recipe: Recipe, model: nn.Module, of_optimiser: int) -> Iterat
     with_model = sum(parameter.numel() for parameter in method.alignment_parameters())
     apart = sum(parameter.numel() for parameter in method.agent_parameters())
     held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    held += 4 * (with_model * (1 + of_optimiser) + 2 * apart)  # gradients, and agents' SGD with momentum
+    held += 4 * (with_model * (1 + STATES[recipe.train.optimizer.name]) + 2 * apart)  # gradients, and agents' SGD with momentum
     count = sum(parameter.numel() for parameter in method.parameters())
     yield (
         f"{recipe.adaptation.method}: {count / 1e6:.2f} million parameters of its own, "
@@ -127,8 +136,12 @@ def _work_lines(recipe: Recipe, works: list[Work]) -> Iterator[str]:
     if recipe.train.precision != "32-true":
         half = f", about {most.kept_in_half / GIGA:.2f} GiB in {recipe.train.precision}"
         half += f" ({most.whole / GIGA:.2f} GiB are whole numbers, which do not halve)" if most.whole else ""
-    less = " with every layer kept; train.activation_checkpointing keeps less" * recipe.train.activation_checkpointing
+    every = recipe.train.activation_checkpointing is True
+    less = " with every layer kept; train.activation_checkpointing keeps less" * every
     yield f"kept for the backward pass: at most {most.kept / GIGA:.2f} GiB per device at 32 bits{half}{less}"
+    need = most.kept if recipe.train.precision == "32-true" else most.kept_in_half
+    fits = ", ".join(f"{size} GB {'yes' if need + held < size * 1e9 else 'no'}" for size in DEVICE_SIZES)
+    yield f"with weights, gradients and optimiser at least {(need + held) / GIGA:.2f} GiB per device; fits {fits}"
     steps = [stage.steps for stage in recipe.train.stages]
     whole = recipe.train.devices * sum(n * work.operations for n, work in zip(steps, works, strict=True))
     each = ", ".join(_format_operations(work.operations) for work in works)

@@ -26,7 +26,7 @@ from epicsub.training.build import (
 )
 from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
 from epicsub.training.distill import Teacher
-from epicsub.training.layers import checkpoint_layers, freeze
+from epicsub.training.layers import checkpoint_layers, checkpoint_pools, freeze
 from epicsub.training.loaders import Domains
 from epicsub.training.losses import Criterion
 from epicsub.training.selection import FinalMean, Selection
@@ -93,7 +93,9 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
     freeze(model, parts_of(recipe), step)
     fabric.to_device(model)
     average = average_of(recipe, model)  # before what changes how the model computes: it is copied
-    if recipe.train.activation_checkpointing:
+    if recipe.train.activation_checkpointing == "pools":
+        checkpoint_pools(model)
+    elif recipe.train.activation_checkpointing:
         checkpoint_layers(model)
     if recipe.train.compile:
         model.compile()

@@ -16,6 +16,7 @@ from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.augmentation import draw_mix, mix_batch
 from epicsub.training.build import rate_scale, scheduled_rate
+from epicsub.training.parts import Passes
 from epicsub.training.state import State
 
 Metrics = dict[str, Tensor | float]
@@ -48,13 +49,14 @@ def train_step(
 
     source, adapted = _apply_mixing_and_teacher(recipe, state, batch.source, generator), None
     if state.adaptation is not None and batch.target is not None:
-        output = state.model(source.clips)
-        outputs = (output, state.model(batch.target.clips))
+        passes = Passes(fabric, state, recipe.train.accumulate)
+        output = passes.forward(source)
+        outputs = (output, passes.forward(batch.target))
         seen = _adaptation_batch(state, outputs, batch.source, batch.target, stage, step, generator)
         adapted = state.adaptation.losses(seen)
         classification = state.criterion(output, source, adapted.classified_B)
         loss = _class_weight(recipe, stage) * classification + recipe.adaptation.alignment_weight * adapted.alignment
-        fabric.backward(loss)
+        passes.backward(loss)
     else:
         output, classification = classify(fabric, state, source, recipe.train.accumulate)
         loss = classification
@@ -99,12 +101,13 @@ def later_updates(
     source = _apply_mixing_and_teacher(recipe, state, batch.source, generator) if updates else batch.source
     for number, update in enumerate(updates, 1):
         state.optimizer.zero_grad(set_to_none=True)
-        outputs = (state.model(batch.source.clips), state.model(batch.target.clips))
+        passes = Passes(fabric, state, recipe.train.accumulate)
+        outputs = (passes.forward(batch.source), passes.forward(batch.target))
         seen = _adaptation_batch(state, outputs, batch.source, batch.target, stage, step, generator)
         loss = recipe.adaptation.alignment_weight * update.loss(seen)
         if update.classifies:
             loss = loss + _class_weight(recipe, stage) * state.criterion(outputs[0], source)
-        fabric.backward(loss)
+        passes.backward(loss)
         _average_gradients(fabric, method.alignment_parameters())
         moved = {id(parameter) for parameter in update.parameters}
         for group in state.optimizer.param_groups:

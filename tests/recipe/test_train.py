@@ -95,8 +95,13 @@ REFUSED = [
         "train.stages.0.source_batch: is 4, but train.sampling.repeats 4 makes a device's clips one segment, mixed with itself: write a larger batch",
     ),
     (
-        ["train.accumulate=2"],
-        "train.accumulate: is 2, but adaptation.method mmir needs all clips of a step at once: write 1",
+        [
+            "train.accumulate=2",
+            "train.precision=16-mixed",
+            "train.stages.1.source_batch=20",
+            "train.stages.1.target_batch=20",
+        ],
+        "train.accumulate: is 2, but with adaptation.method mmir 16-mixed would scale a step's gradient twice: write bf16-mixed",
     ),
     (
         ["train.accumulate=3", *CONTROL, "train.stages.0.source_batch=16", "train.stages.1.source_batch=21"],

@@ -1,6 +1,7 @@
 """Layers by name, learning rates of parts, freezing, and activations that are computed twice."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import timm
@@ -10,7 +11,16 @@ from torch import nn
 from epicsub.errors import TrainingError
 from epicsub.models.build import build_model
 from epicsub.models.streams import TwoStream
-from epicsub.training.layers import Part, checkpoint_layers, freeze, layer_depths, layer_of, parameter_groups
+from epicsub.training.count import clip_work
+from epicsub.training.layers import (
+    Part,
+    checkpoint_layers,
+    checkpoint_pools,
+    freeze,
+    layer_depths,
+    layer_of,
+    parameter_groups,
+)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +135,8 @@ def test_parts_that_leave_nothing_to_train_are_refused(i3d: TwoStream, steps: in
     parameter_groups(i3d, [*parts, Part("streams.flow.verb_head", 1.0, 0)], 1.0)
 
 
-def test_checkpointed_layers_train_to_the_bit_as_plain_ones(i3d: TwoStream) -> None:
+@pytest.mark.parametrize(("change", "count"), [(checkpoint_layers, 24), (checkpoint_pools, 26)])
+def test_checkpointed_layers_train_to_the_bit_as_plain_ones(i3d: TwoStream, change: Callable, count: int) -> None:
     clips = {
         name: torch.randint(256, (2, channels, 9, 32, 32), dtype=torch.uint8)
         for name, channels in (("rgb", 3), ("flow", 2))
@@ -133,8 +144,8 @@ def test_checkpointed_layers_train_to_the_bit_as_plain_ones(i3d: TwoStream) -> N
     ends = []
     for twice in (False, True):
         model = copy.deepcopy(i3d).train()
-        names = checkpoint_layers(model) if twice else []
-        assert len(names) == (24 if twice else 0)
+        if twice:
+            assert change(model) == count
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for step in range(2):
             torch.manual_seed(step)
@@ -146,16 +157,17 @@ def test_checkpointed_layers_train_to_the_bit_as_plain_ones(i3d: TwoStream) -> N
         assert torch.equal(value, ends[1][name]), name
 
 
-def test_checkpointed_layers_hold_less(i3d: TwoStream) -> None:
+@pytest.mark.parametrize(("change", "share"), [(checkpoint_layers, 0.5), (checkpoint_pools, 0.75)])
+def test_checkpointed_layers_hold_less(i3d: TwoStream, change: Callable, share: float) -> None:
     """Counted by what autograd saves for the backward pass."""
-    clips = {"rgb": torch.zeros(1, 3, 9, 32, 32), "flow": torch.zeros(1, 2, 9, 32, 32)}
+    clips = {
+        "rgb": torch.zeros(1, 3, 16, 224, 224, device="meta"),
+        "flow": torch.zeros(1, 2, 16, 224, 224, device="meta"),
+    }
     saved = []
     for twice in (False, True):
-        model = copy.deepcopy(i3d).train()
+        model = copy.deepcopy(i3d).to("meta").train()
         if twice:
-            checkpoint_layers(model)
-        sizes: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda x, sizes=sizes: sizes.append(x.numel()) or x, lambda x: x):
-            model(clips)
-        saved.append(sum(sizes))
-    assert saved[1] < 0.5 * saved[0]
+            change(model)
+        saved.append(clip_work(model, clips).kept)
+    assert saved[1] < share * saved[0]
