@@ -106,7 +106,9 @@ def _method_lines(recipe: Recipe, model: nn.Module) -> Iterator[str]:
     with_model = sum(parameter.numel() for parameter in method.alignment_parameters())
     apart = sum(parameter.numel() for parameter in method.agent_parameters())
     held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    held += 4 * (with_model * (1 + STATES[recipe.train.optimizer.name]) + 2 * apart)  # gradients, and agents' SGD with momentum
+    held += 4 * (
+        with_model * (1 + STATES[recipe.train.optimizer.name]) + 2 * apart
+    )  # gradients, and agents' SGD with momentum
     count = sum(parameter.numel() for parameter in method.parameters())
     yield (
         f"{recipe.adaptation.method}: {count / 1e6:.2f} million parameters of its own, "
@@ -129,7 +131,7 @@ def _few_clips(recipe: Recipe, domains: Domains) -> tuple[Batch, float]:
     return batch, (time.perf_counter() - began) / clips
 
 
-def _work_lines(recipe: Recipe, works: list[Work]) -> Iterator[str]:
+def _work_lines(recipe: Recipe, works: list[Work], held: int) -> Iterator[str]:
     """Memory for the backward pass, and arithmetic of a step and of the whole run."""
     most = max(works, key=lambda work: work.kept)
     half = ""
