@@ -125,7 +125,7 @@ BREAKS = (
     Break("alignment weighs 1", STEP, "recipe.adaptation.alignment_weight * adapted.alignment",
           "adapted.alignment", STEPPED),
     Break("the stage's progress stands still", STEP, "progress=step[1] / stage.steps", "progress=0.5", STEPPED),
-    Break("agents never step", STEP, "state.agent_optimizer.step()", "pass", STEPPED),
+    Break("agents never step", STEP, "state.agent_optimizer.step(adapted.agent_losses, fabric)", "pass", STEPPED),
 )  # fmt: skip
 
 

@@ -223,7 +223,9 @@ class Agent(nn.Module):
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.replay = ReplayPool(replay_size, candidates, dim)
 
-    def loss(self, count: int, gamma: float, double: bool, generator: torch.Generator) -> Tensor | None:
+    def loss(
+        self, count: int, gamma: float, double: bool, generator: torch.Generator, huber: bool = False
+    ) -> Tensor | None:
         """Eq 6 over replayed transitions.
 
         Args:
@@ -231,6 +233,7 @@ class Agent(nn.Module):
             gamma: discount.
             double: double-DQN targets.
             generator: of the replay.
+            huber: Huber's loss with delta 1, linear for large errors, in place of their square.
 
         Returns:
             A scalar; None until the pool holds more than `count`.
@@ -239,7 +242,8 @@ class Agent(nn.Module):
             return None
         batch = self.replay.sample(count, generator)
         q_R = self.online(batch.state).gather(1, batch.action[:, None]).squeeze(1)
-        return F.mse_loss(q_R, td_target(self.online, self.target, batch, gamma, double))
+        y_R = td_target(self.online, self.target, batch, gamma, double)
+        return F.huber_loss(q_R, y_R) if huber else F.mse_loss(q_R, y_R)
 
     def sync(self) -> None:
         """Copy the network that learns over its target."""

@@ -44,18 +44,23 @@ class AdaptationBatch:
 
 
 class AdaptationLosses(NamedTuple):
-    """Losses of one step. The caller adds `alignment` to the classification loss and steps the agents on `agents`."""
+    """Losses of one step. The caller adds `alignment` to the classification loss, and steps each agent on its own."""
 
     alignment: Tensor
     """Scalar; reaches the backbone, often through a gradient reversal, and the method's own modules."""
-    agents: Tensor | None
-    """Scalar that reaches the agents alone; None while there is nothing for them to learn from."""
+    agent_losses: Mapping[str, Tensor] | None
+    """Scalar of each agent, by its name, that reaches it alone; None while there is nothing to learn from."""
     logs: dict[str, float | Tensor]
     """Figures of this step; shares in percent. Tensors are scalars: the logger reads them."""
     removed: dict[str, Tensor]
     """Positions in the batch that each agent removed, sorted, by the agent's name, e.g. `rgb_source`."""
     classified_B: Tensor | None = None  # noqa: N815
     """(Bs,) bool: source clips that enter the classification loss; None for all."""
+
+    @property
+    def agents(self) -> Tensor | None:
+        """Sum of the agents' losses; None where there are none."""
+        return torch.stack(list(self.agent_losses.values())).sum() if self.agent_losses else None
 
 
 class LaterUpdate(NamedTuple):
@@ -133,13 +138,21 @@ class AdaptationMethod(nn.Module):
         """
         return self.parameters()
 
-    def agent_parameters(self) -> Iterable[nn.Parameter]:
-        """Parameters that have an optimiser of their own.
+    def parameters_by_agent(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters that have optimisers of their own, one for each agent.
 
         Returns:
-            None of the method's.
+            By the agent's name; none here.
         """
-        return ()
+        return {}
+
+    def agent_parameters(self) -> Iterable[nn.Parameter]:
+        """Parameters that have optimisers of their own.
+
+        Returns:
+            Of all agents.
+        """
+        return [parameter for parameters in self.parameters_by_agent().values() for parameter in parameters]
 
     def after_step(self, step: int) -> None:
         """Called after the optimisers' step.

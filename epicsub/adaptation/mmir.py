@@ -14,7 +14,9 @@ released code (yuanqing-ai/MMIR), read, never run or copied, [S] MM-SADA's code,
 - Q-network N*D-1024-512-N with LeakyReLU(0.2) [C]. Double-DQN argmax [C]; `double=False` takes the maximum of Eq 5 [P],
   over the target network.
 - Replay of 200, batches of 64 different transitions once it holds more, target network every 6 steps = 48 picks [C].
-- Agents learn from detached features, by their own optimiser [D]: nothing of Eq 7 reaches the backbone.
+- Agents learn from detached features, by optimisers of their own [D]: nothing of Eq 7 reaches the backbone. An agent
+  whose loss is not finite misses that update, and no other agent does [D]. Options, off [P]: Huber's loss in place of
+  Eq 6's square (`agent_loss`), a largest norm of an agent's gradient (`agent_clip_grad`).
 - Eq 8 is a mean over the kept instances of both domains and a sum over modalities [C], so that the learning rate does
   not depend on the batch. Discriminator D-128-LeakyReLU(0.2)-1 [P][C], reversal up to 0.2 [C][S].
 - Candidate sets are drawn anew each step; instances beyond a multiple of the set's size are kept, untouched [D].
@@ -98,13 +100,13 @@ class MMIR(AdaptationMethod):
         parts = [part for part in (self.discriminators, self.correspondence) if part is not None]
         return [parameter for part in parts for parameter in part.parameters()]
 
-    def agent_parameters(self) -> Iterable[nn.Parameter]:
-        """Parameters that have an optimiser of their own.
+    def parameters_by_agent(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters that have optimisers of their own, one for each agent.
 
         Returns:
             Of the Q-networks that learn, without their target copies.
         """
-        return [parameter for agent in self.agents.values() for parameter in _agent(agent).online.parameters()]
+        return {name: list(_agent(agent).online.parameters()) for name, agent in self.agents.items()}
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Let the agents refine a batch and learn from it, and align what they keep (Eqs 7 and 8)."""
@@ -118,7 +120,7 @@ class MMIR(AdaptationMethod):
         rewards = self.instance_rewards(batch.source, batch.target)
         kept: dict[str, dict[str, Tensor]] = {domain: {} for domain in DOMAINS}
         removed: dict[str, Tensor] = {}
-        agents = []
+        agents: dict[str, Tensor] = {}
         for name in self.agent_names:
             modality, _, domain = name.rpartition("_")
             f_BD = at_least_float32((source if domain == "source" else target)[modality])
@@ -129,15 +131,21 @@ class MMIR(AdaptationMethod):
             removed[name], figures = self._refine(agent, f_BD, rewards[name], draws[name])
             logs.update({f"{name}/{figure}": value for figure, value in figures.items()})
             kept[domain][modality] = f_BD[kept_mask(removed[name], len(f_BD))]
-            loss = agent.loss(self.settings.replay_batch, self.settings.gamma, self.settings.double, draws[name])
+            loss = agent.loss(
+                self.settings.replay_batch,
+                self.settings.gamma,
+                self.settings.double,
+                draws[name],
+                self.settings.agent_loss == "huber",
+            )
             if loss is not None:
-                agents.append(loss)
+                agents[name] = loss
         alignment = self.discriminators.alignment(kept["source"], kept["target"], lam)
         if self.correspondence is not None:
             correspondence, logs["correspondence_accuracy"] = self.correspondence(source, target)
             alignment = alignment + self.settings.correspondence_weight * correspondence
         classified_B = self._kept_by_all(removed, batch.verb_B) if self.settings.class_instances == "kept" else None
-        return AdaptationLosses(alignment, torch.stack(agents).sum() if agents else None, logs, removed, classified_B)
+        return AdaptationLosses(alignment, agents or None, logs, removed, classified_B)
 
     @torch.no_grad()
     def instance_rewards(self, source: TwoHeadOutput, target: TwoHeadOutput) -> dict[str, Tensor]:

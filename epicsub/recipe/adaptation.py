@@ -219,6 +219,10 @@ class MMIRAdaptation(RefinementSection):
     """Learning rate of the agents' own SGD [D]."""
     agent_momentum: ShareBelowOne = 0.9
     """Momentum of the agents' own SGD [D]."""
+    agent_loss: Literal["mse", "huber"] = "mse"
+    """Loss of the agents: the mean square of Eq. 6 [P], or Huber's, linear for errors above 1."""
+    agent_clip_grad: Positive | None = None
+    """Largest norm of an agent's gradient; null does not clip [P]."""
     agents: Annotated[tuple[AgentName, ...], LIST] | None = None
     """Agents at work; null takes both domains of every modality [P], [] none: adversarial alone."""
     class_instances: Literal["all", "kept"] = "all"

@@ -1,7 +1,7 @@
 """From the recipe's settings to model, adaptation method, losses, optimisers and their learning rates."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from epicsub.models.table import MODELS
 from epicsub.models.two_classifiers import TwoClassifiers
 from epicsub.recipe import Recipe, Stage
 from epicsub.recipe.adaptation import OracleAdaptation
+from epicsub.training.agents import AgentOptimizers
 from epicsub.training.averaging import WeightAverage
 from epicsub.training.layers import Part, parameter_groups
 from epicsub.training.losses import Criterion, HeadLoss
@@ -184,19 +185,20 @@ def scaled_rate_notes(recipe: Recipe) -> list[str]:
     ]
 
 
-def agent_optimizer_of(recipe: Recipe, parameters: Sequence[nn.Parameter]) -> Optimizer | None:
-    """Build the agents' own SGD, so that weight decay and clipping of the model do not reach them.
+def agent_optimizer_of(recipe: Recipe, parameters: Mapping[str, Sequence[nn.Parameter]]) -> AgentOptimizers | None:
+    """Build the agents' own optimisers.
 
     Args:
         recipe: with `adaptation`.
-        parameters: of the agents.
+        parameters: of each agent, by name.
 
     Returns:
-        The optimiser, or None without agents.
+        The optimisers, or None without agents.
     """
-    if recipe.adaptation.method != "mmir" or not parameters:
+    settings = recipe.adaptation
+    if settings.method != "mmir" or not parameters:
         return None
-    return SGD(parameters, lr=recipe.adaptation.agent_lr, momentum=recipe.adaptation.agent_momentum)
+    return AgentOptimizers(parameters, settings.agent_lr, settings.agent_momentum, settings.agent_clip_grad)
 
 
 def average_of(recipe: Recipe, model: nn.Module) -> WeightAverage | None:

@@ -5,6 +5,7 @@ and refines, Eq 12). Everything a step draws depends on the recipe's seed and th
 and resumed ends where the uninterrupted one does.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,6 +21,7 @@ from epicsub.data.batch import Batch
 from epicsub.data.sampling import Views
 from epicsub.progress import track
 from epicsub.recipe import Recipe, Stage
+from epicsub.text import counted
 from epicsub.training.augmentation import augments_on_device, to_device
 from epicsub.training.averaging import refresh_batch_norms
 from epicsub.training.build import parts_of
@@ -34,6 +36,7 @@ from epicsub.training.step import train_step
 
 Evaluate = Callable[[nn.Module], EvaluationResult]
 ONE_VIEW = Views(clips=1, crops=1, flip=False)
+logger = logging.getLogger(__name__)
 TARGET_ORDER = 1  # of the seed: the draw of the target's order after training
 
 
@@ -60,6 +63,7 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
     state = build_state(recipe, domains, fabric, resumed)
     log = RunLog(folder, state.step) if fabric.is_global_zero else None
     removals = RemovalLog(folder, state.step) if log else None
+    told = missed_updates(state)
     steps = _remaining_steps(recipe, domains, state, fabric)
     for step, stage, clips in track(steps, recipe.name, total, state.step) if log else steps:
         state.model.train()
@@ -81,6 +85,7 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
             _adapt_to_target(fabric, recipe, domains, state)
         if log and (state.step % train.log_every == 0 or last):
             log.write("train", state.step, {name: float(value) for name, value in metrics.items()}, stage=step[0] + 1)
+            told = tell_missed_updates(state, told)
         best = False
         if evaluates and evaluate is not None:
             with _adapted_for_evaluation(fabric, recipe, domains, state):
@@ -97,6 +102,40 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
     if log:
         log.close()
     return folder / selected_checkpoint(recipe)
+
+
+def missed_updates(state: State) -> dict[str, int]:
+    """Count the updates that agents have missed, since their loss was not finite.
+
+    Args:
+        state: of the run.
+
+    Returns:
+        By agent; of those that have had a loss.
+    """
+    counts = state.agent_optimizer.skipped if state.agent_optimizer is not None else {}
+    return {agent: int(count) for agent, count in counts.items()}
+
+
+def tell_missed_updates(state: State, before: dict[str, int]) -> dict[str, int]:
+    """Warn of updates that agents have missed since the last reading.
+
+    Args:
+        state: of the run.
+        before: counts of the last reading.
+
+    Returns:
+        Counts of this one.
+    """
+    now = missed_updates(state)
+    for agent, count in now.items():
+        if more := count - before.get(agent, 0):
+            logger.warning(
+                "step %d: agent %s missed %s, %d in all: its loss or gradient was not finite. Try a lower "
+                "adaptation.agent_lr, adaptation.agent_loss huber or adaptation.agent_clip_grad",
+                state.step, agent, counted(more, "update", "updates"), count,
+            )  # fmt: skip
+    return now
 
 
 def selected_checkpoint(recipe: Recipe) -> str:

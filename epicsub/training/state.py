@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from epicsub.adaptation import AdaptationMethod
 from epicsub.recipe import Recipe
+from epicsub.training.agents import AgentOptimizers
 from epicsub.training.averaging import WeightAverage
 from epicsub.training.build import (
     action_table,
@@ -41,7 +42,7 @@ class State:
     adaptation: AdaptationMethod | None
     criterion: Criterion
     optimizer: _FabricOptimizer
-    agent_optimizer: Optimizer | None
+    agent_optimizer: AgentOptimizers | None
     average: WeightAverage | None = None
     teacher: Teacher | None = None
     step: int = 0
@@ -84,7 +85,7 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
     adaptation = adaptation_of(recipe, model)
     aligned = list(adaptation.alignment_parameters()) if adaptation else []
     optimizer = optimizer_of(recipe, trained_parameters(recipe, model, aligned))
-    agent_optimizer = agent_optimizer_of(recipe, list(adaptation.agent_parameters()) if adaptation else [])
+    agent_optimizer = agent_optimizer_of(recipe, adaptation.parameters_by_agent() if adaptation else {})
     step = resumed.step if resumed else 0
     if resumed:
         model.load_state_dict(resumed.training.get("model", resumed.model))

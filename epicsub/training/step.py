@@ -1,10 +1,8 @@
 """One optimiser step: learning rate, losses, backward pass, update, and the metrics that are logged."""
 
-from collections.abc import Iterable
-
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torchmetrics.functional.classification import multiclass_accuracy
 
@@ -14,6 +12,7 @@ from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
 from epicsub.errors import NotFiniteError
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
+from epicsub.training.agents import average_gradients
 from epicsub.training.augmentation import draw_mix, mix_batch
 from epicsub.training.build import rate_scale, scheduled_rate
 from epicsub.training.parts import Passes
@@ -61,15 +60,14 @@ def train_step(
         output, classification = classify(fabric, state, source, recipe.train.accumulate)
         loss = classification
     if state.adaptation is not None:
-        _average_gradients(fabric, state.adaptation.alignment_parameters())
-    losses = {"the loss": loss}
-    if adapted is not None and adapted.agents is not None:
-        losses["the agents' loss"] = adapted.agents
-    _update_weights(fabric, recipe, state, losses, batch)
+        average_gradients(list(state.adaptation.alignment_parameters()), fabric)
+    _update_weights(fabric, recipe, state, loss, batch)
     state.removed = adapted.removed if adapted else {}
     if adapted is not None:
         _step_agents(fabric, state, adapted)
     metrics = _metrics(output, source.labels, classification, adapted, learning_rate, recipe.classes.nouns)
+    if state.agent_optimizer is not None:
+        metrics |= {f"{agent}/skipped_updates": count for agent, count in state.agent_optimizer.skipped.items()}
     return metrics | later_updates(fabric, recipe, stage, state, batch, step)
 
 
@@ -108,13 +106,13 @@ def later_updates(
         if update.classifies:
             loss = loss + _class_weight(recipe, stage) * state.criterion(outputs[0], source)
         passes.backward(loss)
-        _average_gradients(fabric, method.alignment_parameters())
+        average_gradients(list(method.alignment_parameters()), fabric)
         moved = {id(parameter) for parameter in update.parameters}
         for group in state.optimizer.param_groups:
             for parameter in group["params"]:
                 if id(parameter) not in moved:
                     parameter.grad = None  # an optimiser leaves parameters without gradient alone
-        _update_weights(fabric, recipe, state, {"the loss": loss}, batch)
+        _update_weights(fabric, recipe, state, loss, batch)
         metrics[f"loss_update_{number}"] = loss.detach()
     return metrics
 
@@ -207,16 +205,15 @@ def _class_weight(recipe: Recipe, stage: Stage) -> float:
     return recipe.train.class_weight if stage.class_weight is None else stage.class_weight
 
 
-def _update_weights(fabric: Fabric, recipe: Recipe, state: State, losses: dict[str, Tensor], batch: Batch) -> None:
-    """Clip the gradient and step the optimiser, unless a loss or the gradient is not finite.
+def _update_weights(fabric: Fabric, recipe: Recipe, state: State, loss: Tensor, batch: Batch) -> None:
+    """Clip the gradient and step the optimiser, unless the loss or the gradient is not finite.
 
     With 16-mixed a gradient that is not finite is no error: the scaler leaves the step out and lowers its factor.
     """
     clip, scaled = recipe.train.clip_grad, recipe.train.precision == "16-mixed"
     groups = state.optimizer.param_groups
     gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None and not scaled]
-    values = losses | {"the gradient's norm": get_total_norm(gradients)}
-    for name, value in values.items():
+    for name, value in {"the loss": loss, "the gradient's norm": get_total_norm(gradients)}.items():
         if not torch.isfinite(value):
             raise NotFiniteError(_not_finite(name, value, batch, state.step + 1))
     if clip is not None:
@@ -234,25 +231,11 @@ def _not_finite(name: str, value: Tensor, batch: Batch, step: int) -> str:
 
 
 def _step_agents(fabric: Fabric, state: State, adapted: AdaptationLosses) -> None:
-    """Step the agents on their own loss (Eq 7), apart from the model's."""
+    """Step the agents on their own losses (Eq 7), apart from the model's."""
     assert state.adaptation is not None
-    if adapted.agents is not None and state.agent_optimizer is not None:
-        state.agent_optimizer.zero_grad(set_to_none=True)
-        adapted.agents.backward()  # type: ignore[no-untyped-call]  # torch's
-        _average_gradients(fabric, state.adaptation.agent_parameters())
-        state.agent_optimizer.step()
+    if adapted.agent_losses and state.agent_optimizer is not None:
+        state.agent_optimizer.step(adapted.agent_losses, fabric)
     state.adaptation.after_step(state.step)
-
-
-def _average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
-    """Average over processes what DistributedDataParallel does not wrap: discriminators and agents.
-
-    Each process keeps its own replay pool and refines its own share of the batch.
-    """
-    if fabric.world_size > 1:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad = fabric.all_reduce(parameter.grad, reduce_op="mean")
 
 
 def _metrics(
@@ -276,7 +259,8 @@ def _metrics(
         metrics["noun_accuracy"] = noun
     if adapted is not None:
         metrics["loss_alignment"] = adapted.alignment.detach()
-        if adapted.agents is not None:
-            metrics["loss_agents"] = adapted.agents.detach()
+        if adapted.agent_losses:  # the sum of those that are finite: a file of numbers has no word for the others
+            losses = torch.stack(list(adapted.agent_losses.values())).detach()
+            metrics["loss_agents"] = losses.nan_to_num(0.0, 0.0, 0.0).sum()
         metrics.update(adapted.logs)
     return metrics

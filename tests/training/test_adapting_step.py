@@ -14,6 +14,7 @@ from epicsub.adaptation.discriminator import reversal_strength
 from epicsub.data.batch import Batch, LabelledClipBatch
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import MMIRAdaptation, load_recipe
+from epicsub.training.agents import AgentOptimizers
 from epicsub.training.selection import FinalMean
 from epicsub.training.state import State
 from epicsub.training.step import train_step
@@ -67,7 +68,7 @@ def stepped(repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
     wrapped, optimizer = fabric.setup(model, torch.optim.SGD(weights, lr=0.0))
     state = State(
         model=wrapped, adaptation=method, criterion=criterion(), optimizer=optimizer,
-        agent_optimizer=torch.optim.SGD(method.agent_parameters(), lr=AGENT_RATE), step=20,
+        agent_optimizer=AgentOptimizers(method.parameters_by_agent(), AGENT_RATE), step=20,
         final_mean=FinalMean(count=None, every=1),
     )  # fmt: skip
     seen = []

@@ -1,0 +1,56 @@
+"""An agent whose loss is not finite misses its update: the run goes on, counts it, and tells it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from epicsub.adaptation.dqn import Agent
+from epicsub.data.annotations import read_segments
+from epicsub.data.features.store import FeatureStore
+
+pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
+
+SETTINGS = [
+    "train.stages.0.steps=1", "train.stages.1.steps=8", "train.log_every=2", "train.checkpoint_every=5",
+    "adaptation.replay_size=20", "adaptation.replay_batch=8", "adaptation.agents=[rgb_source, rgb_target]",
+]  # fmt: skip
+
+
+@pytest.fixture
+def root(kitchens: Path, tmp_path: Path) -> Path:
+    """A data root with made-up features of two lists."""
+    shutil.copytree(kitchens / "annotations", tmp_path / "annotations")
+    lists = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv")
+    ids = [s.narration_id for name in lists for s in read_segments(tmp_path / "annotations" / name)]
+    generator = torch.Generator().manual_seed(0)
+    features = {name: torch.randn(len(ids), 256, generator=generator) for name in ("rgb", "flow")}
+    FeatureStore(tmp_path / "features/source_only", {"model": "made up"}).add(ids, features)
+    return tmp_path
+
+
+def test_missed_updates_are_counted_in_the_log_and_told_once(command, root: Path, monkeypatch) -> None:
+    """The second agent's third and fourth losses, in steps 5 and 6 of the run, are not finite."""
+    calls, loss = [], Agent.loss
+
+    def spoilt(agent: Agent, *arguments) -> torch.Tensor | None:
+        found = loss(agent, *arguments)
+        calls.append(found)
+        return found * torch.nan if found is not None and len(calls) in (8, 10) else found
+
+    monkeypatch.setattr(Agent, "loss", spoilt)
+    words = ["train", "recipes/tiny/features_mmir.yaml", *SETTINGS, "--data", root, "--out", root / "run"]
+    done = command(*words)
+    assert done.status == 0, done.err
+    lines = [json.loads(line) for line in (root / "run/metrics.jsonl").read_text().splitlines()]
+    counts = {line["step"]: line.get("rgb_target/skipped_updates") for line in lines}
+    assert counts == {2: None, 4: 0.0, 6: 2.0, 8: 2.0, 9: 2.0}
+    assert all(line.get("rgb_source/skipped_updates", 0.0) == 0.0 for line in lines)
+    assert all(torch.isfinite(torch.tensor(line["loss_agents"])) for line in lines if "loss_agents" in line)
+    assert done.err.count("missed") == 1
+    assert "step 6: agent rgb_target missed 2 updates, 2 in all: its loss or gradient was not finite" in done.err
+    saved = torch.load(root / "run/last.pth", weights_only=True)["training"]
+    assert int(saved["agent_optimizer"]["skipped"]["rgb_target"]) == 2
+    assert all(value.isfinite().all() for value in saved["adaptation"].values())
