@@ -14,6 +14,7 @@ import numpy as np
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
 from epicsub.files import check_readable
+from epicsub.foreign import read_scores
 from epicsub.io import atomic_write, is_stream, user_path
 from epicsub.text import name_some
 from epicsub.unpickle import load_pickle, load_torch
@@ -144,7 +145,9 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read `.npz` (epicsub's own), `.pt` or `.pkl` (the organisers' list of dicts, or dict of arrays).
+    """Read `.npz` (epicsub's own), `.pt`, `.pkl` (the organisers' list of dicts, or dict of arrays) or `.json`.
+
+    A `.json` is laid out as the organisers' test.json, of their classes or of MM-SADA's eight verbs (`foreign`).
 
     Nothing in the file is run: a `.pt` is read with `weights_only=True`, a `.pkl` by an unpickler that admits numpy,
     pandas and torch containers only.
@@ -159,7 +162,7 @@ def read_predictions(path: Path) -> Predictions:
         PredictionsError: not such a file, or its content is not what `Predictions` takes; names the file.
     """
     path = user_path(path)
-    readers = {".npz": _read_npz, ".pt": load_torch, ".pkl": load_pickle}
+    readers = {".npz": _read_npz, ".pt": load_torch, ".pkl": load_pickle, ".json": read_scores}
     if path.suffix.lower() not in readers:
         raise PredictionsError(f"{path}: predictions are read from {', '.join(readers)}, not {path.suffix!r}")
     if not path.is_file():

@@ -29,7 +29,7 @@ from epicsub.training.loaders import ViewLoader, reading_notes, store_of, view_l
 from epicsub.training.loop import selected_checkpoint
 from epicsub.training.preflight import missing_files
 
-PREDICTION_SUFFIXES = (".npz", ".pt", ".pkl")
+PREDICTION_SUFFIXES = (".npz", ".pt", ".pkl", ".json")
 NOTED_SCORES = ("all_verb_accuracy_at_1", "all_noun_accuracy_at_1", "all_action_accuracy_at_1")
 
 log = logging.getLogger(__name__)

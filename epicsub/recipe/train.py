@@ -98,7 +98,7 @@ class Distillation(Section):
     """Soft labels of a teacher for both heads (1503.02531)."""
 
     teacher: Text
-    """A checkpoint of epicsub (.pth), or predictions for every training segment (.npz, .pt, .pkl)."""
+    """A checkpoint of epicsub (.pth), or predictions for every training segment (.npz, .pt, .pkl, .json)."""
     temperature: Positive = 1.0
     """Both sides' logits are divided by it, and the loss is multiplied by its square."""
     weight: ShareAboveZero = 0.5

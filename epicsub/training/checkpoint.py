@@ -85,7 +85,7 @@ def load_checkpoint(path: Path, for_resuming: bool = True) -> Checkpoint:
         found = f"its keys are {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else type(content)
         raise TrainingError(
             f"{path}: not a checkpoint of epicsub ({found}). Name a .pth that `epicsub train` wrote, a run's folder, "
-            "or a file of predictions (.npz, .pt, .pkl)"
+            "or a file of predictions (.npz, .pt, .pkl, .json)"
         )
     if content.pop("epicsub_checkpoint") != FORMAT:
         raise TrainingError(

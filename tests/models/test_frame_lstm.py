@@ -10,8 +10,8 @@ from torchvision.models import resnet50
 from epicsub.errors import ModelError
 from epicsub.models.build import build_model
 from epicsub.models.frames import BiLSTM, MultiScaleLSTM, TemporalTransformer, build_backbone
+from epicsub.models.published import load_action_model
 from epicsub.models.streams import TwoStream
-from epicsub.models.weights import load_action_model
 
 
 class ActionModel(nn.Module):
