@@ -1,5 +1,6 @@
-"""Looking for files: what the operating system says where it refuses, and walks through folders."""
+"""Looking for files: what the operating system says where it refuses, texts, and walks through folders."""
 
+import codecs
 import errno
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,14 @@ _OS_ADVICE = {
     errno.EIO: "the disk or its server fails; try again, then another disk",
     errno.ESTALE: "the server of this disk has another file now; mount it again",
     errno.EMFILE: "raise `ulimit -n`, or take fewer --workers",
+}
+
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does, so it stands first
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
 }
 
 
@@ -50,6 +59,43 @@ def check_readable(path: Path, failure: type[EpicsubError] = DataError) -> None:
                 handle.read(1)
     except OSError as error:
         raise failure(f"{path}: cannot be read: {os_reason(error, path)}") from error
+
+
+def read_text(path: Path, failure: type[EpicsubError]) -> str:
+    """Read a text file in UTF-8, or in what its byte-order mark says.
+
+    Args:
+        path: the file.
+        failure: raised where it cannot be read, with the path, the line and what to do.
+
+    Returns:
+        The text without the mark, its line ends as they are.
+
+    Raises:
+        EpicsubError: as `failure`.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        reason = os_reason(error, path) if path.is_symlink() else f"no such file; {_neighbours(path)}"
+        raise failure(f"{path}: {reason}") from None
+    except OSError as error:
+        raise failure(f"{path}: cannot be read: {os_reason(error, path)}") from error
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        line = len(before.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
+        raise failure(
+            f"{path}:{line}  cannot be read as text: byte 0x{error.object[error.start]:02X} is no "
+            f"{encoding.removesuffix('-sig').upper()}; save the file as UTF-8 (in a spreadsheet: CSV UTF-8; on a "
+            "command line: iconv -f CP1252 -t UTF-8)"
+        ) from error
+    if text[:100].count("\0") > 20:
+        raise failure(f"{path}:1  holds zero bytes, as UTF-16 without a byte-order mark does; save the file as UTF-8")
+    return text
 
 
 def walk_files(folder: Path, denied: list[str] | None = None) -> Iterator[Path]:
@@ -116,3 +162,11 @@ def may_be_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return True
+
+
+def _neighbours(path: Path) -> str:
+    """What there is instead of a file: those of the same kind beside it."""
+    if not path.parent.is_dir():
+        return f"the folder {path.parent} is not there either"
+    beside = sorted(file.name for file in path.parent.iterdir() if file.suffix == path.suffix)
+    return f"{path.parent} holds {', '.join(beside) if beside else f'no {path.suffix} file'}"

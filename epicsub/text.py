@@ -1,6 +1,10 @@
-"""Numbers and lists of problems in sentences."""
+"""Numbers, characters and lists of problems in sentences."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
+
+_BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u2800\u3164\uffa0"
+"""Characters that Unicode counts as letters or marks, and that show nothing: fillers, joiners, an empty cell."""
 
 
 def counted(number: int, one: str, many: str) -> str:
@@ -68,3 +72,30 @@ def join_problems(problems: Sequence[str], outcome: str) -> str:
         The message.
     """
     return "\n".join(problems) + f"\n({counted(len(problems), 'problem', 'problems')}, {outcome})"
+
+
+def invisible_in(text: str) -> list[str]:
+    """Find characters that do not show: blanks at either end, any other kind of blank, zero-width and control ones.
+
+    Args:
+        text: A value, such as a narration id.
+
+    Returns:
+        The name of each such character, once; empty where every character shows.
+    """
+    found = ["blank at its beginning"] if text[:1] == " " else []
+    found += ["blank at its end"] if text[-1:] == " " else []
+    if not (text.isascii() and text.isprintable()):
+        found += dict.fromkeys(_name_character(character) for character in text if not _shows(character))
+    return found
+
+
+def _shows(character: str) -> bool:
+    variation = "\ufe00" <= character <= "\ufe0f"
+    return character == " " or (character.isprintable() and not variation and character not in _BLANK_LETTERS)
+
+
+def _name_character(character: str) -> str:
+    name = {"\t": "tab", "\n": "line end", "\r": "line end"}.get(character)
+    name = name or unicodedata.name(character, "control character" if ord(character) < 160 else "character").lower()
+    return f"{name} (U+{ord(character):04X})"

@@ -4,26 +4,25 @@ Times are seconds from the start of the video. The frame columns are the organis
 50 for PXX_1YY) and serve only to find their extracted frames: never index a video file with them.
 """
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
+from epicsub.data.csv_table import CsvTable, read_csv
 from epicsub.errors import DataError
-from epicsub.files import os_reason
+from epicsub.files import read_text
 from epicsub.io import user_path
-from epicsub.text import counted
+from epicsub.text import invisible_in
 
 SEGMENT_COLUMNS = (
     "narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp", "start_frame", "stop_frame",
 )  # fmt: skip
 LABEL_COLUMNS = ("verb_class", "noun_class")
 VIDEO_INFO = "EPIC_100_video_info.csv"
-PROBLEMS_SHOWN = 20
-TIMESTAMP = re.compile(r"(\d{2,}):([0-5]\d):([0-5]\d)\.(\d{2,3})")
+TIMESTAMP = re.compile(r"(\d{2,}):([0-5]\d):([0-5]\d)\.(\d{2,3})", re.ASCII)
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +63,23 @@ def read_segments(path: Path) -> list[Segment]:
     Raises:
         DataError: the file is missing or empty, lacks a column, or has wrong rows (one line each).
     """
-    lines, columns = _read_table(path, SEGMENT_COLUMNS)
-    labelled = [name for name in LABEL_COLUMNS if name in columns]
-    if len(labelled) == 1:
-        raise _missing_columns(path, [name for name in LABEL_COLUMNS if name not in columns], columns)
-    if labelled and not any(row["noun_class"] for _, row in lines):
+    table = read_csv(path, SEGMENT_COLUMNS)
+    labelled = [name for name in LABEL_COLUMNS if name in table.columns]
+    if labelled:
+        table.require(LABEL_COLUMNS)
+    if labelled and not any(row["noun_class"] for _, row in table.rows):
         labelled = ["verb_class"]
     segments: list[Segment] = []
-    problems: list[str] = []
     seen: dict[str, int] = {}
-    for number, row in lines:
+    for number, row in table.rows:
         wrong: list[str] = []
         segment = _segment(row, labelled, wrong)
         first = seen.setdefault(segment.narration_id, number)
         if first != number:
             wrong.append(f"narration_id {segment.narration_id!r} is already in line {first}")
-        problems += [f"{path}:{number}  {text}" for text in wrong]
+        table.problems += [(number, text) for text in wrong]
         segments.append(segment)
-    _refuse(path, problems, "correct these rows, or fetch the organisers' file again")
+    table.refuse()
     return segments
 
 
@@ -97,17 +95,16 @@ def read_class_names(path: Path) -> dict[int, str]:
     Raises:
         DataError: as `read_segments`.
     """
-    lines, _ = _read_table(path, ("id", "key"))
-    problems: list[str] = []
+    table = read_csv(path, ("id", "key"))
     names: dict[int, str] = {}
-    for number, row in lines:
+    for number, row in table.rows:
         wrong: list[str] = []
         identity = _integer(row, "id", wrong)
         if identity in names:
             wrong.append(f"id {identity} is there twice")
         names[identity] = row["key"]
-        problems += [f"{path}:{number}  {text}" for text in wrong]
-    _refuse(path, problems, "fetch the organisers' file again")
+        table.problems += [(number, text) for text in wrong]
+    table.refuse()
     return names
 
 
@@ -123,23 +120,22 @@ def read_video_info(path: Path) -> dict[str, VideoInfo]:
     Raises:
         DataError: as `read_segments`.
     """
-    lines, _ = _read_table(path, ("video_id", "duration", "fps", "resolution"))
-    problems: list[str] = []
+    table = read_csv(path, ("video_id", "duration", "fps", "resolution"))
     videos: dict[str, VideoInfo] = {}
-    for number, row in lines:
-        size = re.fullmatch(r"(\d+)x(\d+)", row["resolution"])
-        try:
-            duration, fps = float(row["duration"]), float(row["fps"])
-        except ValueError:
-            duration = fps = 0.0
+    for number, row in table.rows:
+        size = re.fullmatch(r"([0-9]+)x([0-9]+)", row["resolution"])
+        duration, fps = (float(row[name]) if _NUMBER.fullmatch(row[name]) else 0.0 for name in ("duration", "fps"))
         if size is None or not duration > 0 or not fps > 0:
-            problems.append(
-                f"{path}:{number}  {row['video_id']}: duration {row['duration']!r}, fps {row['fps']!r}, resolution "
-                f"{row['resolution']!r} (expected positive seconds, positive frames per second, WIDTHxHEIGHT)"
+            text = (
+                f"{row['video_id']}: duration {row['duration']!r}, fps {row['fps']!r}, resolution "
+                f"{row['resolution']!r} (expected positive seconds, positive frames a second, WIDTHxHEIGHT)"
             )
+            table.problems.append((number, text))
             continue
+        if row["video_id"] in videos:
+            table.problems.append((number, f"video_id {row['video_id']!r} is there twice"))
         videos[row["video_id"]] = VideoInfo(duration, fps, int(size[1]), int(size[2]))
-    _refuse(path, problems, "fetch the organisers' file again")
+    table.refuse()
     return videos
 
 
@@ -154,9 +150,12 @@ def read_ids(path: Path, column: str) -> list[str]:
         The column as text.
 
     Raises:
-        DataError: the file is missing or empty, or lacks the column.
+        DataError: the file is missing or empty, lacks the column, or has wrong rows (one line each).
     """
-    return [row[column] for _, row in _read_table(path, (column,))[0]]
+    table = read_csv(path, (column,))
+    table.problems += [(number, f"{column} is empty") for number, row in table.rows if not row[column]]
+    table.refuse()
+    return [row[column] for _, row in table.rows]
 
 
 def read_skip_list(path: Path) -> set[str]:
@@ -172,13 +171,16 @@ def read_skip_list(path: Path) -> set[str]:
         DataError: the file cannot be read, or a line holds more than one word.
     """
     ids: set[str] = set()
-    problems: list[str] = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
-        words = line.split("#")[0].split()
-        if len(words) > 1:
-            problems.append(f"{path}:{number}  {line.strip()!r}: one narration id a line is expected")
-        ids.update(words)
-    _refuse(path, problems, "put each narration id on its own line")
+    table = CsvTable(Path(path), ["narration_id"])
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", read_text(user_path(path), DataError)), start=1):
+        name = line.split("#")[0].strip(" \t")
+        if found := invisible_in(name):
+            table.problems.append((number, f"{name!r}: {', '.join(found)}; delete it"))
+        elif " " in name:
+            table.problems.append((number, f"{name!r}: one narration id a line is expected"))
+        elif name:
+            ids.add(name)
+    table.refuse()
     return ids
 
 
@@ -203,22 +205,23 @@ def parse_timestamp(text: str) -> float:
 
 def _segment(row: dict[str, str], labelled: Sequence[str], wrong: list[str]) -> Segment:
     """Build the segment of a row; what is wrong with it is added to `wrong`."""
-    for name in ("narration_id", "participant_id", "video_id"):
-        if not row[name]:
-            wrong.append(f"{name} is empty")
+    wrong += [f"{name} is empty" for name in ("narration_id", "participant_id", "video_id") if not row[name]]
     start, stop = _seconds(row, "start_timestamp", wrong), _seconds(row, "stop_timestamp", wrong)
     if start >= stop and not wrong:
         wrong.append(
             f"{row['narration_id']}: starts at {row['start_timestamp']}, not before its stop at {row['stop_timestamp']}"
         )
+    start_frame, stop_frame = _integer(row, "start_frame", wrong), _integer(row, "stop_frame", wrong)
+    if not 0 <= start_frame <= stop_frame and not wrong:
+        wrong.append(f"start_frame {start_frame} and stop_frame {stop_frame}: 0 or more, in this order, are expected")
     return Segment(
         narration_id=row["narration_id"],
         participant_id=row["participant_id"],
         video_id=row["video_id"],
         start=start,
         stop=stop,
-        start_frame=_integer(row, "start_frame", wrong),
-        stop_frame=_integer(row, "stop_frame", wrong),
+        start_frame=start_frame,
+        stop_frame=stop_frame,
         verb_class=_label(row, "verb_class", NUM_VERBS, wrong) if "verb_class" in labelled else None,
         noun_class=_label(row, "noun_class", NUM_NOUNS, wrong) if "noun_class" in labelled else None,
     )
@@ -233,11 +236,10 @@ def _seconds(row: dict[str, str], column: str, wrong: list[str]) -> float:
 
 
 def _integer(row: dict[str, str], column: str, wrong: list[str]) -> int:
-    try:
+    if re.fullmatch(r"-?[0-9]{1,18}", row[column]):
         return int(row[column])
-    except ValueError:
-        wrong.append(f"{column} {row[column]!r}: a whole number is expected")
-        return -1
+    wrong.append(f"{column} {row[column]!r}: a whole number is expected")
+    return -1
 
 
 def _label(row: dict[str, str], column: str, count: int, wrong: list[str]) -> int:
@@ -246,59 +248,3 @@ def _label(row: dict[str, str], column: str, count: int, wrong: list[str]) -> in
     if len(wrong) == before and not 0 <= label < count:
         wrong.append(f"{column} {label}: the challenge has classes 0 to {count - 1}")
     return label
-
-
-def _read_table(path: Path, needed: Sequence[str]) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
-    """Rows with their line numbers, and the columns there are. Rows shorter or longer than the header are refused."""
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""))
-    columns = next(reader, [])
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise _missing_columns(path, missing, columns)
-    rows: list[tuple[int, dict[str, str]]] = []
-    problems: list[str] = []
-    for values in reader:
-        if not values:
-            continue
-        if len(values) != len(columns):
-            problems.append(f"{path}:{reader.line_num}  {len(values)} values under {len(columns)} columns")
-            continue
-        rows.append((reader.line_num, dict(zip(columns, values, strict=True))))
-    _refuse(path, problems, "the file may be cut off: fetch it again")
-    if not rows:
-        raise DataError(f"{path}: has a header and no rows; fetch the organisers' file again")
-    return rows, columns
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return user_path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; {_neighbours(Path(path))}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {os_reason(error, Path(path))}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: cannot be read as text ({error})") from None
-
-
-def _neighbours(path: Path) -> str:
-    """What there is instead of `path`: the files of the same kind beside it."""
-    if not path.parent.is_dir():
-        return f"the folder {path.parent} is not there either"
-    beside = sorted(file.name for file in path.parent.iterdir() if file.suffix == path.suffix)
-    return f"{path.parent} holds {', '.join(beside) if beside else f'no {path.suffix} file'}"
-
-
-def _missing_columns(path: Path, missing: Sequence[str], columns: Sequence[str]) -> DataError:
-    lacks = ", ".join(missing)
-    there = ", ".join(columns) if columns else "none (the file is empty)"
-    return DataError(f"{path}:1  missing column {lacks}; the columns there are: {there}")
-
-
-def _refuse(path: Path, problems: list[str], advice: str) -> None:
-    """Raise one DataError for all problems of a file, if there are any."""
-    if not problems:
-        return
-    more = len(problems) - PROBLEMS_SHOWN
-    shown = problems[:PROBLEMS_SHOWN] + [f"... and {more} more"] * (more > 0)
-    raise DataError("\n".join([f"{path}: {counted(len(problems), 'problem', 'problems')}; {advice}", *shown]))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from epicsub.data.csv_table import FOREIGN_PREFIX
 from epicsub.errors import PredictionsError, ValidationError
 from epicsub.io import user_path, write_text
 from epicsub.text import name_some
@@ -114,7 +115,7 @@ def _converted(path: Path, verbs: Sequence[int]) -> pd.DataFrame:
     outside = table[~table["verb_class"].isin(range(len(verbs)))]
     if len(outside):
         raise ValidationError(f"{path}: verb_class is not within 0 to {len(verbs) - 1} for {name_some(outside['uid'])}")
-    ids = "EK55_" + table["uid"].astype(str)
+    ids = FOREIGN_PREFIX + table["uid"].astype(str)
     renumbered = table["verb_class"].map(dict(enumerate(verbs)))
     return table.assign(narration_id=ids, verb_class=renumbered, noun_class="")[list(CONVERTED_COLUMNS)]
 

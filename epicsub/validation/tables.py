@@ -1,5 +1,6 @@
 """The organisers' tables that scoring reads: labels, ids, tail classes, unseen kitchens, training labels, names."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,8 @@ from typing import TypeVar
 import pandas as pd
 
 from epicsub.data.annotations import parse_timestamp, read_class_names, read_video_info
-from epicsub.errors import EpicsubError, ValidationError
+from epicsub.data.csv_table import hint_of_separator, read_csv
+from epicsub.errors import DataError, EpicsubError, ValidationError
 from epicsub.files import check_readable
 from epicsub.text import name_some
 from epicsub.validation.protocol import TASKS, Protocol, SegmentList
@@ -76,8 +78,11 @@ def read_labels(
     labels = _labels(table, path, tasks)
     if {"start_timestamp", "stop_timestamp"} <= set(table.columns):
         labels["seconds"] = _seconds(table["stop_timestamp"], path) - _seconds(table["start_timestamp"], path)
+        if (wrong := labels["seconds"] <= 0).any():
+            where = name_some(f"line {line}" for line in labels.index[wrong])
+            raise ValidationError(f"{path}: start_timestamp is not before stop_timestamp in {where}")
     _check_ids(labels["narration_id"], path, count or segments.count)
-    return labels
+    return labels.reset_index(drop=True)
 
 
 def read_training(path: Path, tasks: Sequence[str]) -> pd.DataFrame:
@@ -93,7 +98,7 @@ def read_training(path: Path, tasks: Sequence[str]) -> pd.DataFrame:
     Raises:
         ValidationError: no such table, or values that are no class ids.
     """
-    return _labels(read_table(path), path, tasks)
+    return _labels(read_table(path), path, tasks).reset_index(drop=True)
 
 
 def read_background(protocol: Protocol, annotations: Path) -> Background:
@@ -145,10 +150,16 @@ def _labels(table: pd.DataFrame, path: Path, tasks: Sequence[str]) -> pd.DataFra
 
 
 def _seconds(times: pd.Series, path: Path) -> pd.Series:
-    try:
-        return times.map(parse_timestamp)
-    except ValueError as error:
-        raise ValidationError(f"{path}: {times.name} {str(error)!r}: HH:MM:SS.ff is expected") from error
+    seconds = {}
+    wrong = []
+    for line, text in times.items():
+        try:
+            seconds[line] = parse_timestamp(text)
+        except ValueError:
+            wrong.append(f"line {line} ({text!r})")
+    if wrong:
+        raise ValidationError(f"{path}: {times.name} is not HH:MM:SS.ff in {name_some(wrong)}")
+    return pd.Series(seconds)
 
 
 def read_classes(path: Path, column: str) -> list[int]:
@@ -194,18 +205,21 @@ def read_table(path: Path) -> pd.DataFrame:
         path: the table.
 
     Returns:
-        Its rows, all columns str.
+        Its rows, all columns str, by the line that each begins in.
 
     Raises:
-        ValidationError: no such table, or no CSV.
+        ValidationError: no such table, no CSV, or rows that `read_csv` finds wrong.
     """
     if not path.is_file():
         raise ValidationError(f"{path}: no such table")
     check_readable(path, ValidationError)
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:  # pandas' parser errors and wrong encodings are ValueErrors
-        raise ValidationError(f"{path}: not a CSV table: {' '.join(str(error).split())}") from error
+        table = read_csv(path)
+        table.refuse()
+    except DataError as error:
+        raise ValidationError(str(error)) from error
+    lines = [line for line, _ in table.rows]
+    return pd.DataFrame([list(row.values()) for _, row in table.rows], lines, table.columns, dtype=str)
 
 
 def require_columns(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> None:
@@ -221,11 +235,14 @@ def require_columns(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> 
     """
     missing = [column for column in columns if column not in table]
     if missing:
-        raise ValidationError(f"{path}: no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+        there = [str(name) for name in table.columns]
+        raise ValidationError(
+            f"{path}: no column {', '.join(missing)}; it has {', '.join(there)}{hint_of_separator(there)}"
+        )
 
 
 def _whole_numbers(values: pd.Series, path: Path) -> pd.Series:
-    wrong = [f"line {row + 2} ({value!r})" for row, value in enumerate(values) if not str(value).strip().isdecimal()]
+    wrong = [f"line {line} ({value!r})" for line, value in values.items() if not re.fullmatch("[0-9]{1,9}", str(value))]
     if wrong:
         raise ValidationError(f"{path}: {values.name} is not a class id in {name_some(wrong)}")
     return values.astype(int)

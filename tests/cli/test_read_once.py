@@ -33,7 +33,7 @@ def test_each_index_and_table_is_read_once(command, kitchens: Path, short: list[
     with pytest.MonkeyPatch.context() as patch:
         for module in (index, video):
             patch.setattr(module, "read_index", counting("index", video.read_index))
-        patch.setattr(annotations, "_read_table", counting("table", annotations._read_table))
+        patch.setattr(annotations, "read_csv", counting("table", annotations.read_csv))
         patch.setattr("epicsub.training.loaders.choose_store", counting("choice", index.choose_store))
         run = ("train", "recipes/tiny/mmir_i3d.yaml", *words, "--data", tmp_path / "data", "--out", tmp_path / "run")
         done = command(*run, "evaluation.protocol=small.yaml")
