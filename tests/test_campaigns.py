@@ -39,6 +39,7 @@ class Toy(ModuleType):
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     module = Toy("toy")
+    module.__file__ = __file__
     monkeypatch.setitem(sys.modules, "benchmarks.campaigns.toy", module)
     monkeypatch.setattr("benchmarks.campaigns.__main__.CAMPAIGNS", ("toy",))
     monkeypatch.setattr(runner, "STATE", tmp_path / "state")

@@ -10,7 +10,7 @@ A campaign is a module of this folder, named in CAMPAIGNS:
     MUST_BE_ZERO = ("traceback", "wrong")         # outcomes that fail the campaign, beside "error"
 
     def prepare(folder: Path) -> None:
-        "Make what all trials read, in folder / 'inputs'. Called once per seed; the folder is kept."
+        "Make what all trials read, in folder / 'inputs'. Called once per seed and state of the source."
 
     def trial(folder: Path, rng: random.Random, index: int) -> dict[str, str]:
         "One trial. All chance comes from rng, which has its own seed per (seed, campaign, index). Write into
@@ -28,4 +28,4 @@ which commit.
 """
 
 # Each is benchmarks/campaigns/NAME.py.
-CAMPAIGNS: tuple[str, ...] = ()
+CAMPAIGNS = ("kill",)

@@ -1,5 +1,6 @@
 """Run trials of a campaign, keep each as it ends, and sum them up."""
 
+import hashlib
 import json
 import random
 import shutil
@@ -14,6 +15,7 @@ from types import ModuleType
 from benchmarks.machine import compact, here
 from epicsub.io import write_text
 
+PACKAGE = Path(__file__).parents[2] / "epicsub"
 STATE = Path(__file__).parent / "state"
 RECORD = Path(__file__).parents[1] / "results" / "campaigns.json"
 
@@ -33,10 +35,11 @@ def run(name: str, campaign: ModuleType, seed: int, state: Path, seconds: float,
     folder.mkdir(parents=True, exist_ok=True)
     done = {row["index"] for row in finished(folder)}
     missing = [index for index in range(min(trials, campaign.TOTAL)) if index not in done]
-    if missing and not (folder / "prepared").exists():
+    prepared, source = folder / "prepared", _source(campaign)
+    if missing and not (prepared.exists() and prepared.read_text() == source):
         shutil.rmtree(folder / "inputs", ignore_errors=True)
         campaign.prepare(folder)
-        (folder / "prepared").touch()
+        prepared.write_text(source)
     commit = _commit()
     for index in missing:
         if time.monotonic() >= end:
@@ -100,6 +103,12 @@ def _one(campaign: ModuleType, folder: Path, rng: random.Random, index: int) -> 
         return campaign.trial(folder, rng, index)
     except Exception:
         return {"outcome": "error", "detail": traceback.format_exc()[-2000:]}
+
+
+def _source(campaign: ModuleType) -> str:
+    """Digest of the package and of the campaign: what another source prepared may not be what this one would."""
+    files = [*PACKAGE.rglob("*.py"), Path(campaign.__file__ or __file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
 
 
 def _commit() -> str:

@@ -5,6 +5,7 @@ Its provenance is the resolved recipe, seed, step, commit, classes, data and sco
 
 import pickle
 import subprocess
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,15 +56,28 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint whole or not at all; it loads with `weights_only=True`.
+    """Write a checkpoint whole or not at all; it loads with `weights_only=True`. The same content gives the same bytes.
 
     Args:
         path: of the file.
         checkpoint: what to write.
     """
     content = {"epicsub_checkpoint": FORMAT, "classes": {"verb": NUM_VERBS, "noun": NUM_NOUNS}, **vars(checkpoint)}
-    with atomic_write(path) as temporary:
-        torch.save(content, temporary)
+    with atomic_write(path) as temporary, open(temporary, "wb") as handle:
+        # Through a handle: given a path, torch writes the file's name into the file.
+        torch.save(_apart(content), handle)
+
+
+def _apart(content: Any) -> Any:
+    """Copy plain containers, so that equal strings are one object and no others are shared.
+
+    Pickle writes an object once and refers to it from then on, and after a resume other objects are shared.
+    """
+    if type(content) is dict:
+        return {_apart(key): _apart(value) for key, value in content.items()}
+    if type(content) in (list, tuple):
+        return type(content)(map(_apart, content))
+    return sys.intern(content) if type(content) is str else content
 
 
 def load_checkpoint(path: Path, for_resuming: bool = True) -> Checkpoint:

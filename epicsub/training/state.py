@@ -137,7 +137,10 @@ def _restore(state: State, resumed: Checkpoint, optimizer: Optimizer) -> None:
 
 
 def save_state(recipe: Recipe, domains: Domains, state: State, folder: Path, best: bool) -> None:
-    """Write `last.pth`, and `best.pth` if this is the best state so far.
+    """Write `best.pth` if this is the best state so far, then `last.pth`, from which a killed run resumes.
+
+    In this order, since a run killed between the two repeats the step and writes both; one that had written only
+    `last.pth` would go on without ever writing its best.
 
     Args:
         recipe: the resolved recipe.
@@ -172,9 +175,9 @@ def save_state(recipe: Recipe, domains: Domains, state: State, folder: Path, bes
         stopped=state.stopped,
         commit=source_commit(),
     )
-    save_checkpoint(folder / "last.pth", checkpoint)
     if best:
         save_checkpoint(folder / "best.pth", checkpoint)
+    save_checkpoint(folder / "last.pth", checkpoint)
 
 
 def total_steps(recipe: Recipe) -> int:

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from epicsub.training import state
+from epicsub.training.checkpoint import Checkpoint
+
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 
 STEPS = 12
@@ -50,6 +53,33 @@ def test_killed_and_resumed_equals_uninterrupted(command, kitchens, run, work, s
     assert ends[0]["step"] == ends[1]["step"] == STEPS
     assert_equal(ends[0]["model"], ends[1]["model"])
     assert_equal(ends[0]["training"], ends[1]["training"])
+
+
+def test_a_run_killed_between_its_two_checkpoints_still_writes_its_best(command, kitchens, work, short) -> None:
+    """At the last step, after which a resumed run has nothing left to do."""
+    settings = [
+        "train.stages.0.steps=1",
+        "train.stages.1.steps=1",
+        "train.evaluate_every=2",
+        "train.checkpoint_every=1",
+    ]
+    chosen = ["train.select=all_action_accuracy_at_1", "evaluation.protocol=small.yaml"]
+    words = ["train", "recipes/tiny/mmir_i3d.yaml", *short, *settings, *chosen, "--data", kitchens, "--out", "cut"]
+    write, written = state.save_checkpoint, []
+
+    def cut(path: Path, checkpoint: Checkpoint) -> None:
+        if checkpoint.finished and written:
+            raise KeyboardInterrupt
+        write(path, checkpoint)
+        written.extend([path] * checkpoint.finished)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "save_checkpoint", cut)
+        assert command(*words).status == 130
+    assert len(written) == 1
+    assert command(*words).status == 0
+    last, best = (torch.load(work / "cut" / name, weights_only=True) for name in ("last.pth", "best.pth"))
+    assert last["step"] == best["step"] == STEPS
 
 
 def assert_equal(one: object, other: object) -> None:

@@ -20,6 +20,7 @@ from epicsub.data.prepared.write import _remove_leftovers, prepare
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.io import hold_folder
+from epicsub.synth import SynthSettings, make_kitchens
 
 VIDEOS = [f"P01_0{number}" for number in (1, 2, 3, 4)]
 EVERY = [Segment(f"{video}_0", "P01", video, 0.0, 9.9, 1, 2, 0, 0) for video in VIDEOS]
@@ -45,6 +46,18 @@ def test_pixels_are_the_originals(tmp_path, shared_data):
     ours = PreparedVideo(root.prepared("P01_101", "rgb")).frames_at(times).float()
     assert (ours - theirs).abs().mean() < 3  # crf 20, a textured picture: 2.8
     assert (ours.mean((0, 1, 2)) - theirs.mean((0, 1, 2))).abs().max() < 1  # no shift of colour
+
+
+def test_the_same_pictures_give_the_same_bytes_whatever_memory_held(tmp_path):
+    """glibc fills the memory that a process is given with a byte of our choice, which the encoder must not read."""
+    make_kitchens(tmp_path, SynthSettings(train=2, heldout=1, validation=1, test=1), workers=1)
+    stored = []
+    for filling in ("85", "255"):
+        words = ["data", "prepare", "--data", tmp_path, "--modality", "rgb", "--workers", "1", "--overwrite"]
+        environment = os.environ | {"MALLOC_PERTURB_": filling}
+        subprocess.run([sys.executable, "-m", "epicsub", *words], env=environment, check=True, capture_output=True)
+        stored.append(entries(tmp_path / "prepared"))
+    assert stored[0] == stored[1]
 
 
 def test_two_at_once_are_refused(tmp_path):

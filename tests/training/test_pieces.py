@@ -77,6 +77,8 @@ def test_a_checkpoint_tells_its_story_and_loads_as_weights_only(tmp_path: Path, 
     assert (read.seed, read.step, read.steps, read.commit, read.lists) == (3, 7, 9, "abc", {"a.csv": "00"})
     assert not read.finished
     assert read.model.keys() == told.model.keys()
+    save_checkpoint(tmp_path / "other.pth", told)
+    assert (tmp_path / "other.pth").read_bytes() == (tmp_path / "x.pth").read_bytes()
 
 
 def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
