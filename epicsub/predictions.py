@@ -4,7 +4,7 @@ Letters in names and comments: N segments, V = 97 verbs, M = 300 nouns.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ import numpy as np
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
-from epicsub.files import check_readable
 from epicsub.foreign import read_scores
 from epicsub.io import atomic_write, is_stream, user_path
 from epicsub.text import name_some
-from epicsub.unpickle import load_pickle, load_torch
+from epicsub.unpickle import load_npz, load_pickle, load_torch
 
 PROBABILITY_FLOOR = 1e-12
 """No probability is taken as smaller, so that every log-probability is finite and no pair comes out as zero at the
@@ -162,7 +161,9 @@ def read_predictions(path: Path) -> Predictions:
         PredictionsError: not such a file, or its content is not what `Predictions` takes; names the file.
     """
     path = user_path(path)
-    readers = {".npz": _read_npz, ".pt": load_torch, ".pkl": load_pickle, ".json": read_scores}
+    path = user_path(path)
+    readers: dict[str, Callable[[Path], object]] = {".npz": load_npz, ".pt": load_torch, ".pkl": load_pickle}
+    readers[".json"] = read_scores
     if path.suffix.lower() not in readers:
         raise PredictionsError(f"{path}: predictions are read from {', '.join(readers)}, not {path.suffix!r}")
     if not path.is_file():
@@ -205,16 +206,6 @@ def are_probabilities(table_NC: np.ndarray) -> np.ndarray:
     """
     sums_N = table_NC.sum(axis=1, dtype=np.float64)
     return np.asarray((table_NC.min(axis=1) >= 0) & (np.abs(sums_N - 1) <= SUM_TOLERANCE))
-
-
-def _read_npz(path: Path) -> object:
-    check_readable(path, PredictionsError)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    # A damaged zip fails in zipfile, zlib or numpy, each with exceptions of its own.
-    except Exception as error:
-        raise PredictionsError(f"{path}: not a whole .npz of arrays ({type(error).__name__}: {error})") from error
 
 
 def _from_loaded(loaded: Any) -> Predictions:
@@ -264,12 +255,23 @@ def _as_names(values: Any) -> list[str]:
 
 
 def _as_floats(values: Any, what: str) -> np.ndarray:
-    if hasattr(values, "detach"):  # a torch tensor, without importing torch; bfloat16 has no numpy type
-        values = values.detach().float().numpy()
     try:
+        if hasattr(values, "detach"):  # a torch tensor, without importing torch; bfloat16 has no numpy type
+            values = values.detach().to_dense().float().numpy()
+        if not isinstance(values, np.ndarray) and _nested_deeper_than(values, 2):
+            raise TypeError
         return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise PredictionsError(f"{what}: not an array of numbers ({error})") from error
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise PredictionsError(
+            f"{what}: a {type(values).__name__} that is not an array of numbers; write floats (segments, classes)"
+        ) from error
+
+
+def _nested_deeper_than(values: Any, depth: int) -> bool:
+    """Whether lists lie in each other deeper: they may hold each other many times, and never come to an end."""
+    if not isinstance(values, list | tuple):
+        return False
+    return depth == 0 or any(_nested_deeper_than(value, depth - 1) for value in values)
 
 
 def _problems_of_ids(ids: np.ndarray) -> list[str]:

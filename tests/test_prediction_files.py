@@ -129,7 +129,7 @@ def test_a_malicious_file_is_not_run(tmp_path, suffix):
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path)
-    with pytest.raises(PredictionsError, match=r"it names posix.mkdir, which is no numpy, pandas or torch container"):
+    with pytest.raises(PredictionsError, match=r"holds posix.mkdir, which is no numpy, pandas or torch container"):
         read_predictions(path)
     assert not trap.exists()
     pickle.loads(pickle.dumps(Payload(trap)))
@@ -147,7 +147,7 @@ def test_a_malicious_storage_inside_a_pickle_is_not_run(tmp_path):
 
     path = tmp_path / "x.pkl"
     path.write_bytes(pickle.dumps(Outer()))
-    with pytest.raises(PredictionsError, match=r"it names posix.mkdir"):
+    with pytest.raises(PredictionsError, match=r"holds posix.mkdir"):
         read_predictions(path)
     assert not trap.exists()
 
@@ -156,26 +156,26 @@ def test_a_malicious_storage_inside_a_pickle_is_not_run(tmp_path):
 def test_builtins_are_refused_by_name(tmp_path, name):
     path = tmp_path / "x.pkl"
     path.write_bytes(f"cbuiltins\n{name}\n(S'1'\ntR.".encode())
-    with pytest.raises(PredictionsError, match=rf"x\.pkl: not a file of predictions: it names builtins\.{name}"):
+    with pytest.raises(PredictionsError, match=rf"x\.pkl: holds builtins\.{name}"):
         read_predictions(path)
 
 
 def test_dotted_names_do_not_reach_further(tmp_path):
     path = tmp_path / "x.pkl"
     path.write_bytes(b"\x80\x04\x8c\x05numpy\x8c\x0ddtype.__new__\x93.")
-    with pytest.raises(PredictionsError, match=r"it names numpy\.dtype\.__new__"):
+    with pytest.raises(PredictionsError, match=r"holds numpy\.dtype\.__new__"):
         read_predictions(path)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.pkl", b"hello, this is text\n", "no whole pickle or torch file"),
-        ("x.pt", b"hello, this is text\n", "no whole pickle or torch file"),
-        ("x.npz", b"hello, this is text\n", "not a whole .npz"),
-        ("x.pkl", b"", "no whole pickle or torch file"),
-        ("x.pt", b"", "no whole pickle or torch file"),
-        ("x.npz", b"", "not a whole .npz"),
+        ("x.pkl", b"hello, this is text\n", "is a text that begins with 'hello"),
+        ("x.pt", b"hello, this is text\n", "is a text that begins with 'hello"),
+        ("x.npz", b"hello, this is text\n", "is a text that begins with 'hello"),
+        ("x.pkl", b"", "is empty"),
+        ("x.pt", b"", "is empty"),
+        ("x.npz", b"", "is empty"),
         ("x.pkl", pickle.dumps([1, 2, 3]), "item 0 is a int, item 1 is a int"),
         ("x.pkl", pickle.dumps([]), "an empty list"),
         ("x.pkl", pickle.dumps("P01"), "holds a str"),
@@ -225,7 +225,10 @@ def test_truncated_files(tmp_path_factory, suffix, share):
         (lambda rows: [{**rows[0], "verb_output": np.zeros(125)}, *rows[1:]], r"shape \(97,\): P01_11_0 \(125,\)"),
         (lambda rows: [rows[0], {"narration_id": "x"}], "item 1 lacks verb_output, noun_output"),
         (lambda rows: [{**row, "narration_id": 3} for row in rows], "narration ids are int, text expected"),
-        (lambda rows: [{**row, "noun_output": ["a"] * 300} for row in rows], "noun_output: not an array of numbers"),
+        (
+            lambda rows: [{**row, "noun_output": ["a"] * 300} for row in rows],
+            "noun_output: a list that is not an array of numbers",
+        ),
         (lambda rows: [{**row, "verb_output": row["verb_output"][None]} for row in rows], r"P01_11_0 \(1, 97\)"),
     ],
 )

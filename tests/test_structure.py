@@ -11,7 +11,7 @@ import pytest
 from epicsub.cli import main
 
 ORDER = [
-    "errors", "constants", "modality", "text", "files", "io", "unpickle", "progress", "foreign",
+    "errors", "constants", "modality", "text", "files", "io", "unreadable", "survey", "unpickle", "progress", "foreign",
     "predictions",
     "models.table", "recipe", "data", "synth", "models", "adaptation", "training", "inference", "validation",
     "submission", "api", "studies", "cli",

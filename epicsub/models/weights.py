@@ -8,19 +8,23 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
+from urllib.error import HTTPError
 
 import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
-from epicsub.files import check_readable
 from epicsub.io import user_path
+from epicsub.models.state_dict import read_tensors, with_own_names
 from epicsub.models.table import WEIGHTS, WeightFile
 
 WEIGHTS_VARIABLE = "EPICSUB_WEIGHTS"  # a folder of weight files
@@ -177,9 +181,9 @@ def _from_hub(repository: str, files: Sequence[str]) -> tuple[Path | None, str]:
             try:
                 return Path(hf_hub_download(repository, file, etag_timeout=5)), ""
             except EntryNotFoundError as error:
-                reason = _first_line(error)
+                reason = _why_not(error)
     except (OSError, ValueError) as error:  # no network, no such repository, a name the hub refuses
-        reason = _first_line(error)
+        reason = _why_not(error)
     return None, reason
 
 
@@ -192,44 +196,23 @@ def _from_url(url: str) -> tuple[Path | None, str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), progress=True)
     except OSError as error:  # no network, no such file, a full disk
-        return None, _first_line(error)
+        return None, _why_not(error)
     return path, ""
 
 
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def read_tensors(path: Path, wrappers: Sequence[str] = ("model_state",)) -> dict[str, Tensor]:
-    """The tensors of a weight file (.safetensors, or what `torch.save` wrote), without running anything it carries.
-
-    Args:
-        path: the file.
-        wrappers: entries under which some files hold the tensors.
-
-    Returns:
-        Tensors by name.
-
-    Raises:
-        ModelError: the file cannot be read, or holds something else than named tensors.
-    """
-    content: Any
-    check_readable(path, ModelError)
-    try:
-        if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot be read as weights: {_first_line(error)}") from error
-    if isinstance(content, dict):
-        content = next((content[name] for name in wrappers if isinstance(content.get(name), dict)), content)
-    if not isinstance(content, dict) or not content:
-        raise ModelError(f"{path}: holds a {type(content).__name__}, not named tensors")
-    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
-    if others:
-        raise ModelError(f"{path}: holds more than tensors ({_listed(others)}); name a file of weights alone")
-    return content
+def _why_not(error: Exception) -> str:
+    """Why a download failed, in epicsub's words."""
+    if isinstance(error, GatedRepoError):
+        return "its owner asks for a login: `hf auth login`"
+    if isinstance(error, RepositoryNotFoundError | HFValidationError):
+        return "no such repository, or one that asks for a login (`hf auth login`)"
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        return "no such file there"
+    if isinstance(error, HTTPError) and error.code:
+        return f"the server answered {error.code}"
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        return error.strerror
+    return "cannot reach it from here; is there a network?"
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, dropped: Iterable[str] = ()) -> None:
@@ -285,7 +268,7 @@ def load_published(
     Raises:
         ModelError: the file does not fit: names and shapes are listed.
     """
-    tensors = read_tensors(path)
+    tensors = with_own_names(read_tensors(path), set(module.state_dict()).__contains__, path)
     for name in [input_layers] if isinstance(input_layers, str) else input_layers:
         weight = tensors.get(f"{name}.weight")
         if weight is not None and weight.shape[1] != channels:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import zipfile
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -16,13 +15,16 @@ from epicsub.errors import PredictionsError, SubmissionError
 from epicsub.files import check_readable, may_be_file
 from epicsub.submission.json_zip import JSON_VERSION, RESULTS
 from epicsub.submission.supervision import HIGHEST
-from epicsub.text import name_some
+from epicsub.text import name_some, sized
 from epicsub.unpickle import load_torch
+from epicsub.unreadable import why_unreadable
 
 KINDS = {"verb": NUM_VERBS, "noun": NUM_NOUNS}
 _ITEM_KEYS = ("narration_id", "verb_output", "noun_output")
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _ENCRYPTED = 0x1
+LARGEST = 1 << 29
+"""Bytes that an entry of the zip may unpack to: four times the test list's scores in full precision."""
 _HEAD_KEYS = ("version", "challenge", "sls_pt", "sls_tl", "sls_td")
 _CLASSES = {classes: tuple(map(str, range(classes))) for classes in KINDS.values()}
 
@@ -95,9 +97,15 @@ def _reopen_zip(path: Path, challenge: str, found: Reopened) -> None:
                 how = "encrypted" if entry.flag_bits & _ENCRYPTED else "compressed by another method than deflate"
                 found.problems.append(f"{chosen[0]} is {how} in the zip; a plain zip expected")
                 return
+            if entry.file_size > LARGEST:
+                found.problems.append(
+                    f"{chosen[0]} unpacks to {sized(entry.file_size)}; a submission has less than {sized(LARGEST)}"
+                )
+                return
             content = archive.read(entry)
     except Exception as error:  # damage shows up in zipfile, zlib, struct or the text codecs, each in its own way
-        found.problems.append(f"not a whole zip ({type(error).__name__}: {error})")
+        says = why_unreadable(path, error, ("zip", "torch", "npz"), "")
+        found.problems.append(f"not a whole zip: it {says}; write it again with `epicsub submit`")
         return
     if chosen[0] == "submission.pt":
         _reopen_pt(io.BytesIO(content), found)
@@ -143,25 +151,22 @@ def _reopen_pt(source: Path | io.BytesIO, found: Reopened) -> None:
 
 def _load_strictly(source: Path | io.BytesIO, found: Reopened) -> Any:
     """What plain `torch.load(..., weights_only=True)` gives, for that is how it may be read at the other end."""
-    import torch  # files without tensors are read without it
-
     try:
-        return torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        pass  # it may hold numpy arrays: read it all the same, to say the rest too
-    except Exception as error:  # a damaged file fails anywhere in torch, zipfile or pickle
-        reason = " ".join(str(error).split())[:120]
-        found.problems.append(f"not a whole torch file ({type(error).__name__}: {reason})")
-        return None
-    if isinstance(source, io.BytesIO):
-        source.seek(0)
-    try:
-        loaded = load_torch(source)
-    except PredictionsError as error:
-        found.problems.append(str(error).partition("not a file of predictions: ")[2])
-        return None
-    found.problems.append("torch.load(..., weights_only=True) refuses it: it holds numpy objects; write plain tensors")
-    return loaded
+        return load_torch(source, arrays=False)
+    except PredictionsError as refused:
+        error = refused
+    if "holds numpy" in str(error):  # looked at all the same, to say the rest too
+        try:
+            loaded = load_torch(source)
+        except PredictionsError as refused:
+            error = refused
+        else:
+            found.problems.append(
+                "torch.load(..., weights_only=True) refuses it: it holds numpy objects; write plain tensors"
+            )
+            return loaded
+    found.problems.append(f"not a whole torch file: it {str(error).removeprefix(f'{source}: ')}")
+    return None
 
 
 def _take_tensor(name: str, kind: str, classes: int, value: Any, found: Reopened) -> None:

@@ -3,10 +3,8 @@
 Its provenance is the resolved recipe, seed, step, commit, classes, data and scores.
 """
 
-import pickle
 import subprocess
 import sys
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +14,11 @@ import torch
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS, __version__
 from epicsub.errors import TrainingError
-from epicsub.files import check_readable
 from epicsub.io import atomic_write
+from epicsub.models.state_dict import plain_names
 from epicsub.recipe import Recipe, recipe_from_dict
+from epicsub.text import name_some
+from epicsub.unpickle import load_torch
 
 FORMAT = 1
 
@@ -94,42 +94,67 @@ def load_checkpoint(path: Path, for_resuming: bool = True) -> Checkpoint:
     Raises:
         TrainingError: the file is missing, damaged, a pickle of something else, or of other class counts.
     """
-    content = _read(path, on_disk=not for_resuming)
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such checkpoint; name a .pth, a run's folder or a run's name")
+    content = load_torch(path, TrainingError, mapped=not for_resuming)
     if not isinstance(content, dict) or "epicsub_checkpoint" not in content:
-        found = f"its keys are {', '.join(map(str, list(content)[:5]))}" if isinstance(content, dict) else type(content)
         raise TrainingError(
-            f"{path}: not a checkpoint of epicsub ({found}). Name a .pth that `epicsub train` wrote, a run's folder, "
-            "or a file of predictions (.npz, .pt, .pkl, .json)"
+            f"{path}: not a checkpoint of epicsub ({_what(content)}). Name a .pth that `epicsub train` wrote, a run's "
+            "folder, or a file of predictions (.npz, .pt, .pkl); weights of others are named in a recipe "
+            "(model.weights), those of ActionModel are converted by `epicsub adopt`"
         )
     if content.pop("epicsub_checkpoint") != FORMAT:
         raise TrainingError(
-            f"{path}: written by epicsub {content.get('version')}, which this {__version__} cannot read"
+            f"{path}: written by epicsub {content.get('version')}, which this {__version__} cannot read; install that "
+            "version"
         )
-    classes = content.pop("classes")
+    classes = content.pop("classes", None)
     if classes != {"verb": NUM_VERBS, "noun": NUM_NOUNS}:
-        raise TrainingError(f"{path}: has {classes} classes, this challenge {NUM_VERBS} verbs and {NUM_NOUNS} nouns")
+        raise TrainingError(
+            f"{path}: has {classes} classes, this challenge {NUM_VERBS} verbs and {NUM_NOUNS} nouns; train it anew"
+        )
+    _check_entries(path, content)
     if not for_resuming:
         content["training"] = {}
-    return Checkpoint(**content)
+    return Checkpoint(**content | {"model": plain_names(content["model"])})
 
 
-def _read(path: Path, on_disk: bool) -> object:
-    if not path.is_file():
-        raise TrainingError(f"{path}: no such checkpoint")
-    check_readable(path, TrainingError)
-    try:
-        mapped = on_disk and zipfile.is_zipfile(path)  # torch maps no other format
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        reason = _first_line(error)
-        raise TrainingError(f"{path}: holds more than tensors and plain values, and is not loaded: {reason}") from error
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise TrainingError(f"{path}: damaged or not a checkpoint: {_first_line(error)}") from error
+def _check_entries(path: Path, content: dict[str, Any]) -> None:
+    """Refuse a checkpoint whose entries are not those that `save_checkpoint` writes."""
+    types: dict[str, type] = {
+        "lists": dict,
+        "scores": dict,
+        "mean_of_last": dict,
+        "training": dict,
+        "recipe": dict,
+        "model": dict,
+    }
+    types |= {"step": int, "steps": int, "seed": int, "stopped": bool, "version": str, "commit": str}
+    needed = ("recipe", "step", "steps", "lists", "scores", "model")
+    problems = [f"lacks {name}" for name in needed if name not in content]
+    problems += [f"has {name!s:.40}, which no checkpoint has" for name in content if name not in types]
+    problems += [
+        f"{name} is a {type(content[name]).__name__}, a {kind.__name__} expected"
+        for name, kind in types.items()
+        if not isinstance(content.get(name, kind()), kind)
+    ]
+    if isinstance(content.get("model"), dict):
+        others = [str(name) for name, x in content["model"].items() if not isinstance(x, torch.Tensor)]
+        problems += [f"its model holds what is no tensor: {name_some(others, 5)}"] if others else []
+    if problems:
+        raise TrainingError(
+            f"{path}: no checkpoint as epicsub writes them; copy or train it anew: {'; '.join(problems)}"
+        )
 
 
-def _first_line(error: Exception) -> str:
-    """What an exception says in one line; some say nothing but their kind."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _what(content: object) -> str:
+    if not isinstance(content, dict):
+        return f"it holds a {type(content).__name__}"
+    if "pytorch-lightning_version" in content:
+        return "it is one of Lightning"
+    if content and all(isinstance(value, torch.Tensor) for value in content.values()):
+        return f"it holds tensors alone: {name_some(map(str, content), 3)}"
+    return f"its keys are {name_some(map(str, content), 5) or 'none'}"
 
 
 def source_commit() -> str:

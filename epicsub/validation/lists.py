@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from epicsub.data.csv_table import FOREIGN_PREFIX
-from epicsub.errors import PredictionsError, ValidationError
+from epicsub.errors import ValidationError
 from epicsub.io import user_path, write_text
 from epicsub.text import name_some
 from epicsub.unpickle import load_pickle
@@ -96,7 +96,7 @@ def _convert(rule: Converted, folder: Path) -> dict[str, pd.DataFrame]:
         path = folder / name
         try:
             made[expected.list] = _converted(path, rule.verbs)
-        except (ValidationError, PredictionsError) as error:
+        except ValidationError as error:
             problems.append(str(error))
         else:
             problems += _count_problem(path, expected, len(made[expected.list]))
@@ -108,7 +108,7 @@ def _convert(rule: Converted, folder: Path) -> dict[str, pd.DataFrame]:
 def _converted(path: Path, verbs: Sequence[int]) -> pd.DataFrame:
     if not path.is_file():
         raise ValidationError(f"{path}: no such file; name the folder of MM-SADA's pickles with --from")
-    table = load_pickle(path)
+    table = load_pickle(path, ValidationError)
     if not isinstance(table, pd.DataFrame):
         raise ValidationError(f"{path}: holds a {type(table).__name__}, a table of segments expected")
     require_columns(table, path, PICKLED_COLUMNS)

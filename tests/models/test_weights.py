@@ -68,7 +68,7 @@ def test_not_found_names_both_places_and_the_source() -> None:
 
 def test_the_named_hub_repository_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EPICSUB_HUB", "our-group/i3d")
-    with pytest.raises(ModelError, match=r"hub: our-group/i3d, rgb_imagenet.pt: cannot reach the hub"):
+    with pytest.raises(ModelError, match=r"hub: our-group/i3d, rgb_imagenet.pt: cannot reach it from here"):
         find_weights("i3d_rgb_imagenet")
     fetched = touch(tmp_path / "cache" / "rgb_imagenet.pt")
     asked = []
@@ -181,9 +181,9 @@ class Payload:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (pickle.dumps(Payload(), protocol=2), "cannot be read as weights"),
-        (b"", "cannot be read as weights"),
-        (b"not a checkpoint at all", "cannot be read as weights"),
+        (pickle.dumps(Payload(), protocol=2), "is a pickle that torch.save did not write"),
+        (b"", "is empty"),
+        (b"not a checkpoint at all", "is a text that begins with 'not a ch"),
     ],
     ids=["pickle", "empty", "text"],
 )
@@ -201,7 +201,7 @@ def test_files_that_are_not_weights_are_refused(content: bytes, reason: str, tmp
 
 def test_a_torch_file_that_carries_code_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": Payload()}, tmp_path / "evil.pt")
-    with pytest.raises(ModelError, match=r"evil\.pt: cannot be read as weights"):
+    with pytest.raises(ModelError, match=r"evil\.pt: holds .*pathlib\.Path.*no numpy, pandas or torch container"):
         read_tensors(tmp_path / "evil.pt")
     assert not Path("it_ran").exists()
 
@@ -210,8 +210,8 @@ def test_other_content_is_named(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(ModelError, match="holds a list, not named tensors"):
         read_tensors(tmp_path / "list.pt")
-    torch.save({"state_dict": {"w": torch.zeros(1)}, "epoch": 3}, tmp_path / "run.pt")
-    with pytest.raises(ModelError, match=r"more than tensors \(state_dict, epoch\)"):
+    torch.save({"w": torch.zeros(1), "epoch": 3}, tmp_path / "run.pt")
+    with pytest.raises(ModelError, match=r"more than tensors \(epoch\)"):
         read_tensors(tmp_path / "run.pt")
 
 

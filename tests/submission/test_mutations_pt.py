@@ -74,7 +74,7 @@ PT = {
     ),
     "object_of_a_class": (
         lambda r, d: r.append(Unknown()),
-        lambda d: f"it names {Unknown.__module__}.Unknown, which is no numpy, pandas or torch container",
+        lambda d: f"holds {Unknown.__module__}.Unknown, which is no numpy, pandas or torch container",
     ),
     "nan": (
         lambda r, d: put(r[d.row][d.key], d.place, float("nan")),

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 
 from epicsub.data.features.table import Shard
-from epicsub.errors import DataError, PredictionsError
+from epicsub.errors import DataError
 from epicsub.modality import RGB
 from epicsub.progress import track
 from epicsub.text import counted, first_of
@@ -86,7 +86,7 @@ def _read_challenge(path: Path) -> Shard:
     Raises:
         DataError: it is no whole pickle of numpy arrays, or its content is of another form.
     """
-    content = _unpickled(path)
+    content: Any = load_pickle(path, DataError)
     if not isinstance(content, Mapping) or not isinstance(content.get("features"), Mapping):
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
         raise DataError(f"{path}: holds {found}; expected a dict with features and narration_ids")
@@ -168,9 +168,9 @@ def _segment(folder: Path, name: str) -> torch.Tensor:
 
 def _frame(path: Path, name: str) -> torch.Tensor:
     try:
-        vector = load_torch(path)
-    except PredictionsError as error:
-        raise DataError(f"{path}: {name}: {_reason(error)}") from error
+        vector = load_torch(path, DataError)
+    except DataError as error:
+        raise DataError(f"{error} (a frame of {name})") from error
     if not isinstance(vector, torch.Tensor) or not vector.is_floating_point() or vector.numel() == 0:
         raise DataError(f"{path}: {name}: holds no tensor of floats")
     return vector.detach().flatten().float()
@@ -184,20 +184,7 @@ def _table(place: Path, folder: Path, name: str) -> pd.DataFrame:
             f"{folder}: lacks {name}, MM-SADA's table that says which segment each row is; copy it there "
             "(jonmun/MM-SADA-code, Annotations/)"
         )
-    table = _unpickled(found[0])
+    table = load_pickle(found[0], DataError)
     if not isinstance(table, pd.DataFrame) or not {"uid", "video_id"} <= set(table.columns):
         raise DataError(f"{found[0]}: no table of MM-SADA with uid and video_id")
     return table
-
-
-def _unpickled(path: Path) -> Any:
-    try:
-        return load_pickle(path)
-    except PredictionsError as error:
-        raise DataError(f"{path}: not a file of features: {_reason(error)}") from error
-
-
-def _reason(error: PredictionsError) -> str:
-    """Why, without the words about predictions."""
-    text = str(error)
-    return text.partition("not a file of predictions: ")[2] or text

@@ -10,14 +10,14 @@ index names nothing but whole shards, after which the next run resumes.
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from epicsub.data.features.external import FRAMES, read_external
 from epicsub.data.features.table import FeatureTable, Shard
@@ -25,6 +25,7 @@ from epicsub.errors import DataError
 from epicsub.files import check_readable
 from epicsub.io import atomic_write, hold_folder, remove_leftovers, write_text
 from epicsub.text import first_of
+from epicsub.unpickle import load_safetensors
 
 log = logging.getLogger(__name__)
 INDEX = "index.json"
@@ -106,11 +107,27 @@ def read_index(folder: Path) -> dict[str, Any]:
     check_readable(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); make the features again into another folder") from error
+    except (ValueError, RecursionError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no whole JSON"
+        raise DataError(f"{path}: cannot be read ({reason}); make the features again into another folder") from error
     if not isinstance(content, dict) or content.get("epicsub_features") != FORMAT:
-        raise DataError(f"{path}: no index of features that this epicsub can read (epicsub_features {FORMAT})")
+        raise DataError(
+            f"{path}: no index of features that this epicsub can read (epicsub_features {FORMAT}); make them again "
+            "into another folder"
+        )
+    shards = content.get("shards")
+    whole = isinstance(content.get("made_by"), dict) and isinstance(shards, list) and all(map(_is_entry, shards))
+    if not whole:
+        raise DataError(f"{path}: lacks made_by, or has shards without file name and narration ids; make them again")
     return content
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether an entry of the index names a file of the same folder, and its segments."""
+    if not isinstance(entry, dict) or not re.fullmatch(r"features-\d{5,9}\.safetensors", str(entry.get("file"))):
+        return False
+    names = entry.get("narration_ids")
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def read_store(folder: Path) -> list[Shard]:
@@ -129,12 +146,9 @@ def read_store(folder: Path) -> list[Shard]:
     for entry in read_index(folder)["shards"]:
         path = Path(folder) / entry["file"]
         try:
-            check_readable(path)
-            shards.append(Shard(path, entry["narration_ids"], load_file(path)))
+            shards.append(Shard(path, entry["narration_ids"], load_safetensors(path, DataError)))
         except DataError as error:
-            problems.append(str(error))
-        except (SafetensorError, OSError) as error:
-            problems.append(f"{path}: cannot be read ({error}); run the same `epicsub data features` again to mend it")
+            problems.append(f"{error}; or run the same `epicsub data features` again, which mends it")
     if problems:
         raise DataError("\n".join(problems))
     return shards
@@ -243,8 +257,8 @@ def write_all(store: FeatureStore, shards: Iterable[Shard], size: int = SHARD_SE
 
 def _is_whole(folder: Path, entry: Mapping[str, Any]) -> bool:
     try:
-        tensors = load_file(folder / entry["file"])
-    except (SafetensorError, OSError):
+        tensors = load_safetensors(folder / entry["file"], DataError)
+    except DataError:
         return False
     return all(len(x_ND) == len(entry["narration_ids"]) for x_ND in tensors.values())
 
