@@ -11,6 +11,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import BinaryIO, NamedTuple
 
+from epicsub.files import os_reason
 from epicsub.text import name_some, sized
 
 Source = Path | io.BytesIO
@@ -81,21 +82,21 @@ def why_unreadable(source: Source, error: BaseException, expected: Iterable[str]
     Returns:
         A clause that follows the path.
     """
-    if isinstance(error, OSError) and error.errno and error.strerror:
-        return f"cannot be read: {error.strerror}"
+    if isinstance(error, OSError) and error.errno:
+        return f"cannot be read: {os_reason(error, source if isinstance(source, Path) else None)}"
     text = str(error)
     if isinstance(error, MemoryError) or re.search(r"[aA]llocate|out of memory|Cannot allocate", text):
         return f"asks for far more memory than its size: it is damaged, or made to do harm; {AGAIN} from its authors"
     try:
         kind = kind_of(source)
     except OSError as failed:
-        return f"cannot be read: {failed.strerror}"
+        return f"cannot be read: {os_reason(failed)}"
     if kind.name not in expected or not kind.whole:
         return kind.says
     if names := _foreign_names(error, text):
         return (
-            f"holds {name_some(names)}, which is no numpy, pandas or torch container: it is not loaded, for it could run "
-            f"code of the file's choice. {remedy}"
+            f"holds {name_some(names)}, which is no numpy, pandas or torch container: it is not loaded, for it could "
+            f"run code of the file's choice. {remedy}"
         )
     return f"is damaged: what it holds breaks off or is out of order; {AGAIN}"
 

@@ -22,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from epicsub.data.batch import Batch
 from epicsub.errors import TrainingError
-from epicsub.io import try_lock, write_text
+from epicsub.io import try_lock, write_text, writing
 
 REMOVALS_FILE = "removed.jsonl"
 
@@ -119,15 +119,17 @@ class RunLog:
             metrics: values by name.
             more: further entries of the line, without a curve.
         """
-        self._file.write(json.dumps({"kind": kind, "step": step, **more, **metrics}) + "\n")
-        self._file.flush()
-        for name, value in metrics.items():
-            self._curves.add_scalar(f"{kind}/{name}", value, step)
+        with writing(self.path):
+            self._file.write(json.dumps({"kind": kind, "step": step, **more, **metrics}) + "\n")
+            self._file.flush()
+            for name, value in metrics.items():
+                self._curves.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
         """Close both files."""
-        self._file.close()
-        self._curves.close()
+        with writing(self.path):
+            self._file.close()
+            self._curves.close()
 
 
 class RemovalLog:
@@ -160,7 +162,7 @@ class RemovalLog:
         """Write what is pending."""
         if not self._pending:
             return
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             for step, seen, removed in self._pending:
                 positions = {agent: found.tolist() for agent, found in removed.items()}
                 file.write(json.dumps({"step": step, **seen, "removed": positions}) + "\n")

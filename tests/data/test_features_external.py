@@ -111,7 +111,7 @@ def test_single_frames_that_are_wrong_are_named(frames: Path) -> None:
     with pytest.raises(DataError, match=r"P08_09/0: EK55_080 lacks frames 8"):
         open_features({"rgb": frames})
     (folder / "img_00008.t7").write_bytes(b"no tensor")
-    with pytest.raises(DataError, match=r"img_00008.t7: is a text .* \\(a frame of EK55_080\\)"):
+    with pytest.raises(DataError, match=r"img_00008.t7: is a text .* \(a frame of EK55_080\)"):
         open_features({"rgb": frames})
     torch.save(torch.zeros(4), folder / "img_00008.t7")
     with pytest.raises(DataError, match=r"img_00008.t7: EK55_080: has 4 entries, the first frame 16"):

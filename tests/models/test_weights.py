@@ -91,7 +91,7 @@ def test_a_hub_repository_without_the_file_is_said(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("EPICSUB_HUB", "our-group/i3d")
     monkeypatch.setattr(weights, "hf_hub_download", absent)
-    with pytest.raises(ModelError, match=r"404: rgb_imagenet\.pt is not in our-group/i3d"):
+    with pytest.raises(ModelError, match=r"our-group/i3d, rgb_imagenet\.pt: no such file there"):
         find_weights("i3d_rgb_imagenet")
 
 
