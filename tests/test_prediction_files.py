@@ -181,7 +181,7 @@ def test_dotted_names_do_not_reach_further(tmp_path):
         ("x.pkl", pickle.dumps("P01"), "holds a str"),
         ("x.pkl", pickle.dumps({"a": 1}), "a dict that holds 'a'; expected a list of dicts, or a dict, with narr"),
         ("x.pkl", pickle.dumps({}), "a dict that holds nothing"),
-        ("x.csv", b"", "read from .npz, .pt, .pkl, not '.csv'"),
+        ("x.csv", b"", "read from .npz, .pt, .pkl, .json, not '.csv'"),
     ],
 )
 def test_files_that_are_something_else(tmp_path, name, content, message):
