@@ -1,6 +1,5 @@
 """Writing a file whole or not at all, locking a file or a folder, and naming a file's content."""
 
-import errno
 import hashlib
 import os
 import re
@@ -9,17 +8,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import BinaryIO, Literal
 
 from filelock import FileLock, Timeout
 
+from epicsub.disk import writing
 from epicsub.errors import DataError, EpicsubError
-from epicsub.files import may_be_file, os_reason
-from epicsub.text import sized
+from epicsub.files import may_be_file
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # as `temporary_beside` names files
-_PROBE = 1 << 20  # bytes that are written to see whether a disk is full
 
 
 @contextmanager
@@ -54,66 +52,6 @@ def atomic_write(path: Path) -> Iterator[Path]:
         flush(temporary)
         temporary.replace(path)
         sync_folder(path.parent)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what any library raises where the disk refuses into one error of the operating system, with place and room.
-
-    torch, safetensors and FFmpeg say in words of their own, or with no reason at all, that a disk is full.
-
-    Args:
-        path: the file that is being written.
-
-    Yields:
-        While it is written.
-
-    Raises:
-        OSError: the place cannot be written; `strerror` says why, how much room there is and what to do.
-    """
-    try:
-        yield
-    except EpicsubError:
-        raise
-    except Exception as error:
-        refused = _refusal(error) or _probe(path.parent)
-        if refused is None:
-            raise
-        raise OSError(refused.errno, _told(refused, path.parent), str(path)) from error
-
-
-def _refusal(error: BaseException | None) -> OSError | None:
-    """The error of the operating system that led to another."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in errno.errorcode and error.errno != errno.EPIPE:
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _probe(folder: Path) -> OSError | None:
-    """Why a little more cannot be written to a folder; None where it can."""
-    try:
-        with TemporaryFile(dir=folder) as handle:
-            handle.write(bytes(_PROBE))
-            handle.flush()
-            os.fsync(handle.fileno())
-    except OSError as error:
-        return error
-    return None
-
-
-def _told(error: OSError, folder: Path) -> str:
-    reason = os.strerror(error.errno or 0)
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return os_reason(OSError(error.errno, reason))
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    room = shutil.disk_usage(folder)
-    return (
-        f"{reason} ({sized(room.free)} of {sized(room.total)} free); make room, or choose another place, and run the "
-        "same command again"
-    )
 
 
 def is_stream(path: Path) -> bool:

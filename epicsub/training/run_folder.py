@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from epicsub.data.batch import Batch
+from epicsub.disk import writing
 from epicsub.errors import TrainingError
-from epicsub.io import try_lock, write_text, writing
+from epicsub.io import try_lock, write_text
 
 REMOVALS_FILE = "removed.jsonl"
 

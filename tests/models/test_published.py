@@ -122,7 +122,7 @@ def test_weights_that_are_nowhere_name_the_place_and_the_source(
     with pytest.raises(ModelError) as caught:
         build_model("x3d", ["rgb"], frames=16, size=64, variant="m", weights={"rgb": "x3d_m_kinetics"})
     assert "X3D_M.pyth in weights" in str(caught.value)
-    assert "model_zoo/kinetics/X3D_M.pyth: no network" in str(caught.value)
+    assert "model_zoo/kinetics/X3D_M.pyth: cannot reach it from here" in str(caught.value)
     assert "put it into weights/" in str(caught.value)
 
 
