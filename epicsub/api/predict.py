@@ -28,6 +28,7 @@ from epicsub.modality import MODALITIES, RGB
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.predictions import Predictions
 from epicsub.recipe import Recipe
+from epicsub.training.device import autocast
 from epicsub.validation import find_protocol, load_protocol
 
 CLASS_TABLES = {"verb": "EPIC_100_verb_classes.csv", "noun": "EPIC_100_noun_classes.csv"}
@@ -94,7 +95,8 @@ class ClipModel(nn.Module):
         Returns:
             Verb logits (B, 97), noun logits (B, 300), and features.
         """
-        output: TwoHeadOutput = self.network(clips)
+        with autocast(self.recipe.train.precision, next(self.network.parameters()).device):
+            output: TwoHeadOutput = self.network(clips)
         return output
 
     @torch.inference_mode()

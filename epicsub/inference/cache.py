@@ -35,7 +35,16 @@ FOLDER = "predictions"
 HOME = Path(__file__).parent.parent
 log = logging.getLogger(__name__)
 _ARRAYS = ("narration_ids", "verb_logprobs", "noun_logprobs")
-_CODE = ("data", "models", "inference", "training/build.py", "training/loaders.py", "modality.py", "predictions.py")
+_CODE = (
+    "data",
+    "models",
+    "inference",
+    "training/build.py",
+    "training/device.py",
+    "training/loaders.py",
+    "modality.py",
+    "predictions.py",
+)
 _LIBRARIES = (
     "torch",
     "torchvision",
@@ -103,6 +112,7 @@ def key_of(
         "data": recipe.data.model_dump(mode="json", exclude=_NOT_CLIPS)
         | {"decoder": choose_decoder(recipe.data.decoder)},
         "model": recipe.model.model_dump(mode="json", exclude={"weights"}),
+        "precision": recipe.train.precision,
         "code": _code(),
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "device": device.type,

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from epicsub.data.annotations import Segment
 from epicsub.data.features.store import SHARD_SEGMENTS, FeatureStore
@@ -14,10 +14,12 @@ from epicsub.data.prepared.index import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import InferenceError
+from epicsub.inference.predict import flat_views
 from epicsub.inference.targets import Target, Trained
 from epicsub.io import hold_folder
 from epicsub.progress import track
 from epicsub.text import first_of, join_problems
+from epicsub.training.device import copied_ahead
 from epicsub.training.loaders import store_of, view_loader
 from epicsub.training.preflight import missing_files
 
@@ -102,7 +104,7 @@ def extract_features(
         if todo:
             loader = view_loader(trained.recipe, root, todo, views, choice)
             before = -(-(len(segments) - len(todo)) // trained.recipe.evaluation.batch_size)
-            batches = _features(trained.model, loader, device)
+            batches = _features(trained, loader, device)
             _write(store, track(batches, f"features ({views})", before + len(loader), before), shard_segments)
     dims: dict[str, int] = trained.model.feature_dims  # type: ignore[assignment]  # every model has it
     return Extracted(made=len(todo), kept=len(segments) - len(todo), dims=dims, views=views)
@@ -143,13 +145,13 @@ def _write(store: FeatureStore, batches: Iterable[Features], shard_segments: int
 
 @torch.inference_mode()
 def _features(
-    model: nn.Module, batches: Iterable[tuple[list[str], dict[str, torch.Tensor]]], device: torch.device
+    trained: Trained, batches: Iterable[tuple[list[str], dict[str, torch.Tensor]]], device: torch.device
 ) -> Iterator[Features]:
     """(narration ids, {modality: (B, D), or (B, V, D) for several views}) of each batch."""
-    model.eval()
-    for narration_ids, views in batches:
-        clips = {name: clip.to(device, non_blocking=True).flatten(0, 1) for name, clip in views.items()}
-        features = model(clips).features
+    trained.model.eval()
+    for narration_ids, clips in copied_ahead(batches, partial(flat_views, device=device), device):
+        with trained.autocast():
+            features = trained.model(clips).features
         by_view = {name: x_BD.float().cpu().unflatten(0, (len(narration_ids), -1)) for name, x_BD in features.items()}
         yield (
             narration_ids,

@@ -18,6 +18,7 @@ Letters: N segments, V verbs, M nouns.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from epicsub.data.sampling import Views
 from epicsub.errors import InferenceError
 from epicsub.predictions import Predictions
 from epicsub.progress import track
+from epicsub.training.device import copied_ahead
 
 ViewBatch = tuple[list[str], dict[str, Tensor]]
 """Narration ids, {modality: uint8 clips (B, V, C, T, H, W)}."""
@@ -61,9 +63,9 @@ def predict(
     ids: list[str] = []
     verbs: list[np.ndarray] = []
     nouns: list[np.ndarray] = []
-    for narration_ids, views in track(batches, label, total):
+    moved = copied_ahead(batches, partial(flat_views, device=device), device)
+    for narration_ids, clips in track(moved, label, total):
         count = len(narration_ids)
-        clips = {name: clip.to(device, non_blocking=True).flatten(0, 1) for name, clip in views.items()}
         output = model(clips)
         verb, noun = (mean_over_views(logits, count) for logits in (output.verb_logits_BV, output.noun_logits_BN))
         refuse_non_finite(narration_ids, verb, noun)
@@ -71,6 +73,20 @@ def predict(
         verbs.append(verb.numpy())
         nouns.append(noun.numpy())
     return Predictions(np.array(ids), np.concatenate(verbs), np.concatenate(nouns))
+
+
+def flat_views(batch: ViewBatch, device: torch.device) -> ViewBatch:
+    """Move a batch of views to the device, and put them one after the other.
+
+    Args:
+        batch: narration ids, {modality: (B, V, ...)}.
+        device: where to.
+
+    Returns:
+        Narration ids, {modality: (B * V, ...)}.
+    """
+    ids, views = batch
+    return ids, {name: clip.to(device, non_blocking=True).flatten(0, 1) for name, clip in views.items()}
 
 
 def mean_over_views(logits: Tensor, segments: int) -> Tensor:
@@ -138,7 +154,8 @@ def predict_until_decided(
     for number, place in enumerate(places, start=1):
         batches = loader_of([segments[row] for row in open_N.tolist()], place)
         title = f"{label}: clip {number} of {len(places)}, {len(open_N)} segments"
-        sums = [_sums(model, batch, device) for batch in track(batches, title, len(batches))]  # type: ignore[arg-type]
+        moved = copied_ahead(batches, partial(flat_views, device=device), device)
+        sums = [_sums(model, batch) for batch in track(moved, title, len(batches))]  # type: ignore[arg-type]
         verb_NV[open_N] += np.concatenate([verb for verb, _ in sums])
         noun_NM[open_N] += np.concatenate([noun for _, noun in sums])
         done_N[open_N] = number * views.each
@@ -191,10 +208,10 @@ def _pairs_apart(verb_V: np.ndarray, noun_M: np.ndarray, most: float, depth: int
     return True
 
 
-def _sums(model: nn.Module, batch: ViewBatch, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+def _sums(model: nn.Module, batch: ViewBatch) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities summed over the views of a batch's segments: (B, 97), (B, 300)."""
-    ids, views = batch
-    output = model({name: clip.to(device, non_blocking=True).flatten(0, 1) for name, clip in views.items()})
+    ids, clips = batch
+    output = model(clips)
     heads = (output.verb_logits_BV, output.noun_logits_BN)
     verb, noun = (
         torch.softmax(head.float(), -1).reshape(len(ids), -1, head.shape[-1]).double().sum(1).cpu() for head in heads

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from epicsub.recipe import Recipe, recipe_from_dict
 from epicsub.text import join_problems
 from epicsub.training.build import model_of
 from epicsub.training.checkpoint import Checkpoint, load_checkpoint
+from epicsub.training.device import autocast, use_fast_kernels
 from epicsub.training.loaders import ViewLoader, reading_notes, store_of, view_loader
 from epicsub.training.loop import selected_checkpoint
 from epicsub.training.preflight import missing_files
@@ -42,6 +44,14 @@ class Trained:
     model: nn.Module
     recipe: Recipe
     checkpoint: Checkpoint
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Open the floating point of the model's training.
+
+        Returns:
+            The context of its forward passes.
+        """
+        return autocast(self.recipe.train.precision, next(self.model.parameters()).device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +99,8 @@ class Target:
             raise InferenceError(
                 f"{self.path}: does not fit its own recipe's model: missing {missing[:5]}, unexpected {unexpected[:5]}"
             )
-        return Trained(model.to(device), recipe, checkpoint)
+        use_fast_kernels(model.to(device), device)
+        return Trained(model, recipe, checkpoint)
 
     def notes(self) -> list[str]:
         """Describe what a reader of the checkpoint's scores should know.
@@ -267,17 +278,19 @@ def _predict(
     device: torch.device,
     stop: int,
 ) -> Made:
-    model = target.load(device).model
+    trained = target.load(device)
     label, recipe, began = f"{target.name} ({views})", target.recipe, time.monotonic()
     if not stop:
         loader = view_loader(recipe, root, segments, views, store)
-        predictions = predict(model, loader, len(loader), device, label)
+        with trained.autocast():
+            predictions = predict(trained.model, loader, len(loader), device, label)
         return Made(predictions, time.monotonic() - began, views.count)
 
     def loader_of(some: Sequence[Segment], place: ClipPosition) -> ViewLoader:
         return view_loader(recipe, root, some, views, store, [place])
 
-    predictions, done_N = predict_until_decided(model, loader_of, segments, views, stop, device, label)
+    with trained.autocast():
+        predictions, done_N = predict_until_decided(trained.model, loader_of, segments, views, stop, device, label)
     return Made(predictions, time.monotonic() - began, float(done_N.mean()))
 
 

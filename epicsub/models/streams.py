@@ -161,7 +161,8 @@ class Normalise(nn.Module):
             The same shape, floating point.
         """
         shape = (-1,) + (1,) * (x_BC.ndim - 2)
-        return (x_BC.to(self.mean.dtype) - self.mean.view(shape)) / self.std.view(shape)
+        x_BC = x_BC.to(self.mean.dtype, copy=True)  # the one copy of the clip in floating point
+        return x_BC.sub_(self.mean.view(shape)).div_(self.std.view(shape))
 
 
 MakeTrunk = Callable[[Modality], tuple[nn.Module, Normalise]]

@@ -117,21 +117,22 @@ def parts_of(recipe: Recipe) -> list[Part]:
     return [Part(part.name, part.rate, part.frozen_steps) for part in recipe.train.parts]
 
 
-def optimizer_of(recipe: Recipe, parameters: ParameterGroups) -> Optimizer:
+def optimizer_of(recipe: Recipe, parameters: ParameterGroups, fused: bool = False) -> Optimizer:
     """Build the optimiser of model and domain discriminators; the schedule sets its learning rate at each step.
 
     Args:
         recipe: with `train.optimizer`.
         parameters: see `trained_parameters`.
+        fused: step all weights in one kernel.
 
     Returns:
         The optimiser, with a learning rate of 0.
     """
     settings = recipe.train.optimizer
     if settings.name == "sgd":
-        return SGD(parameters, lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay)
+        return SGD(parameters, lr=0.0, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused)
     kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[settings.name]
-    return kind(parameters, lr=0.0, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
+    return kind(parameters, lr=0.0, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay, fused=fused)
 
 
 def scheduled_rate(stage: Stage, step: int) -> float:

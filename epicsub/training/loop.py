@@ -8,7 +8,7 @@ and resumed ends where the uninterrupted one does.
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from epicsub.training.augmentation import augments_on_device, to_device
 from epicsub.training.averaging import refresh_batch_norms
 from epicsub.training.build import parts_of
 from epicsub.training.checkpoint import Checkpoint
+from epicsub.training.device import copied_ahead
 from epicsub.training.distill import with_teacher_modalities
 from epicsub.training.layers import freeze
 from epicsub.training.loaders import Domains, training_loader, view_loader
@@ -65,10 +66,10 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
     removals = RemovalLog(folder, state.step) if log else None
     told = missed_updates(state)
     steps = _remaining_steps(recipe, domains, state, fabric)
-    for step, stage, clips in track(steps, recipe.name, total, state.step) if log else steps:
+    moved = copied_ahead(steps, lambda read: (*read[:2], to_device(fabric, recipe, read[2])), fabric.device)
+    for step, stage, batch in track(moved, recipe.name, total, state.step) if log else moved:
         state.model.train()
         freeze(state.model.module, parts_of(recipe), state.step)
-        batch = to_device(fabric, recipe, clips)
         metrics = train_step(fabric, recipe, stage, state, batch, step)
         state.step += 1
         if removals:
@@ -227,13 +228,14 @@ def model_for_evaluation(fabric: Fabric, state: State) -> Iterator[nn.Module]:
         The model.
     """
     if fabric.world_size == 1:
-        yield state.evaluation_model
+        with fabric.autocast():
+            yield state.evaluation_model
         return
     averaged = state.evaluation_model is not state.model
     model = state.evaluation_model if averaged else state.model.module
     for buffer in model.buffers():
         torch.distributed.broadcast(buffer, 0)
-    with nullcontext() if averaged else fabric.autocast():
+    with fabric.autocast():
         yield model
 
 

@@ -26,6 +26,7 @@ from epicsub.training.build import (
     trained_parameters,
 )
 from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
+from epicsub.training.device import use_fast_kernels
 from epicsub.training.distill import Teacher
 from epicsub.training.layers import checkpoint_layers, checkpoint_pools, freeze
 from epicsub.training.loaders import Domains
@@ -84,7 +85,9 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
     torch.manual_seed(recipe.seed + 1)  # the same discriminators whatever the model drew
     adaptation = adaptation_of(recipe, model)
     aligned = list(adaptation.alignment_parameters()) if adaptation else []
-    optimizer = optimizer_of(recipe, trained_parameters(recipe, model, aligned))
+    # with 16-mixed the gradient is unscaled before it is clipped, which fused optimisers leave to their step
+    fused = fabric.device.type == "cuda" and recipe.train.precision != "16-mixed"
+    optimizer = optimizer_of(recipe, trained_parameters(recipe, model, aligned), fused)
     agent_optimizer = agent_optimizer_of(recipe, adaptation.parameters_by_agent() if adaptation else {})
     step = resumed.step if resumed else 0
     if resumed:
@@ -93,6 +96,7 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
             adaptation.load_state_dict(resumed.training["adaptation"])
     freeze(model, parts_of(recipe), step)
     fabric.to_device(model)
+    use_fast_kernels(model, fabric.device)
     average = average_of(recipe, model)  # before what changes how the model computes: it is copied
     if recipe.train.activation_checkpointing == "pools":
         checkpoint_pools(model)

@@ -6,9 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from epicsub.api.status import doctor
+from epicsub.data.root import DataRoot
+from epicsub.data.sampling import parse_views
+from epicsub.inference.predict import predict
+from epicsub.inference.targets import resolve_target
 from epicsub.predictions import read_predictions
+from epicsub.training.loaders import store_of, view_loader
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 
@@ -133,3 +139,24 @@ def test_periodic_validation_keeps_the_best_by_the_recipes_rule(command, kitchen
     assert done.status == 0, done.err
     again = json.loads((work / "best.json").read_text())["best"]["scores"]["all_verb_accuracy_at_5"]
     assert again == max(scores.values()), "periodic validation is the same code as validate"
+
+
+def test_a_model_trained_in_half_precision_predicts_in_it(command, kitchens, work, run) -> None:
+    """The scores are those that Fabric, which trains, gives: of the run's own evaluations."""
+    checkpoint = torch.load(run / "last.pth", weights_only=True)
+    checkpoint["recipe"]["train"]["precision"] = "bf16-mixed"
+    torch.save(checkpoint, work / "half.pth")
+    words = ["--split", "validation", "--protocol", "small.yaml", "--data", kitchens, "--device", "cpu"]
+    for name in ("half.pth", run / "last.pth"):
+        done = command("predict", name, *words, "-o", f"{Path(name).stem}_of_half.npz")
+        assert done.status == 0, done.err
+    found, full = (read_predictions(work / f"{name}_of_half.npz") for name in ("half", "last"))
+    trained = resolve_target(str(work / "half.pth")).load(torch.device("cpu"))
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    root = DataRoot(kitchens)
+    segments = root.segments("EPIC_100_validation.csv")
+    store = store_of(trained.recipe, root, segments)
+    loader = view_loader(trained.recipe, root, segments, parse_views(trained.recipe.evaluation.views), store)
+    expected = predict(fabric.setup(trained.model), loader, len(loader), torch.device("cpu"), "as in training")
+    np.testing.assert_array_equal(found.verb_logprobs, expected.select(found.narration_ids).verb_logprobs)
+    assert not np.array_equal(found.verb_logprobs, full.verb_logprobs)

@@ -37,6 +37,6 @@ def test_two_processes_score_with_the_batch_norms_of_the_first(tmp_path: Path) -
 
 def test_one_process_scores_the_model_as_it_is() -> None:
     state, _ = state_of(3.0)
-    fabric: Any = SimpleNamespace(world_size=1)
+    fabric: Any = SimpleNamespace(world_size=1, autocast=nullcontext)
     with model_for_evaluation(fabric, state) as given:
         assert given is state.evaluation_model

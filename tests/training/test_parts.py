@@ -46,7 +46,7 @@ def stepped(recipe: Recipe) -> State:
     wrapped, optimizer = fabric.setup(model, torch.optim.SGD(weights, lr=0.0))
     state = State(
         model=wrapped, adaptation=method, criterion=criterion(), optimizer=optimizer,
-        agent_optimizer=agent_optimizer_of(recipe, list(method.agent_parameters())),
+        agent_optimizer=agent_optimizer_of(recipe, method.parameters_by_agent()),
         final_mean=FinalMean(count=None, every=1),
     )  # fmt: skip
     for number in range(2):
