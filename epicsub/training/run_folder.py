@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from epicsub.data.batch import Batch
 from epicsub.disk import writing
 from epicsub.errors import TrainingError
-from epicsub.io import try_lock, write_text
+from epicsub.io import remove_leftovers, try_lock, write_text
 
 REMOVALS_FILE = "removed.jsonl"
 
@@ -32,7 +32,8 @@ REMOVALS_FILE = "removed.jsonl"
 def run_lock(folder: Path) -> Iterator[None]:
     """Hold `folder/lock` for the block, in the first process of a run; the others belong to it and hold nothing.
 
-    The file stays when the lock is released. It names its holder, for the message to a second run.
+    The file stays when the lock is released. It names its holder, for the message to a second run. Half a checkpoint
+    that a killed run left is removed.
 
     Args:
         folder: the run's folder, made where it is missing.
@@ -67,6 +68,7 @@ def run_lock(folder: Path) -> Iterator[None]:
             f"{folder}: {_holder(path)} trains into this folder; wait for it, end it, or give another --out"
         )
     try:
+        remove_leftovers(folder.glob(".*"), ".pth", ".yaml", ".jsonl")
         yield
     finally:
         lock.release()

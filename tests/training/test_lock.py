@@ -47,6 +47,21 @@ def test_the_second_is_refused_with_the_firsts_name_and_may_follow_it(tmp_path: 
         assert f"process {os.getpid()} " in (tmp_path / "lock").read_text()
 
 
+def test_half_a_checkpoint_of_a_killed_run_is_removed(tmp_path: Path) -> None:
+    process = hold(tmp_path)
+    half, other = tmp_path / ".last.k3_x0abc.pth", tmp_path / ".mine.pth"
+    half.touch()
+    other.touch()
+    with pytest.raises(TrainingError), run_lock(tmp_path):
+        pass
+    assert half.exists()  # its writer may be about to rename it
+    process.kill()
+    process.wait()
+    with run_lock(tmp_path):
+        assert not half.exists()
+    assert other.exists()
+
+
 def test_workers_of_a_killed_run_do_not_keep_its_lock(tmp_path: Path) -> None:
     process = hold(tmp_path, "with a worker")
     with pytest.raises(TrainingError), run_lock(tmp_path):  # the worker's fork did not free it
