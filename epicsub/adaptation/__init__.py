@@ -3,7 +3,7 @@
 A new method is a file with a subclass of `AdaptationMethod`, a section in recipe/adaptation.py and a row of `METHODS`.
 """
 
-from epicsub.adaptation.adabn import AdaBN
+from epicsub.adaptation.adabn import AdaBN, BNOnly
 from epicsub.adaptation.adversarial import Adversarial, RuleRemoval
 from epicsub.adaptation.contrastive import Contrastive
 from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, LaterUpdate
@@ -16,6 +16,7 @@ from epicsub.adaptation.ta3n import TA3N
 from epicsub.recipe.adaptation import (
     AdaBNAdaptation,
     AdversarialAdaptation,
+    BNOnlyAdaptation,
     ContrastiveAdaptation,
     MCDAdaptation,
     MinDeltaAdaptation,
@@ -30,6 +31,7 @@ from epicsub.recipe.adaptation import (
 from epicsub.recipe.base import AdaptationSection
 
 METHODS: dict[type[AdaptationSection], type[AdaptationMethod]] = {
+    BNOnlyAdaptation: BNOnly,
     MMDAdaptation: MMD,
     AdaBNAdaptation: AdaBN,
     MCDAdaptation: MCD,
@@ -57,6 +59,7 @@ __all__ = [
     "AdaptationLosses",
     "AdaptationMethod",
     "Adversarial",
+    "BNOnly",
     "Contrastive",
     "LaterUpdate",
     "MMIRPlus",

@@ -9,7 +9,8 @@ Munro and Damen, "Multi-modal Domain Adaptation for Fine-grained Action Recognit
   target.
 - Discriminators D-100-ReLU-2 [S], with one logit in place of two [D], the same functions.
 - The class loss reads corresponding source clips alone [S]: in the authors' code the flow of the others is another
-  clip's. Here the roll happens on features, after the streams, to the same effect, and the rest is left out too.
+  clip's. Here the roll happens on features, after the streams, to the same effect, and the rest is left out too. The
+  recipes draw twice as many source clips, so that it reads as many as another method's does [D].
 - The authors shuffle which clips are rolled; ours come shuffled from the loader.
 
 Correspondence: do the features of the modalities belong to one clip? Other methods have it as an option.

@@ -48,9 +48,16 @@ class MMDAdaptation(AdaptationSection):
 
     method: Literal["mmd"]
     kernels: Literal["mm_sada", "dan"] = "mm_sada"
-    """Kernel widths: 12 fixed ones [S], or 5 around the batch's mean squared distance (deep adaptation networks)."""
+    """Kernel widths: 12 [S], times the features' length over the 1,024 that they are for [D], or 5 around the batch's
+    mean squared distance (deep adaptation networks)."""
     loss_weight: NotNegative = 1.0
     """Weight of the discrepancy beside the classification loss; 0.2 beside 0.2 in [S]."""
+
+
+class BNOnlyAdaptation(AdaptationSection):
+    """Control: target clips go through the network, and so through its batch norms, without a loss [D]."""
+
+    method: Literal["bn_only"]
 
 
 class AdaBNAdaptation(AdaptationSection):
@@ -76,6 +83,9 @@ class MCDAdaptation(AdaptationSection):
     """one through a gradient reversal [S], or the three of the original, about six times the time of a step."""
     lam_max: NotNegative = 1.0
     """Final strength of the reversed gradient, with updates one; 1.0 is the default of [S]."""
+    discrepancy: Literal["scaled", "published"] = "scaled"
+    """Difference of both classifiers: sum over classes times 1/8, so that it does not depend on their number [D], or
+    the mean over them [S], the same for eight."""
     feature_updates: Count = 4
     """Updates of the features in a step, with updates three (recalled, not verified)."""
     loss_weight: NotNegative = 1.0
@@ -262,6 +272,7 @@ Adaptation = Annotated[
     SourceOnly
     | Supervised
     | MMDAdaptation
+    | BNOnlyAdaptation
     | AdaBNAdaptation
     | MCDAdaptation
     | AdversarialAdaptation

@@ -112,6 +112,9 @@ class Train(Section):
     """Stages, one after the other."""
     optimizer: Optimizer
     """The optimiser of model and discriminators."""
+    start: Text | None = None
+    """A checkpoint of the end of this recipe's first stage, stage_1.pth of a run: training begins with the second
+    stage, from its weights. Null trains all stages."""
     class_weight: Positive = 1.0
     """Weight of the classification loss in stages that adapt; 1.0 [P], 0.2 in [S]."""
     losses: Losses = Losses()
@@ -194,6 +197,9 @@ def check_train(train: Train) -> Iterator[Problem]:
             "again: write false for one of them"
         )
         yield Problem("train.activation_checkpointing", text)
+    if train.start is not None and len(train.stages) < 2:
+        text = f"is {format_value(train.start)}, the end of the first stage, but there is no second: leave it out"
+        yield Problem("train.start", text)
     yield from check_losses(train.losses, train.sampling)
     if train.mixing is not None and not train.mixing.mixup and not train.mixing.cutmix:
         text = "mixes nothing: give mixup or cutmix an alpha, e.g. 0.8, or leave the section out"

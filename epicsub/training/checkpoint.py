@@ -197,7 +197,7 @@ def checkpoint_to_resume(recipe: Recipe, lists: Mapping[str, str], folder: Path)
     before_run = recipe_from_dict(checkpoint.recipe, str(path)).model_dump(mode="json")  # with what older runs lack
     changed = [
         f"  {key}: {before!r} in the run, {now!r} now"
-        for key, (before, now) in _differences(before_run, recipe.model_dump(mode="json")).items()
+        for key, (before, now) in differences(before_run, recipe.model_dump(mode="json")).items()
         if key not in ("description", "data.root", "data.workers")
     ]
     changed += [
@@ -212,8 +212,17 @@ def checkpoint_to_resume(recipe: Recipe, lists: Mapping[str, str], folder: Path)
     return checkpoint
 
 
-def _differences(before: object, now: object, key: str = "") -> dict[str, tuple[object, object]]:
-    """Leaves of two nested structures that differ, by dotted key."""
+def differences(before: object, now: object, key: str = "") -> dict[str, tuple[object, object]]:
+    """Compare two nested structures of plain values.
+
+    Args:
+        before: the one.
+        now: the other.
+        key: dotted, of both in what holds them.
+
+    Returns:
+        The leaves that differ, in both, by dotted key.
+    """
     if isinstance(before, dict) and isinstance(now, dict):
         pairs = [(name, before.get(name), now.get(name)) for name in {**before, **now}]
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
@@ -222,5 +231,5 @@ def _differences(before: object, now: object, key: str = "") -> dict[str, tuple[
         return {} if before == now else {key: (before, now)}
     found: dict[str, tuple[object, object]] = {}
     for name, one, other in pairs:
-        found.update(_differences(one, other, f"{key}.{name}".lstrip(".")))
+        found.update(differences(one, other, f"{key}.{name}".lstrip(".")))
     return found

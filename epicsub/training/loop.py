@@ -32,7 +32,7 @@ from epicsub.training.layers import freeze
 from epicsub.training.loaders import Domains, training_loader, view_loader
 from epicsub.training.run_folder import RemovalLog, RunLog
 from epicsub.training.selection import EvaluationResult
-from epicsub.training.state import State, build_state, save_state, total_steps
+from epicsub.training.state import State, build_state, ends_first_stage, save_state, total_steps
 from epicsub.training.step import train_step
 
 Evaluate = Callable[[nn.Module], EvaluationResult]
@@ -93,6 +93,7 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
                 best = _evaluate(fabric, recipe, state, evaluate, log)
         state.stopped = evaluates and state.selection.should_stop(train.patience) and not last
         saves = evaluates or is_scheduled(train.checkpoint_every, state.step, total)
+        saves = saves or ends_first_stage(recipe, state.step)
         if removals and (saves or state.step % train.log_every == 0):
             removals.flush()  # before the checkpoint, so that a resumed run lacks no step
         if log and saves:

@@ -25,6 +25,7 @@ from epicsub.text import join_problems
 from epicsub.training.build import model_of
 from epicsub.training.distill import load_teacher, with_teacher_modalities
 from epicsub.training.loaders import Domains, features_of, source_segments, store_of, target_segments
+from epicsub.training.start import start_problems
 
 
 def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = True) -> Domains:
@@ -48,6 +49,7 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
     problems += _model_problems(loaded)
     problems += _precision_problems(loaded)
     problems += _outlier_problems(loaded)
+    problems += start_problems(loaded)
     try:
         choose_decoder(recipe.data.decoder)
     except DataError as error:
@@ -84,6 +86,8 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
         lists[place] = made_by_digest(root.path / user_path(place))
     if teacher:
         lists[str(teacher.path)] = sha256(teacher.path)
+    if recipe.train.start:
+        lists[recipe.train.start] = sha256(user_path(recipe.train.start))
     return Domains(root=root, source=source, target=target, store=store, lists=lists, teacher=teacher)
 
 

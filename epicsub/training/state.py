@@ -32,6 +32,7 @@ from epicsub.training.layers import checkpoint_layers, checkpoint_pools, freeze
 from epicsub.training.loaders import Domains
 from epicsub.training.losses import Criterion
 from epicsub.training.selection import FinalMean, Selection
+from epicsub.training.start import load_start, load_start_optimizer, start_of
 
 
 @dataclass(kw_only=True)
@@ -80,8 +81,9 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
         TrainingError: `train.parts` do not fit the model.
         ModelError: published weights are not there or do not fit.
     """
+    started = start_of(recipe) if resumed is None else None
     torch.manual_seed(recipe.seed)
-    model = model_of(recipe, resumed is None, action_table(recipe, domains.source))
+    model = model_of(recipe, resumed is None and started is None, action_table(recipe, domains.source))
     torch.manual_seed(recipe.seed + 1)  # the same discriminators whatever the model drew
     adaptation = adaptation_of(recipe, model)
     aligned = list(adaptation.alignment_parameters()) if adaptation else []
@@ -89,7 +91,9 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
     fused = fabric.device.type == "cuda" and recipe.train.precision != "16-mixed"
     optimizer = optimizer_of(recipe, trained_parameters(recipe, model, aligned), fused)
     agent_optimizer = agent_optimizer_of(recipe, adaptation.parameters_by_agent() if adaptation else {})
-    step = resumed.step if resumed else 0
+    step = (resumed or started).step if resumed or started else 0  # type: ignore[union-attr]  # one of them is there
+    if started:
+        load_start(model, started)
     if resumed:
         model.load_state_dict(resumed.training.get("model", resumed.model))
         if adaptation:
@@ -120,6 +124,8 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
         step=step,
         final_mean=FinalMean(count=recipe.train.mean_of_last, every=recipe.train.mean_every),
     )
+    if started:
+        load_start_optimizer(optimizer, model, started)
     if resumed:
         _restore(state, resumed, optimizer)
     return state
@@ -141,10 +147,10 @@ def _restore(state: State, resumed: Checkpoint, optimizer: Optimizer) -> None:
 
 
 def save_state(recipe: Recipe, domains: Domains, state: State, folder: Path, best: bool) -> None:
-    """Write `best.pth` if this is the best state so far, then `last.pth`, from which a killed run resumes.
+    """Write `stage_1.pth` where the first stage ends, `best.pth` if this is the best state so far, then `last.pth`.
 
-    In this order, since a run killed between the two repeats the step and writes both; one that had written only
-    `last.pth` would go on without ever writing its best.
+    In this order, since a killed run resumes from `last.pth`: one that is killed between repeats the step and writes all;
+    one that had written only `last.pth` would go on without ever writing the others.
 
     Args:
         recipe: the resolved recipe.
@@ -179,9 +185,24 @@ def save_state(recipe: Recipe, domains: Domains, state: State, folder: Path, bes
         stopped=state.stopped,
         commit=source_commit(),
     )
+    if ends_first_stage(recipe, state.step):
+        save_checkpoint(folder / "stage_1.pth", checkpoint)
     if best:
         save_checkpoint(folder / "best.pth", checkpoint)
     save_checkpoint(folder / "last.pth", checkpoint)
+
+
+def ends_first_stage(recipe: Recipe, step: int) -> bool:
+    """Decide whether another stage follows a first that has ended with this step.
+
+    Args:
+        recipe: with `train.stages`.
+        step: of the run, from 1.
+
+    Returns:
+        True if it does.
+    """
+    return len(recipe.train.stages) > 1 and step == recipe.train.stages[0].steps
 
 
 def total_steps(recipe: Recipe) -> int:

@@ -77,6 +77,14 @@ def test_discrepancy() -> None:
     assert torch.autograd.gradcheck(discrepancy, (one.requires_grad_(), other.requires_grad_()))
 
 
+@pytest.mark.parametrize("classes", [2, 8, 97, 300])
+def test_scaled_it_does_not_depend_on_the_number_of_classes(classes: int) -> None:
+    first, second = torch.full((2, 3, classes), -1e3).unbind()
+    first[:, 0], second[:, 1] = 1e3, 1e3
+    assert discrepancy(first, second, published=False).item() == pytest.approx(2 / 8)
+    assert discrepancy(first, second).item() == pytest.approx(2 / classes)
+
+
 def test_verbs_that_there_are_not_do_not_thin_it_out() -> None:
     """Five of 97 verbs, two streams summed: as a head of five says it; a mute noun head adds nothing."""
     one, other = (torch.randn(7, 5, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in (0, 1))
@@ -89,15 +97,16 @@ def test_verbs_that_there_are_not_do_not_thin_it_out() -> None:
     assert both_tasks(*outputs).item() == pytest.approx(slow_discrepancy(one, other), abs=1e-6)
 
 
-def test_classifiers_raise_what_the_features_lower() -> None:
+@pytest.mark.parametrize("form", ["scaled", "published"])
+def test_classifiers_raise_what_the_features_lower(form: str) -> None:
     """Through the reversal the loss is minus the discrepancy for the heads, lam times the discrepancy for the rest."""
     net = model()
-    losses = MCD(DIMS, section(MCDAdaptation, lam_max=0.7)).losses(batch(net, 0.2))
+    losses = MCD(DIMS, section(MCDAdaptation, lam_max=0.7, discrepancy=form)).losses(batch(net, 0.2))
     target = net(clips(2))
-    seen = both_tasks(target, target.second)
-    expected = slow_discrepancy(target.verb_logits_BV, target.second.verb_logits_BV) + slow_discrepancy(
-        target.noun_logits_BN, target.second.noun_logits_BN
-    )
+    seen = both_tasks(target, target.second, form == "published")
+    factors = (1, 1) if form == "published" else (VERBS / 8, NOUNS / 8)
+    expected = factors[0] * slow_discrepancy(target.verb_logits_BV, target.second.verb_logits_BV)
+    expected += factors[1] * slow_discrepancy(target.noun_logits_BN, target.second.noun_logits_BN)
     assert losses.alignment.item() == pytest.approx(-expected, abs=1e-6)
     assert losses.logs["discrepancy"].item() == pytest.approx(expected, abs=1e-6)
     heads = {id(p) for p in TwoClassifiers.head_parameters(net)}

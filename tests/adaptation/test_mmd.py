@@ -8,7 +8,7 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from epicsub.adaptation import MMD
-from epicsub.adaptation.mmd import MM_SADA_WIDTHS, _squared_distances, dan_widths, mmd_squared
+from epicsub.adaptation.mmd import MM_SADA_WIDTHS, _squared_distances, dan_widths, mm_sada_widths, mmd_squared
 from epicsub.errors import AdaptationError
 from epicsub.recipe.adaptation import MMDAdaptation
 from tests.adaptation.batches import batch_of, features, section
@@ -40,6 +40,20 @@ def test_widths_are_those_of_mm_sada() -> None:
     assert MM_SADA_WIDTHS[0] == pytest.approx(9.7 / 256)
     assert MM_SADA_WIDTHS[-1] == pytest.approx(1825.826, abs=1e-3)
     assert MM_SADA_WIDTHS[1] / MM_SADA_WIDTHS[0] == pytest.approx(2 ** math.sqrt(2))
+
+
+def test_widths_follow_the_length_of_the_features() -> None:
+    """As squared distances do: features written four times over are as far apart as before, to MMD."""
+    assert mm_sada_widths(1024) == pytest.approx(MM_SADA_WIDTHS)
+    x, y = draw(6, 32, 1), draw(4, 32, 2, 0.5)
+    once, longer = ({"rgb": f.float()} for f in (x, x.repeat(1, 4)))
+    others = ({"rgb": f.float()} for f in (y, y.repeat(1, 4)))
+    seen = [
+        MMD({"rgb": s["rgb"].shape[1]}, section(MMDAdaptation)).losses(batch_of(s, t)).alignment.item()
+        for s, t in zip((once, longer), others, strict=True)
+    ]
+    assert seen[0] == pytest.approx(seen[1], rel=1e-5)
+    assert seen[0] == pytest.approx(slow_mmd(x, y, [w / 32 for w in MM_SADA_WIDTHS]), abs=1e-5)
 
 
 def test_equal_sets_have_none() -> None:
@@ -111,7 +125,8 @@ def test_the_method_sums_over_modalities(kernels: str) -> None:
     losses = MMD(DIMS, section(MMDAdaptation, kernels=kernels)).losses(batch_of(source, target))
     expected = 0.0
     for m in DIMS:
-        widths = MM_SADA_WIDTHS if kernels == "mm_sada" else dan_widths(source[m], target[m])
+        own = [width * DIMS[m] / 1024 for width in MM_SADA_WIDTHS]
+        widths = own if kernels == "mm_sada" else dan_widths(source[m], target[m])
         one = slow_mmd(source[m].detach(), target[m].detach(), [float(w) for w in widths])
         assert losses.logs[f"{m}/mmd"] == pytest.approx(one, abs=1e-6)
         expected += one

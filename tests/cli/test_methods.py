@@ -16,7 +16,7 @@ STEPS = [
 TARGET = {
     "mmd": {1: 4}, "mcd": {1: 4}, "contrastive": {1: 4}, "mm_sada": {0: 4, 1: 4}, "adversarial": {1: 4},
     "mmir_plus": {1: 5}, "mmir_task": {1: 5}, "random_removal": {1: 5}, "min_delta": {1: 5}, "oracle": {1: 5},
-    "adabn": {}, "source_only": {}, "supervised": {},
+    "bn_only": {1: 4}, "adabn": {}, "source_only": {}, "supervised": {},
 }  # fmt: skip
 """Target batch of each stage that adapts."""
 LOGGED = {
@@ -70,12 +70,16 @@ def test_both_classifiers_of_mcd_are_kept_and_predict(command, kitchens) -> None
     assert "24 of 24" in scored.out
 
 
-@pytest.mark.parametrize("variant", ["strict", "training_time"])
+@pytest.mark.parametrize("variant", ["strict", "training_time", "bn_only"])
 def test_adabn_changes_the_statistics_of_source_only_and_not_a_weight(command, kitchens, variant: str) -> None:
-    """Strict sees the target after training, the other variant in it, without a loss."""
-    sees = [] if variant == "strict" else ["train.stages.1.target_batch=4"]
+    """Strict sees the target after training, the other variant and the control in it, without a loss."""
+    sees = {
+        "strict": ("adabn",),
+        "training_time": ("adabn", "adaptation.variant=training_time", "train.stages.1.target_batch=4"),
+        "bn_only": ("bn_only",),
+    }[variant]
     train(command, kitchens, "source_only", f"outputs/control_of_{variant}")
-    train(command, kitchens, "adabn", f"outputs/adabn_{variant}", f"adaptation.variant={variant}", *sees)
+    train(command, kitchens, sees[0], f"outputs/adabn_{variant}", *sees[1:])
     control, adapted = (
         torch.load(command.folder / "outputs" / f"{name}_{variant}" / "last.pth", weights_only=True)["model"]
         for name in ("control_of", "adabn")

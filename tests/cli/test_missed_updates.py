@@ -49,7 +49,7 @@ def test_missed_updates_are_counted_in_the_log_and_told_once(command, root: Path
     assert counts == {2: None, 4: 0.0, 6: 2.0, 8: 2.0, 9: 2.0}
     assert all(line.get("rgb_source/skipped_updates", 0.0) == 0.0 for line in lines)
     assert all(torch.isfinite(torch.tensor(line["loss_agents"])) for line in lines if "loss_agents" in line)
-    assert done.err.count("missed") == 1
+    assert done.err.count("agent rgb_target missed") == 1
     assert "step 6: agent rgb_target missed 2 updates, 2 in all: its loss or gradient was not finite" in done.err
     saved = torch.load(root / "run/last.pth", weights_only=True)["training"]
     assert int(saved["agent_optimizer"]["skipped"]["rgb_target"]) == 2

@@ -14,11 +14,13 @@ from epicsub.validation import load_protocol
 RECIPES = Path(__file__).parents[2] / "recipes"
 PATHS = sorted(RECIPES.rglob("*.yaml"))
 PAIRS = ("d1_d2", "d1_d3", "d2_d1", "d2_d3", "d3_d1", "d3_d2")
-METHODS = ("adabn", "contrastive", "mcd", "mm_sada", "mmd")
+METHODS = ("adabn", "bn_only", "contrastive", "mcd", "mm_sada", "mmd")
 CONTROLS = [
     ("mmir_i3d.yaml", "mmir_i3d_adversarial.yaml"),
     ("mmir_i3d.yaml", "mmir_i3d_source_only.yaml"),
+    ("mmir_i3d.yaml", "bn_only_i3d.yaml"),
     ("tiny/mmir_i3d.yaml", "tiny/adversarial.yaml"),
+    ("tiny/mmir_i3d.yaml", "tiny/bn_only.yaml"),
     ("tiny/mmir_i3d.yaml", "tiny/source_only.yaml"),
     *(("tiny/mmir_i3d.yaml", f"tiny/{rule}.yaml") for rule in ("random_removal", "min_delta", "oracle")),
     ("mmir_i3d_adversarial.yaml", "mmir_plus_i3d.yaml"),
@@ -40,6 +42,7 @@ def test_all_recipes_are_there():
     full, tiny = ([name_of(path) for path in PATHS if ("tiny" in path.parts) == small] for small in (False, True))
     assert full == [
         "adabn_i3d.yaml",
+        "bn_only_i3d.yaml",
         "contrastive_i3d.yaml",
         "frame_mean.yaml",
         "frame_multiscale.yaml",
@@ -71,6 +74,7 @@ def test_all_recipes_are_there():
     assert tiny == [
         "tiny/adabn.yaml",
         "tiny/adversarial.yaml",
+        "tiny/bn_only.yaml",
         "tiny/contrastive.yaml",
         "tiny/features_adversarial.yaml",
         "tiny/features_mmir.yaml",
@@ -141,6 +145,9 @@ def test_control_differs_in_nothing_but_the_adaptation(method: str, control: str
             expected -= {"train.stages.1.target_batch"}
         if one.adaptation.method == "mm_sada":  # its first stage sees the target too, and each weighs its own losses
             expected |= {"train.stages.0.target_batch", *(f"train.stages.{stage}.class_weight" for stage in (0, 1))}
+            expected |= {f"train.stages.{stage}.source_batch" for stage in (0, 1)}
+            for own, others in zip(one.train.stages, other.train.stages, strict=True):  # half of them classify
+                assert own.source_batch == 2 * others.source_batch
         assert (one.supervision.data, other.supervision.data) == (4, 3)
     assert differing(one.model_dump(), other.model_dump()) == expected
 
