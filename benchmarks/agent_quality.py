@@ -71,7 +71,6 @@ def agent_quality_of(
     return qualities
 
 
-@torch.no_grad()
 def quality_of_run(trained: Trained, root: DataRoot, outliers: set[str], seed: int) -> dict[str, dict[str, float]]:
     """The same of a run on features, over its own training lists; nothing of a run without agents.
 
@@ -85,6 +84,24 @@ def quality_of_run(trained: Trained, root: DataRoot, outliers: set[str], seed: i
     if not isinstance(method, MMIR):
         return {}
     method.load_state_dict(trained.checkpoint.training["adaptation"])
+    outputs, planted = outputs_of_run(trained, root, outliers)
+    return {name: quality._asdict() for name, quality in agent_quality_of(method, outputs, planted, seed).items()}
+
+
+@torch.no_grad()
+def outputs_of_run(
+    trained: Trained, root: DataRoot, outliers: set[str]
+) -> tuple[dict[str, TwoHeadOutput], dict[str, Tensor]]:
+    """What a run's model makes of its own training lists, one view each.
+
+    Args:
+        trained: the run.
+        root: where the lists and clips lie.
+        outliers: narration ids of what is planted.
+
+    Returns:
+        Output, and which instances are planted (n,), both by domain.
+    """
     outputs, planted = {}, {}
     for domain, names in {"source": trained.recipe.data.source, "target": trained.recipe.data.target}.items():
         segments = [segment for name in names for segment in read_segments(root.annotations(name))]
@@ -96,7 +113,7 @@ def quality_of_run(trained: Trained, root: DataRoot, outliers: set[str], seed: i
             {m: torch.cat([output.features[m] for output in seen]) for m in trained.recipe.data.modalities},
         )
         planted[domain] = torch.tensor([segment.narration_id in outliers for segment in segments])
-    return {name: quality._asdict() for name, quality in agent_quality_of(method, outputs, planted, seed).items()}
+    return outputs, planted
 
 
 def _share(mask: Tensor) -> float:

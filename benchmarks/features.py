@@ -1,157 +1,148 @@
-"""Every adaptation method on features of the small kitchens, over paired seeds.
+"""Every adaptation method on features of small kitchens, over separately trained source models.
 
-    python benchmarks/features.py --kitchens kitchens --json benchmarks/results/features.json
+    python benchmarks/features.py --json benchmarks/results/features.json
 
-The features come from `recipes/tiny/source_only.yaml`, trained at seeds 0, 1 and 2 (or --models FOLDER with such
-runs, source_only_0 and so on): seed s of an arm reads the features of model s % 3. So they were learnt on the very
-source segments that the arms learn from, and paired seeds share one of three feature sets. Every arm of a seed has
-the same features, first weights, order of clips and dropout, and differs in its method alone, with that method's own
-default settings, its weight of the classification loss among them; none was tuned. Runs go through the functions of
-`epicsub train`; a finished one is kept in --out, so that a stopped benchmark resumes, and one that diverges is kept
-as such and counted.
+Each model has kitchens of its own seed (`epicsub data synth --seed`: other clips, places and outliers; how a kitchen
+looks does not change) and is trained on them by `recipes/tiny/source_only.yaml` at an eighth of the width. Its features
+are what every arm reads, heads and bottleneck are what an arm trains. Runs of a model share its features, so intervals
+are over models. The arms, what they share and the grid that every one is tried with are in arms.py; the settings are
+chosen by the target's labels on tuning models, which no real project has, and which are not reported.
 
 "Target" is the validation list: kitchens that training sees without labels. A fifth of its segments shows verbs that no
-training segment has; "target, known" leaves those out. Which they are, the oracle and this script alone know. The
-supervised bound learns from the labels of the test list, which is of the same kitchens.
+training segment has. The supervised bound learns from the labels of the test list, which is of the same kitchens.
+
+Every run goes through the functions of `epicsub train` and is kept in --out as it ends: a stopped benchmark resumes.
+One that diverges is kept as such and counted, with the score of its last finite step.
 """
 
 import json
+import shutil
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from agent_quality import quality_of_run, report_agents
+from arms import ARMS, CONTROL, Arm, Values, grid, settings, told_apart
+from gains import Runs, finished, mean_score, report
 from machine import benchmark_parser, write_figures
-from pairs import paired
+from power import mean_power, perfect_rewards, power_of_run
 
 from epicsub.data.annotations import read_segments
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
-from epicsub.errors import TrainingError
+from epicsub.errors import NotFiniteError
 from epicsub.inference.predict import predict
-from epicsub.inference.targets import Target
+from epicsub.inference.targets import Target, Trained
 from epicsub.io import write_text
 from epicsub.progress import cores, in_processes, track
-from epicsub.recipe import Recipe, load_recipe
+from epicsub.recipe import load_recipe
 from epicsub.training.checkpoint import load_checkpoint
 from epicsub.training.loaders import view_loader
 from epicsub.training.loop import fit
 from epicsub.training.preflight import prepare
 
 TINY = Path("recipes/tiny")
-MODELS = 3  # that features come from
-VIEWS = {"": "1x1", "_5x1": "5x1"}  # of a folder of features, by the end of its name
-RELATIONS = "model={name: temporal_relations, dims: {rgb: 256, flow: 256}, shared: 128, hidden: 128, attention: %s}"
-REFERENCE = "adversarial only"
+SIZES = {"train": 400, "heldout": 100, "validation": 200, "test": 140}  # segments of each model's kitchens
+WIDTH = 0.125  # of the source models
+DIMS = "{rgb: 128, flow: 128}"  # of their features
+TUNING = (100, 101)  # models whose scores choose the settings
+SOURCE_BATCH = 40  # of the recipes' second stage
 LABELLED = "target_labelled.csv"
 LISTS = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv", "source_heldout.csv")
-OUTLIERS = "outliers.csv"  # under the benchmark's own data root, for the oracle
-TASKS = ("verb", "noun", "action")
-MEASURE = "target action"  # what arms are compared by, fixed before the first run
-GAINS = {"MMIR": "mmir", "min-Delta": "min_delta", "oracle": "oracle", "MMIR plus (ours)": "mmir_plus"}
+POWER = "power"  # what runs with a perfect reward are kept under, beside the arms
 
 
-@dataclass(frozen=True)
-class Arm:
-    """A recipe of recipes/tiny, what is changed in it, and the end of its features' name."""
+class Job(NamedTuple):
+    """One run to make."""
 
-    recipe: str
-    changes: tuple[str, ...] = ()
-    views: str = ""
-
-
-def adapted(method: str, *changes: str) -> Arm:
-    """The adversarial recipe with another method at its own default settings."""
-    return Arm("features_adversarial.yaml", (f"adaptation={{method: {method}}}", *changes))
-
-
-ARMS = {
-    "source only": Arm("features_source_only.yaml"),
-    "supervised": Arm(
-        "features_source_only.yaml",
-        ("adaptation={method: supervised}", f"data.source=[{LABELLED}]", "supervision.data=4"),
-    ),
-    "MMD": adapted("mmd"),
-    "AdaBN": adapted("adabn", "train.stages.1.target_batch=0"),
-    "MCD": adapted("mcd"),
-    "adversarial only": Arm("features_adversarial.yaml"),
-    "MM-SADA": adapted("mm_sada", "train.stages.0.target_batch=40", "train.stages.1.class_weight=0.2"),
-    "Kim-style": adapted("contrastive"),
-    "MMIR": Arm("features_mmir.yaml"),
-    "random removal": adapted("random_removal"),
-    "min-Delta": adapted("min_delta"),
-    "oracle": Arm("features_adversarial.yaml", ("adaptation={method: oracle, outliers: OUTLIERS}",)),
-    "MMIR plus (ours)": adapted("mmir_plus"),
-    "MMIR, paid by the task (ours)": Arm(
-        "features_mmir.yaml", ("adaptation.rewards={relevance: task, quantile: 0.2, continuous: true}",)
-    ),
-    "relations, source only": Arm("features_source_only.yaml", (RELATIONS % "false",), "_5x1"),
-    "TA3N": Arm(
-        "features_adversarial.yaml",
-        (RELATIONS % "true", "adaptation={method: ta3n}", "train.stages.1.class_weight=0.5"),
-        "_5x1",
-    ),
-}
+    arm: str
+    values: Values
+    model: int
+    repeat: int
+    out: Path
 
 
 def main() -> None:
-    """Make the features, train every arm and seed, score, print the tables."""
+    """Make kitchens, models and features, tune every arm, train and score, print the table."""
     parser = benchmark_parser(__doc__)
-    parser.add_argument("--kitchens", type=Path, default=Path("kitchens"))
-    parser.add_argument("--models", type=Path, help="folder with source_only_0 ..., trained before")
     parser.add_argument("--out", type=Path, default=Path("outputs/features"))
-    parser.add_argument("--seeds", type=int, default=20, help="0 to SEEDS - 1")
+    parser.add_argument("--models", type=int, default=10, help="source models that are reported, 0 to MODELS - 1")
+    parser.add_argument("--repeats", type=int, default=2, help="runs of an arm per model")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="learning rates of the grid")
     parser.add_argument("--workers", type=int, default=cores(), help="runs at a time, one thread each")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    ends = {ARMS[arm].views for arm in arguments.arms}
-    outliers = arguments.kitchens / "answers" / "outliers.csv"
-    root = make_features(arguments.kitchens, arguments.models or arguments.out / "models", arguments.out, ends)
-    write_text(root.path / OUTLIERS, outliers.read_text())
-    lists = scored_lists(root, outliers)
+    out, arms = arguments.out, {CONTROL: ARMS[CONTROL]} | {name: ARMS[name] for name in arguments.arms}
+    reported = range(arguments.models)
+    for model in (*TUNING, *reported):
+        make_model(model, out)
+    starts = [(model, 0, out) for model in TUNING]
+    starts += [(model, repeat, out) for repeat in range(arguments.repeats) for model in reported]
+    in_turn(make_start, [start for start in starts if not start_of(*start).is_file()], arguments.workers, "starts")
+    tried = {name: settings_of(arm, arguments.rates) for name, arm in arms.items()}
+    tuning = [Job(name, v, m, 0, out) for m in TUNING for name, of in tried.items() if len(of) > 1 for v in of]
+    make(tuning, arguments.workers)
+    chosen, scores = choose(tried, out)
+    ways = {name: {"chosen": chosen[name], "own": own_of(arm)} for name, arm in arms.items()}
     jobs = [
-        Job(arm, seed, root, arguments.out, lists)
-        for seed in range(arguments.seeds)
-        for arm in arguments.arms
-        if not kept_in(arguments.out, arm, seed).is_file()
+        Job(name, values, model, repeat, out)
+        for repeat in range(arguments.repeats)
+        for model in reported
+        for name, both in ways.items()
+        for values in dict.fromkeys(both.values())
     ]
-    for _ in track(in_processes(run, jobs, arguments.workers), "runs", len(jobs)):
-        pass
-    found = {arm: [scores_of(arguments.out, arm, seed) for seed in range(arguments.seeds)] for arm in arguments.arms}
-    share = agents_share(root, arguments.out)
-    report(found, share, arguments.json)
+    powered = [job._replace(arm=f"{job.arm}_{POWER}") for job in jobs if arms[job.arm].agents and not job.repeat]
+    make([*jobs, *powered], arguments.workers)
+    runs = {
+        name: {way: runs_of(name, v, reported, arguments.repeats, out) for way, v in both.items()}
+        for name, both in ways.items()
+    }
+    powers = {
+        name: {
+            way: mean_power({m: list(of) for m, of in runs_of(f"{name}_{POWER}", v, reported, 1, out).items()})
+            for way, v in both.items()
+        }
+        for name, both in ways.items()
+        if arms[name].agents
+    }
+    figures = report(chosen, runs, powers)
+    qualities = {name: agents_of(of["own"]) for name, of in runs.items() if arms[name].agents}
+    figures |= report_agents({name: seen for name, seen in qualities.items() if seen})
+    told = {name: {way: str(v) for way, v in both.items()} for name, both in ways.items()}
+    write_figures(arguments.json, figures, settings=told, tuning=scores, runs=kept(runs), models=len(reported))
 
 
-def make_features(kitchens: Path, models: Path, out: Path, ends: set[str]) -> DataRoot:
-    """A data root of its own under `out`: the kitchens' lists, one more with the test list's labels, and features."""
-    root = out / "root"
-    tables = root / "annotations"
-    tables.mkdir(parents=True, exist_ok=True)
-    for table in (kitchens / "annotations").glob("*.csv"):
-        write_text(tables / table.name, table.read_text())
-    test = pd.read_csv(tables / "EPIC_100_test_timestamps.csv")
+def make_model(model: int, out: Path) -> None:
+    """Kitchens of a seed, the source model that is trained on them, and its features; what is there is not repeated."""
+    kitchens, run = kitchens_of(model, out), out / "models" / str(model)
+    if (run / "features.done").is_file():
+        return
+    if not (kitchens / "annotations" / LISTS[-1]).is_file():
+        sizes = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
+        epicsub("data", "synth", str(kitchens), "--seed", str(model), *sizes)
+    epicsub("data", "flow", "--bound", "4", "--data", str(kitchens))
+    words = (f"seed={model}", f"model.width={WIDTH}", "data.workers=0", "--out", str(run), "--data", str(kitchens))
+    epicsub("train", str(TINY / "source_only.yaml"), *words)
+    lists = [word for name in LISTS for word in ("--list", name)]
+    place = str(kitchens / "features" / "source_only")
+    epicsub("data", "features", str(run), "-o", place, *lists, "--tta", "1x1", "--data", str(kitchens))
+    test = pd.read_csv(kitchens / "annotations" / "EPIC_100_test_timestamps.csv")
     answers = pd.read_csv(kitchens / "answers" / "test_labels.csv")[["narration_id", "verb_class", "noun_class"]]
-    write_text(tables / LABELLED, test.merge(answers, on="narration_id", validate="1:1").to_csv(index=False))
-    for model in range(MODELS):
-        trained = models / f"source_only_{model}"
-        if models == out / "models":
-            words = ("train", str(TINY / "source_only.yaml"), f"seed={model}", "--out", str(trained))
-            epicsub(*words, "--data", str(kitchens))
-        for end, views in VIEWS.items():
-            if end not in ends:
-                continue
-            words = ("data", "features", str(trained), "-o", str(root / "features" / f"source_only_{model}{end}"))
-            lists = [word for name in LISTS for word in ("--list", name)]
-            epicsub(*words, *lists, "--tta", views, "--data", str(kitchens))
-    return DataRoot(root)
+    labelled = test.merge(answers, on="narration_id", validate="1:1")
+    write_text(kitchens / "annotations" / LABELLED, labelled.to_csv(index=False))
+    write_text(run / "features.done", "")
+
+
+def kitchens_of(model: int, out: Path) -> Path:
+    """Data root of a model."""
+    return out / "kitchens" / str(model)
 
 
 def epicsub(*words: str) -> None:
@@ -160,137 +151,145 @@ def epicsub(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "epicsub", *words], check=True)
 
 
-def scored_lists(root: DataRoot, outliers: Path) -> dict[str, pd.DataFrame]:
-    """The three lists that are scored, by name."""
-    target = pd.read_csv(root.annotations("EPIC_100_validation.csv"))
-    outside = set(pd.read_csv(outliers)["narration_id"])
-    return {
-        "held-out source": pd.read_csv(root.annotations("source_heldout.csv")),
-        "target": target,
-        "target, known": target[~target.narration_id.isin(outside)],
+def in_turn(work: Any, jobs: Sequence[Any], workers: int, label: str) -> None:
+    """Do all jobs in processes, with their progress."""
+    for _ in track(in_processes(work, jobs, workers), label, len(jobs)):
+        pass
+
+
+def make(jobs: Sequence[Job], workers: int) -> None:
+    """Make the runs that are missing."""
+    apart = {kept_in(job): job for job in jobs}
+    in_turn(run, [job for path, job in apart.items() if not path.is_file()], workers, "runs")
+
+
+def settings_of(arm: Arm, rates: Sequence[float]) -> list[Values]:
+    """The settings of the grid that are different for an arm; its own alone for the bound."""
+    return [own_of(arm)] if arm.labelled else list(dict.fromkeys(told_apart(arm, v) for v in grid(rates)))
+
+
+def own_of(arm: Arm) -> Values:
+    """The setting of an arm's paper or code, at the recipe's learning rate."""
+    return told_apart(arm, Values(*arm.own, 1e-3))
+
+
+def choose(tried: dict[str, list[Values]], out: Path) -> tuple[dict[str, Values], dict[str, dict[str, float]]]:
+    """The setting of each arm with the highest mean action score of the tuning models, and all of these scores."""
+    scores = {
+        name: {v: mean_score(runs_of(name, v, TUNING, 1, out), "action") for v in of if len(of) > 1}
+        for name, of in tried.items()
     }
+    best = {name: max(of, key=lambda v, name=name: scores[name].get(v, 0.0)) for name, of in tried.items()}
+    return best, {name: {str(v): score for v, score in of.items()} for name, of in scores.items()}
 
 
-def settings_of(arm: Arm, seed: int, *more: str) -> list[str]:
-    """Overrides of an arm's recipe."""
-    features = f"data.features=features/source_only_{seed % MODELS}{arm.views}"
-    return [*arm.changes, features, f"seed={seed}", "train.log_every=1000", "train.checkpoint_every=100000", *more]
+def start_of(model: int, repeat: int, out: Path) -> Path:
+    """The shared end of the first stage."""
+    return out / "starts" / f"{model}_{repeat}.pth"
 
 
-class Job(NamedTuple):
-    """One run to make."""
+def make_start(start: tuple[int, int, Path]) -> None:
+    """Train the first stage of a model's runs of one repeat."""
+    torch.set_num_threads(1)
+    model, repeat, out = start
+    with TemporaryDirectory(dir=out) as folder:
+        words = [*common(model, repeat), "train.stages.1.steps=1"]
+        loaded = load_recipe(TINY / "features_source_only.yaml", words)
+        fit(loaded.recipe, prepare(loaded, DataRoot(kitchens_of(model, out)), Path(folder)), Path(folder), None, None)
+        start_of(*start).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(folder) / "stage_1.pth", f"{start_of(*start)}.part")
+    Path(f"{start_of(*start)}.part").rename(start_of(*start))
 
-    arm: str
-    seed: int
-    root: DataRoot
-    out: Path
-    lists: dict[str, pd.DataFrame]
+
+def common(model: int, repeat: int) -> list[str]:
+    """Overrides of every run of a model and repeat."""
+    return [
+        f"model.dims={DIMS}",
+        f"seed={10 * model + repeat}",
+        "train.log_every=1000",
+        "train.checkpoint_every=100000",
+    ]
 
 
 def run(job: Job) -> None:
     """Make one run and keep its scores in percent, or that it diverged."""
     torch.set_num_threads(1)
-    began = time.monotonic()
-    with TemporaryDirectory(dir=job.out) as folder:
-        outliers = str(job.root.path / OUTLIERS)
-        changes = [text.replace("OUTLIERS", outliers) for text in settings_of(ARMS[job.arm], job.seed)]
-        loaded = load_recipe(TINY / ARMS[job.arm].recipe, changes)
+    root = DataRoot(kitchens_of(job.model, job.out))
+    answers = root.path / "answers" / "outliers.csv"
+    outliers = set(pd.read_csv(answers)["narration_id"])
+    name = job.arm.removesuffix(f"_{POWER}")
+    powers, arm = name != job.arm, ARMS[name]
+    changes = [*common(job.model, job.repeat), *settings(arm, job.values, SOURCE_BATCH, str(answers.absolute()))]
+    if arm.labelled:
+        changes += [f"data.source=[{LABELLED}]", "supervision.data=4"]
+    else:
+        changes.append(f"train.start={start_of(job.model, job.repeat, job.out).absolute()}")
+    recipe = "features_adversarial.yaml" if arm.adapts or arm.method == "method: adabn" else "features_source_only.yaml"
+    with TemporaryDirectory(dir=job.out) as folder, perfect_rewards(outliers) if powers else nullcontext():
+        loaded = load_recipe(TINY / recipe, changes)
+        figures: dict[str, Any]
         try:
-            domains = prepare(loaded, job.root, Path(folder))
-            path = fit(loaded.recipe, domains, Path(folder), None, None)
-            trained = Target(path.stem, path, load_checkpoint(path)).load(torch.device("cpu"))
-            figures: dict[str, Any] = scores(trained.model, trained.recipe, job.root, job.lists)
-            figures["agents"] = quality_of_run(trained, job.root, set(pd.read_csv(outliers)["narration_id"]), job.seed)
-        except TrainingError as error:
-            if "stopped before the update" not in str(error):
-                raise
-            figures = {"diverged": str(error)}
-    write_text(kept_in(job.out, job.arm, job.seed), json.dumps(figures | {"seconds": time.monotonic() - began}) + "\n")
+            path = fit(loaded.recipe, prepare(loaded, root, Path(folder)), Path(folder), None, None)
+            trained = loaded_run(path)
+            if powers:
+                figures = power_of_run(trained, root, outliers, job.model)
+            else:
+                figures = scores(trained, root, outliers)
+                figures["agents"] = quality_of_run(trained, root, outliers, job.model) if arm.agents else {}
+        except NotFiniteError as error:
+            last = Path(folder) / "last_finite.pth"
+            at_last = scores(loaded_run(last), root, outliers) if last.is_file() and not powers else None
+            figures = {"diverged": str(error), "last_finite": at_last}
+    write_text(kept_in(job), json.dumps(figures) + "\n")
 
 
-def kept_in(out: Path, arm: str, seed: int) -> Path:
+def loaded_run(path: Path) -> Trained:
+    """A checkpoint with its model."""
+    return Target(path.stem, path, load_checkpoint(path)).load(torch.device("cpu"))
+
+
+def kept_in(job: Job) -> Path:
     """Where a run's scores are."""
-    return out / "runs" / arm.replace(" ", "_") / f"{seed}.json"
+    return job.out / "runs" / job.arm / str(job.values).replace(" / ", "_") / f"{job.model}_{job.repeat}.json"
 
 
-def scores_of(out: Path, arm: str, seed: int) -> dict[str, Any] | None:
-    """Scores of a finished run; None of one that diverged."""
-    figures = json.loads(kept_in(out, arm, seed).read_text())
-    return None if "diverged" in figures else figures
+def runs_of(arm: str, values: Values, models: Sequence[int], repeats: int, out: Path) -> Runs:
+    """Finished and diverged runs of an arm by model."""
+    return {m: [json.loads(kept_in(Job(arm, values, m, r, out)).read_text()) for r in range(repeats)] for m in models}
 
 
-def scores(model: torch.nn.Module, recipe: Recipe, root: DataRoot, lists: dict[str, pd.DataFrame]) -> dict[str, float]:
-    """Top-1 of verb, noun and both on every list, in percent."""
-    found: dict[str, float] = {}
-    for name, labels in lists.items():
-        file = "source_heldout.csv" if name == "held-out source" else "EPIC_100_validation.csv"
-        loader = view_loader(recipe, root, read_segments(root.annotations(file)), Views())
-        chosen = predict(model, loader, len(loader), torch.device("cpu"), name).select(list(labels.narration_id))
-        verb = chosen.verb_logprobs.argmax(1) == labels.verb_class.to_numpy()
-        noun = chosen.noun_logprobs.argmax(1) == labels.noun_class.to_numpy()
-        for task, right in zip(TASKS, (verb, noun, verb & noun), strict=True):
-            found[f"{name} {task}"] = 100 * float(right.mean())
+def scores(trained: Trained, root: DataRoot, outliers: set[str]) -> dict[str, Any]:
+    """Top-1 of action, verb and noun in percent: of the target, of its known verbs, of held-out source clips."""
+    found: dict[str, Any] = {}
+    for part, file in {"": LISTS[1], "known_": LISTS[1], "heldout_": LISTS[3]}.items():
+        labels = pd.read_csv(root.annotations(file))
+        if part == "known_":
+            labels = labels[~labels.narration_id.isin(outliers)]
+        loader = view_loader(trained.recipe, root, read_segments(root.annotations(file)), Views())
+        predicted = predict(trained.model, loader, len(loader), torch.device("cpu"), part or "target")
+        rows = predicted.select(list(labels.narration_id))
+        verb = rows.verb_logprobs.argmax(1) == labels.verb_class.to_numpy()
+        noun = rows.noun_logprobs.argmax(1) == labels.noun_class.to_numpy()
+        for task, right in {"action": verb & noun, "verb": verb, "noun": noun}.items():
+            found[f"{part}{task}"] = 100 * float(right.mean())
     return found
 
 
-def agents_share(root: DataRoot, out: Path) -> dict[str, float]:
-    """Milliseconds of an adapting step with and without agents, and the agents' share of it, in percent."""
-    seconds: dict[str, list[float]] = {"adversarial only": [], "MMIR": []}
-    for _ in range(2):
-        for name, measured in seconds.items():
-            measured.append((timed_fit(name, 200, root, out) - timed_fit(name, 50, root, out)) / 150)
-    plain, whole = (1000 * min(measured) for measured in seconds.values())
-    return {"adversarial_step_ms": plain, "mmir_step_ms": whole, "agents_share": 100 * (whole - plain) / whole}
+def agents_of(runs: Runs) -> list[dict[str, dict[str, float]]]:
+    """What was seen of the agents in every finished run."""
+    return [run["agents"] for of in runs.values() for run in of if finished(run) and run["agents"]]
 
 
-def timed_fit(name: str, steps: int, root: DataRoot, out: Path) -> float:
-    """Seconds of a run of one arm with so many adapting steps."""
-    lengths = ("train.stages.0.steps=1", f"train.stages.1.steps={steps}")
-    loaded = load_recipe(TINY / ARMS[name].recipe, settings_of(ARMS[name], 0, *lengths))
-    with TemporaryDirectory(dir=out) as folder:
-        domains = prepare(loaded, root, Path(folder))
-        began = time.monotonic()
-        fit(loaded.recipe, domains, Path(folder), None, None)
-        return time.monotonic() - began
-
-
-def report(found: dict[str, list[dict[str, float] | None]], share: dict[str, float], path: Path | None) -> None:
-    """Print the mean and standard deviation of every arm, then the paired differences to the reference."""
-    columns = [f"{name} {task}" for name in ("held-out source", "target", "target, known") for task in TASKS]
-    seeds = max(map(len, found.values()))
-    print(f"\nTop-1 in percent, mean and standard deviation over {seeds} seeds\n")
-    print("| | " + " | ".join(columns) + " | diverged | s a run |\n|---" + "|---" * (len(columns) + 2) + "|")
-    figures: dict[str, float] = dict(share)
-    for arm, runs in found.items():
-        whole = [one for one in runs if one]
-        cells = [spread([one[name] for one in whole]) for name in columns]
-        seconds = np.median([one["seconds"] for one in whole]) if whole else float("nan")
-        print(f"| {arm} | " + " | ".join(cells) + f" | {len(runs) - len(whole)} | {seconds:.1f} |")
-        figures |= {f"{arm}: {name}": float(np.mean([one[name] for one in whole])) for name in columns if whole}
-        figures[f"{arm}: seconds"] = float(seconds)
-    print(f"\n{MEASURE}: differences to {REFERENCE}, paired by seed, with 95 % confidence intervals (t, uncorrected)\n")
-    print("| | difference | 95 % | pairs |\n|---|---|---|---|")
-    for arm, runs in found.items():
-        if arm == REFERENCE or REFERENCE not in found:
-            continue
-        pairs = [(a[MEASURE], b[MEASURE]) for a, b in zip(runs, found[REFERENCE], strict=True) if a and b]
-        difference, half = paired(pairs)
-        print(f"| {arm} | {difference:+.2f} | {difference - half:+.2f} to {difference + half:+.2f} | {len(pairs)} |")
-        figures |= {f"{arm}: difference": difference, f"{arm}: half of the interval": half}
-        if arm in GAINS:
-            figures[f"{GAINS[arm]}_gain"] = difference
-    qualities = {arm: [run["agents"] for run in runs if run and run.get("agents")] for arm, runs in found.items()}
-    figures |= report_agents({arm: seen for arm, seen in qualities.items() if seen})
-    plain, with_agents = share["adversarial_step_ms"], share["mmir_step_ms"]
-    print(
-        f"\nA step: {plain:.1f} ms without agents, {with_agents:.1f} ms with: {share['agents_share']:.0f} % is theirs"
-    )
-    write_figures(path, figures, runs=found, measure=MEASURE)
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
-    return f"{np.mean(values):.1f} ± {np.std(values, ddof=min(1, len(values) - 1)):.1f}" if values else "-"
+def kept(runs: dict[str, dict[str, Runs]]) -> dict[str, Any]:
+    """What the results keep of every run: scores without the agents' figures."""
+    return {
+        f"{name}, {way}": {
+            str(model): [{key: value for key, value in run.items() if key != "agents"} for run in of]
+            for model, of in by_model.items()
+        }
+        for name, both in runs.items()
+        for way, by_model in both.items()
+    }
 
 
 if __name__ == "__main__":
