@@ -46,14 +46,14 @@ def test_widths_follow_the_length_of_the_features() -> None:
     """As squared distances do: features written four times over are as far apart as before, to MMD."""
     assert mm_sada_widths(1024) == pytest.approx(MM_SADA_WIDTHS)
     x, y = draw(6, 32, 1), draw(4, 32, 2, 0.5)
-    once, longer = ({"rgb": f.float()} for f in (x, x.repeat(1, 4)))
-    others = ({"rgb": f.float()} for f in (y, y.repeat(1, 4)))
+    once, longer = ({"rgb": f} for f in (x, x.repeat(1, 4)))
+    others = ({"rgb": f} for f in (y, y.repeat(1, 4)))
     seen = [
         MMD({"rgb": s["rgb"].shape[1]}, section(MMDAdaptation)).losses(batch_of(s, t)).alignment.item()
         for s, t in zip((once, longer), others, strict=True)
     ]
-    assert seen[0] == pytest.approx(seen[1], rel=1e-5)
-    assert seen[0] == pytest.approx(slow_mmd(x, y, [w / 32 for w in MM_SADA_WIDTHS]), abs=1e-5)
+    assert seen[0] == pytest.approx(seen[1], rel=1e-9)
+    assert seen[0] == pytest.approx(slow_mmd(x, y, [w / 32 for w in MM_SADA_WIDTHS]), rel=1e-9)
 
 
 def test_equal_sets_have_none() -> None:

@@ -38,7 +38,8 @@ def root(kitchens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(command, root: Path, arm: str, out: str, *more: str):
-    return command("train", *ARMS[arm], *STEPS, *more, "--data", root, "--out", root / out)
+    words = {word.partition("=")[0]: word for word in (*ARMS[arm], *STEPS, *more)}.values()  # the last of a key counts
+    return command("train", *words, "--data", root, "--out", root / out)
 
 
 @pytest.fixture(scope="module")
