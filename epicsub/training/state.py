@@ -149,8 +149,8 @@ def _restore(state: State, resumed: Checkpoint, optimizer: Optimizer) -> None:
 def save_state(recipe: Recipe, domains: Domains, state: State, folder: Path, best: bool) -> None:
     """Write `stage_1.pth` where the first stage ends, `best.pth` if this is the best state so far, then `last.pth`.
 
-    In this order, since a killed run resumes from `last.pth`: one that is killed between repeats the step and writes all;
-    one that had written only `last.pth` would go on without ever writing the others.
+    In this order, since a killed run resumes from `last.pth`: one that is killed between repeats the step and writes
+    all; one that had written only `last.pth` would go on without ever writing the others.
 
     Args:
         recipe: the resolved recipe.
