@@ -2,22 +2,63 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from contextlib import contextmanager
+from contextvars import ContextVar
+from multiprocessing import resource_tracker
+from typing import NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from epicsub.errors import DataError
+from epicsub.limits import MEMORY, describe_shortage, refuse_without_processes
 
 T = TypeVar("T")
 R = TypeVar("R")
 SECONDS_BETWEEN_LINES = 10.0
+STARTED_BY = "EPICSUB_STARTED_BY"  # set by a run on several devices: the first process's id, and its number
+
+
+class Position(NamedTuple):
+    """How far some work is."""
+
+    label: str
+    through: float
+    total: int
+    kept: str = ""
+
+    def __str__(self) -> str:
+        """One line for the user who stops it."""
+        return f"{self.label}: {self.through:.0f} of {self.total}" + (f" ({self.kept})" if self.kept else "")
+
+
+_position: ContextVar[Position | None] = ContextVar("position", default=None)
+
+
+def position() -> Position | None:
+    """Tell how far the work of `track` is that was begun last.
+
+    Returns:
+        None where none is under way.
+    """
+    return _position.get()
+
+
+def note_kept(what: str) -> None:
+    """Say what of the work under way lies on the disk.
+
+    Args:
+        what: e.g. the last checkpoint.
+    """
+    if (now := _position.get()) is not None:
+        _position.set(now._replace(kept=what))
 
 
 def track(
@@ -35,10 +76,16 @@ def track(
     Yields:
         The items.
     """
-    if sys.stderr.isatty():
-        yield from _with_bar(items, label, total, done, weight)
-    else:
-        yield from _with_lines(items, label, total, done, weight)
+    show = _with_bar if sys.stderr.isatty() else _with_lines
+    outer, at = _position.get(), Position(label, done, total)
+    _position.set(at)
+    for item in show(items, label, total, done, weight):
+        yield item
+        now = _position.get()
+        kept = now.kept if now and now.label == label else at.kept
+        at = at._replace(through=at.through + weight(item), kept=kept)
+        _position.set(at)
+    _position.set(outer)
 
 
 def _with_bar(items: Iterable[T], label: str, total: int, done: int, weight: Callable[[T], float]) -> Iterator[T]:
@@ -63,8 +110,8 @@ def _with_lines(items: Iterable[T], label: str, total: int, done: int, weight: C
             print(f"{label}: {through:.0f} of {total}, {left:.0f} s left", file=sys.stderr, flush=True)
 
 
-def in_processes(work: Callable[[T], R], jobs: Sequence[T], workers: int) -> Iterator[R]:
-    """Do the same work on many jobs, in processes that end with this one.
+def in_processes(work: Callable[[T], R], jobs: Sequence[T], workers: int) -> Generator[R, None, None]:
+    """Do the same work on many jobs, in processes that end with this one, or when the generator is closed.
 
     Args:
         work: picklable function of one job.
@@ -75,24 +122,67 @@ def in_processes(work: Callable[[T], R], jobs: Sequence[T], workers: int) -> Ite
         Results, as they finish.
 
     Raises:
-        DataError: the system ended one of the processes.
+        DataError: the system ended one of the processes, or lets none be started.
     """
     if workers == 1 or len(jobs) < 2:
         yield from map(work, jobs)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever runs here
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_end_with_parent) as pool:
-        futures = [pool.submit(work, job) for job in jobs]
+    others = set(multiprocessing.active_children())
+    with refuse_without_processes("--workers 1"):
+        pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_end_with_parent)
+    with pool:
         try:
+            with refuse_without_processes("--workers 1"), hold_interrupts():
+                futures = [pool.submit(work, job) for job in jobs]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
             raise DataError(
-                "the system ended one of the processes, most likely for want of memory: run it again with fewer "
+                f"the system ended one of the processes, most likely for {MEMORY}, or run it again with fewer "
                 "--workers; what is done is kept"
             ) from None
+        except (OSError, MemoryError, RuntimeError) as error:
+            if (shortage := describe_shortage(error)) is None:
+                raise
+            raise DataError(f"{shortage}, or run it again with fewer --workers; what is done is kept") from error
+        except BaseException:  # also where this generator is closed: nobody wants the rest
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def hold_interrupts() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: this one ends them. In this one it comes when all have started.
+
+    Yields:
+        While they are started.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # else the first process would start it, and let interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def process_number() -> int:
+    """Give the number of this process of a run on several devices (see `training.processes`).
+
+    Returns:
+        From 0; the first process alone logs, prints and writes.
+    """
+    process, _, number = os.environ.get(STARTED_BY, "").partition(":")
+    if process == str(os.getpid()):
+        return int(number)
+    started = process == str(os.getppid()) and os.environ.get("LOCAL_RANK", "").isdecimal()
+    return int(os.environ["LOCAL_RANK"]) if started else 0
 
 
 def cores() -> int:

@@ -11,8 +11,8 @@ import pytest
 from epicsub.cli import main
 
 ORDER = [
-    "errors", "constants", "modality", "text", "files", "disk", "io", "unreadable", "survey", "unpickle", "progress",
-    "foreign", "predictions",
+    "errors", "constants", "modality", "text", "files", "disk", "io", "unreadable", "survey", "unpickle", "limits",
+    "progress", "foreign", "predictions",
     "models.table", "recipe", "data", "synth", "models", "adaptation", "training", "inference", "validation",
     "submission", "api", "studies", "cli",
 ]  # fmt: skip

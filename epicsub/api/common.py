@@ -30,18 +30,17 @@ def device_of(name: "str | torch.device") -> "torch.device":
     """Find a device.
 
     Args:
-        name: cpu, cuda, mps, or auto, which takes what the machine has.
+        name: cpu, cuda, cuda:N, mps, or auto, which takes what the machine has.
 
     Returns:
         The device.
-    """
-    import torch  # commands that run no model start without it
 
-    if str(name) != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    Raises:
+        InferenceError: this machine has none of that name; the message lists those that it has.
+    """
+    from epicsub.training.devices import find_device  # with torch, which commands that run no model start without
+
+    return find_device(name)
 
 
 def as_list(names: str | Path | Sequence[str | Path]) -> list[str]:

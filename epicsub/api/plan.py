@@ -85,7 +85,7 @@ def plan(
         tta: views per segment. Default: each recipe's own.
         protocol: path or name. Default: that of the first checkpoint's recipe, else ek100.
         data: the data root. Default: $EPICSUB_DATA, else `data/`.
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda, cuda:N or mps.
 
     Returns:
         The ranking, and the ensemble that is learned from all members.
@@ -93,12 +93,13 @@ def plan(
     Raises:
         EpicsubError: options, members or tables that are missing or do not fit together.
     """
+    chosen = device_of(device)
     targets = resolve_targets(as_list(members))
     names = [target.name for target in targets]
     options = parse_options(rule, "search", False, "off", names)
     rules = find_protocol(protocol, protocol_of(targets)).protocol
     views = parse_views(tta) if tta else None
-    labelled = labelled_members(targets, rules, data_root(data), views, device_of(device))
+    labelled = labelled_members(targets, rules, data_root(data), views, chosen)
     places, folds = rank_members(labelled, names, options.rule)
     return Plan(rules, len(labelled.labels), folds, places, names, learn(labelled, options.rule, "search", False))
 
@@ -155,7 +156,7 @@ def compare_views(
         stops: also with views left out that cannot change the order of so many best classes, from 1 to 5.
         protocol: path or name. Default: that of the recipe.
         data: the data root. Default: $EPICSUB_DATA, else `data/`.
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda, cuda:N or mps.
 
     Returns:
         The rows, each measured when it is asked for.
@@ -163,11 +164,12 @@ def compare_views(
     Raises:
         EpicsubError: a target, views or tables that are missing or do not fit together.
     """
+    chosen = device_of(device)
     resolved = resolve_target(str(target))
     if resolved.kind == "predictions":
         raise InferenceError(f"{target}: a file of predictions has had its views; name a checkpoint or a run")
     parsed = [parse_views(text) for text in views]
-    root, rules, chosen = data_root(data), find_protocol(protocol, protocol_of([resolved])).protocol, device_of(device)
+    root, rules = data_root(data), find_protocol(protocol, protocol_of([resolved])).protocol
     segments = root.segments(rules.validation.list)
 
     def rows() -> Iterator[ViewsTried]:

@@ -188,7 +188,7 @@ def load_model(run: str | Path, *, data: str | Path | None = None, device: str =
     Args:
         run: a `.pth`, a run's folder, or its name under outputs/.
         data: data root, for the names of classes; by default the recipe's, else $EPICSUB_DATA, else data/.
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda, cuda:N or mps.
 
     Returns:
         A module in evaluation mode with `predict_clip(video, start, stop)`.
@@ -197,8 +197,8 @@ def load_model(run: str | Path, *, data: str | Path | None = None, device: str =
         InferenceError: no such run, or it is a file of predictions.
         TrainingError: the checkpoint is damaged.
     """
-    target = resolve_target(str(run))
-    trained = target.load(device_of(device))
+    chosen = device_of(device)
+    trained = resolve_target(str(run)).load(chosen)
     folder = data_root(data, trained.recipe.data.root).path / "annotations"
     names = {
         task: read_class_names(folder / table) if (folder / table).is_file() else {}
@@ -226,7 +226,7 @@ def predict(
         stop: leave out views that cannot change the order of a segment's so many best classes; 0 takes all.
         protocol: name or path; the recipe's by default.
         data: data root; by default $EPICSUB_DATA, else data/.
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda, cuda:N or mps.
 
     Returns:
         Log-probabilities of the list's segments, in its order.
@@ -236,12 +236,13 @@ def predict(
         ValidationError: no such protocol.
         DataError: the list or a clip cannot be read.
     """
+    chosen = device_of(device)
     resolved = resolve_target(str(target))
     root = data_root(data)
     found = find_protocol(protocol, protocol_of([resolved])).protocol
     segments = root.segments(getattr(found, split).list)
     views = parse_views(tta) if tta else None
-    return predictions_of(resolved, segments, root, views, device_of(device), stop)
+    return predictions_of(resolved, segments, root, views, chosen, stop)
 
 
 def extract_features(
@@ -263,7 +264,7 @@ def extract_features(
         tta: views per segment. Default: those of the recipe.
         shard_segments: segments per file.
         data: the data root. Default: $EPICSUB_DATA, else `data/`.
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda, cuda:N or mps.
 
     Returns:
         How many segments were written and how many were there, with the features' sizes.
@@ -272,7 +273,8 @@ def extract_features(
         EpicsubError: the target or a table does not fit, files of segments are missing, or the folder holds features
             made otherwise.
     """
-    resolved, chosen = resolve_target(str(target)), device_of(device)
+    chosen = device_of(device)
+    resolved = resolve_target(str(target))
     views = parse_views(tta) if tta else None
     names = list(lists) or (_all_lists(resolved.recipe) if resolved.kind == "checkpoint" else [])
     return extract(resolved, data_root(data), names, user_path(out), chosen, views, shard_segments)

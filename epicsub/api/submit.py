@@ -74,7 +74,7 @@ def ensemble(
         protocol: path or name. Default: that of the first checkpoint's recipe, else ek100.
         data: the data root. Default: $EPICSUB_DATA, else `data/`.
         count: number of segments that the test list must have. Default: the protocol's.
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda, cuda:N or mps.
 
     Returns:
         Predictions of the test list in its order, with what a submission states of them.
@@ -82,6 +82,7 @@ def ensemble(
     Raises:
         EpicsubError: options, members or tables that are missing or do not fit together.
     """
+    chosen = device_of(device)
     targets = resolve_targets(as_list(members))
     names = [target.name for target in targets]
     options = parse_options(rule, weights, temperature, cooccurrence, names)
@@ -93,7 +94,6 @@ def ensemble(
     member_levels = {target.name: _recipe_levels(target, rules, notes) for target in targets}
     combined = None if levels is None else combine_levels(member_levels, levels)
     views = parse_views(tta) if tta else None
-    chosen = device_of(device)
     labelled = labelled_members(targets, rules, root, views, chosen) if options.learns else None
     log_ratio_VM = read_ratio(root.path / "annotations" / rules.training_list) if options.cooccurrence else None
     choice = choose(options, len(targets), labelled, log_ratio_VM)

@@ -17,6 +17,7 @@ from epicsub.inference.targets import upper_bound_note
 from epicsub.io import user_path, write_text
 from epicsub.modality import RGB
 from epicsub.models.published import load_action_model
+from epicsub.progress import process_number
 from epicsub.recipe import LoadedRecipe, Recipe, load_recipe
 from epicsub.training.build import model_of, scaled_rate_notes
 from epicsub.training.checkpoint import Checkpoint, checkpoint_to_resume, save_checkpoint
@@ -25,7 +26,8 @@ from epicsub.training.find import find_batch, find_rate
 from epicsub.training.loaders import Domains, reading_notes, skipped_ids, store_of, view_loader
 from epicsub.training.loop import Evaluate, fit
 from epicsub.training.preflight import clip_notes, prepare
-from epicsub.training.run_folder import process_number, run_lock
+from epicsub.training.processes import join_processes
+from epicsub.training.run_folder import run_lock
 from epicsub.training.selection import EvaluationResult
 from epicsub.training.state import total_steps
 from epicsub.validation import load_protocol, read_reference
@@ -155,6 +157,7 @@ def _prepare(
 ) -> tuple[LoadedRecipe, Path, Domains]:
     """Check all that a run needs, and log what is worth knowing before it starts."""
     loaded = load_recipe(recipe, overrides)
+    join_processes(loaded.recipe.train.devices if writes else 1)
     folder = user_path(out) if out else OUTPUTS / loaded.recipe.name
     domains = prepare(loaded, data_root(data, loaded.recipe.data.root), folder, writes)
     for note in _notes(loaded.recipe, domains):

@@ -144,7 +144,7 @@ def validate(
         tta: views per segment, such as 5x3+flip. Default: each recipe's own.
         count: number of segments that the list must have. Default: the protocol's.
         skip: file of narration ids to leave out.
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda, cuda:N or mps.
         on_model: called with each model as soon as it is scored.
 
     Returns:
@@ -153,13 +153,13 @@ def validate(
     Raises:
         EpicsubError: targets, protocol or tables that are missing or do not fit together.
     """
+    chosen = device_of(device)
     given = [targets] if isinstance(targets, str | Path | Predictions) else list(targets)
     resolved = resolve_targets([str(one) for one in given if not isinstance(one, Predictions)])
     found = find_protocol(protocol, protocol_of(resolved))
     root = data_root(data)
     segments = _segments(root, found.protocol, skip)
     views = parse_views(tta) if tta else None
-    chosen = device_of(device)
     reference = read_reference(found.protocol, root.path / "annotations", count)
     background = read_background(found.protocol, root.path / "annotations")
     models: list[Model] = []

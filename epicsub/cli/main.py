@@ -1,8 +1,8 @@
 """The table of commands, and the entry point that turns an error into a message and an exit status."""
 
 import logging
-import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -73,6 +73,32 @@ class LazyCommand(TyperCommand):
         return context
 
 
+class InterruptibleGroup(TyperGroup):
+    """The commands; one that Ctrl-C stops says where it stands, and ends with status 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Args:
+            ctx: the context of all commands.
+
+        Returns:
+            What the command returns.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            advice = str(stopped) or "run the same command again to go on"
+        # The exception is gone here, and with it what it held: workers, and the bar that would be drawn over this line.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        from epicsub.progress import position, process_number  # with rich, which takes time that --help has not
+
+        if process_number() == 0:
+            where = f" at {now}" if (now := position()) else ""
+            print(f"interrupted{where}: what is whole is kept; {advice}", file=sys.stderr)
+        raise SystemExit(130)
+
+
 def _lazy(names: Sequence[str], group: str = "") -> dict[str, Any]:
     return {name: LazyCommand(name, group) for name in names}
 
@@ -90,6 +116,7 @@ def _main(version: bool = typer.Option(False, "--version", callback=_show_versio
 def _build() -> TyperGroup:
     root = typer.Typer(
         name="epicsub",
+        cls=InterruptibleGroup,
         help="From kitchen videos to a valid EPIC-KITCHENS-100 action recognition submission.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -109,8 +136,14 @@ app = _build()
 @contextmanager
 def _log_to_stderr() -> Iterator[None]:
     """Show what the package logs, without a prefix; of several processes of a run, only the first one's."""
+
+    def is_first(record: logging.LogRecord) -> bool:
+        from epicsub.progress import process_number  # with rich, which takes time that --help has not
+
+        return process_number() == 0
+
     logger, handler = logging.getLogger("epicsub"), logging.StreamHandler(sys.stderr)
-    handler.addFilter(lambda record: os.environ.get("LOCAL_RANK", "0") == "0")
+    handler.addFilter(is_first)
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -134,6 +167,3 @@ def run() -> None:
             raise
         print(f"error: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
-        sys.exit(130)

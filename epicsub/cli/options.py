@@ -24,7 +24,7 @@ StopOption = Annotated[
         "--stop", min=0, max=5, help="Stop early once the K best classes of a segment cannot change. 0: never."
     ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 CountOption = Annotated[
     int | None, typer.Option("--count", help="Segments the list must have. Default: the protocol's.")
 ]

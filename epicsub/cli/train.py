@@ -1,12 +1,13 @@
 """epicsub train: a recipe becomes a run."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from epicsub.api import train as api
 from epicsub.cli.options import DataOption, OverridesArgument, RunOption
-from epicsub.training.run_folder import first_process
+from epicsub.progress import process_number
 
 
 def train(
@@ -31,7 +32,14 @@ def train(
     if trials:
         lines = api.run_trials(recipe, overrides or [], trials=trials, out=out, data=data)
     else:
-        lines = iter([f"wrote {api.train(recipe, overrides or [], out=out, data=data, resume=resume)}"])
+        lines = iter([f"wrote {_train(recipe, overrides or [], out, data, resume)}"])
     for line in lines:
-        if first_process():
+        if process_number() == 0:
             typer.echo(line)
+
+
+def _train(recipe: str, overrides: list[str], out: Path | None, data: Path | None, resume: bool) -> Path:
+    try:
+        return api.train(recipe, overrides, out=out, data=data, resume=resume)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("" if resume else "run the same command with --resume to go on") from None

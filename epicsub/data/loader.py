@@ -1,27 +1,35 @@
 """torch's DataLoader with messages for a user, workers that do not crowd each other, and a watchdog over them."""
 
 import ctypes
+import io
+import logging
 import os
+import signal
 import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import redirect_stderr
+from multiprocessing.connection import wait
 from multiprocessing.sharedctypes import RawArray
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from epicsub.data.batch import collate_views
+from epicsub.data.packing import AT_REST, BUSY, Collate, Opened, Packed, Problem
 from epicsub.errors import DataError
-from epicsub.progress import cores
+from epicsub.limits import FEWER, FILES, MEMORY, SHARED, describe_shortage, refuse_without_processes
+from epicsub.progress import cores, hold_interrupts
 
 MOST_WORKERS = 16
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-POLL_SECONDS = 30  # seconds without a batch until the workers are checked
+POLL_SECONDS = 5  # seconds without a batch until the workers are checked
 STUCK_AFTER = 300.0  # seconds at one item: even a view of a three-minute segment at 1080p takes a tenth of that
 LONGEST_NAME = 128
+
+log = logging.getLogger(__name__)
 
 
 def make_loader(
@@ -54,11 +62,12 @@ def make_loader(
     if (batch_sampler is None) == (batch_size is None):
         raise ValueError("either batch_sampler or batch_size")
     count = workers_of_machine() if workers is None else workers
+    reporting = _ReportingDataset(dataset, count)
     return ClipLoader(
-        _ReportingDataset(dataset, count),
+        reporting,
         batch_sampler=batch_sampler,
         batch_size=batch_size or 1,  # torch wants 1 beside a batch sampler
-        collate_fn=partial(_collate_or_report, collate or collate_views),
+        collate_fn=Collate(collate or collate_views, reporting.since, count),
         num_workers=count,
         persistent_workers=count > 0,
         worker_init_fn=set_up_worker if count else None,
@@ -77,7 +86,7 @@ def workers_of_machine() -> int:
 
 
 class ClipLoader(DataLoader[Any]):
-    """A DataLoader that raises a worker's DataError as itself.
+    """A DataLoader that raises a worker's DataError as itself, and never waits for a batch that will not come.
 
     torch would raise it with the worker's traceback as its message, and only the first of a batch. It would also wait
     five seconds for each worker when an exception keeps the loader until the garbage collector takes it, because the
@@ -85,46 +94,101 @@ class ClipLoader(DataLoader[Any]):
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is what a loop needs
-        batches = super().__iter__()
+        with refuse_without_processes("data.workers=0"):
+            batches = self._start()
         if self.num_workers and not hasattr(self, "_finalizer"):  # workers persist: there is one iterator
             self._finalizer = weakref.finalize(self, _stop_workers, batches, os.getpid())
+        idle = 0
         while True:
             try:
                 batch = next(batches)
+                if isinstance(batch, Packed):
+                    batch = batch.open()
             except StopIteration:
                 return
-            except RuntimeError as error:
+            except (RuntimeError, OSError, EOFError, MemoryError) as error:
                 if "timed out" not in str(error):
+                    self._refuse_ended(batches, error)
                     raise
                 self._refuse_stuck(batches)
+                idle = idle + 1 if all(since == AT_REST for since in self._reporting.since) else 0
+                if idle == 2:  # all have handed over what they read, and it has not come
+                    self._refuse(batches, f"a batch was lost on its way from a worker: {SHARED}, or data.workers=0")
                 continue
-            if isinstance(batch, _Problem):
+            idle = 0
+            if isinstance(batch, Opened):
+                self._tell(batch.note)
+                batch = batch.batch
+            if isinstance(batch, Problem):
                 raise DataError(batch.message)
             yield batch
+
+    def _start(self) -> Iterator[Any]:
+        try:
+            with hold_interrupts():
+                return super().__iter__()
+        except (OSError, MemoryError, RuntimeError) as error:
+            with redirect_stderr(io.StringIO()):  # torch ends those that have started, and complains of the others
+                error.__traceback__ = None  # held them
+            raise
+
+    @property
+    def _reporting(self) -> "_ReportingDataset":
+        dataset: _ReportingDataset = self.dataset  # type: ignore[assignment]  # see `make_loader`
+        return dataset
+
+    def _tell(self, note: str) -> None:
+        if note and not hasattr(self, "_told"):
+            self._told = True
+            log.warning("%s; until then batches are copied from process to process, which is slower", note)
 
     def _refuse_stuck(self, batches: Any) -> None:
         """End the workers and report what they were reading, if one of them is stuck.
 
         A decoder that loops in C never comes back and may hold Python's lock: only another process can end it.
         """
-        stuck = self.dataset.stuck()  # type: ignore[attr-defined]  # a _ReportingDataset
+        stuck = self._reporting.stuck()
         if stuck:
-            _stop_workers(batches, os.getpid())
             lines = "\n".join(f"{name}: a worker has been reading it for {seconds:.0f} s" for name, seconds in stuck)
-            raise DataError(
+            self._refuse(
+                batches,
                 f"{lines}\nthe decoder is stuck, its process has been ended: check the video with `epicsub data check "
-                "--deep`, fetch it again, or leave the segment out with data.skip"
+                "--deep`, fetch it again, or leave the segment out with data.skip",
             )
 
+    def _refuse_ended(self, batches: Any, error: BaseException) -> None:
+        """Say of which worker the system or a decoder made an end, or which limit was met; other errors are ours."""
+        if self.num_workers:
+            if "DataLoader worker" in str(error):
+                wait([worker.sentinel for worker in batches._workers], 1)
+            for number, worker in enumerate(batches._workers):
+                if worker.exitcode:
+                    self._refuse(batches, self._how_it_ended(number, worker.exitcode))
+        shortage = FILES if isinstance(error, EOFError) else describe_shortage(error)
+        if shortage is not None:  # the worker that closed the connection could open no more
+            self._refuse(batches, f"{shortage}, or {FEWER}")
 
-class _Problem(NamedTuple):
-    """What a worker hands over instead of an item it could not read."""
+    def _how_it_ended(self, number: int, status: int) -> str:
+        names = self._reporting.being_read(number)
+        where = f"{names}: the process that read it" if names else "a process that reads clips"
+        how = signal.strsignal(-status) if status < 0 else f"status {status}"
+        if -status in (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL):
+            return (
+                f"{where} has crashed ({how}): check the video with `epicsub data check --deep`, fetch it again, or "
+                "leave the segment out with data.skip"
+            )
+        if -status == getattr(signal, "SIGBUS", None):
+            return f"{where} has ended ({how}): {SHARED}; or the file was cut off while it was read"
+        return f"{where} was ended by the system ({how}), most likely for {MEMORY}, or {FEWER}"
 
-    message: str
+    def _refuse(self, batches: Any, message: str) -> None:
+        if self.num_workers:
+            _stop_workers(batches, os.getpid())
+        raise DataError(message)
 
 
 class _ReportingDataset(Dataset[Any]):
-    """A dataset whose DataErrors are handed over as `_Problem`, and whose workers report what they are reading.
+    """A dataset whose DataErrors are handed over as `Problem`, and whose workers report what they are reading.
 
     Args:
         dataset: to read from.
@@ -133,7 +197,7 @@ class _ReportingDataset(Dataset[Any]):
 
     def __init__(self, dataset: Dataset[Any], workers: int = 0) -> None:
         self.dataset = dataset
-        self._since = RawArray("d", max(1, workers))  # shared with the workers; 0 where one is at rest
+        self.since = RawArray("d", [BUSY] * max(1, workers))  # shared with the workers, which start
         self._names = [RawArray("c", LONGEST_NAME) for _ in range(workers)]
 
     def __getitem__(self, index: Any) -> Any:
@@ -141,17 +205,23 @@ class _ReportingDataset(Dataset[Any]):
         if info is not None:
             name = getattr(self.dataset, "name_of", repr)(index)
             self._names[info.id].value = name.encode()[: LONGEST_NAME - 1]
-            self._since[info.id] = time.monotonic()
+            self.since[info.id] = time.monotonic()
         try:
             return self.dataset[index]
         except DataError as error:
-            return _Problem(str(error))
+            return Problem(str(error))
+        except (OSError, MemoryError, RuntimeError) as error:
+            if (shortage := describe_shortage(error)) is None:
+                raise
+            return Problem(f"{shortage}, or {FEWER}")
         finally:
             if info is not None:
-                self._since[info.id] = 0.0
+                self.since[info.id] = BUSY
 
     def __getitems__(self, indices: Sequence[Any]) -> list[Any]:
         """Items of a batch, in its order; read so that those which share their frames follow each other."""
+        if (info := get_worker_info()) is not None:
+            self.since[info.id] = BUSY
         frames_of = getattr(self.dataset, "frames_of", None)
         if frames_of is None:
             return [self[index] for index in indices]
@@ -169,19 +239,24 @@ class _ReportingDataset(Dataset[Any]):
         now = time.monotonic()
         waits = [
             (name.value.decode(errors="replace"), now - since)
-            for name, since in zip(self._names, self._since, strict=False)
-            if since
+            for name, since in zip(self._names, self.since, strict=False)
+            if since > AT_REST
         ]
         return [(name, seconds) for name, seconds in waits if seconds > STUCK_AFTER]
 
+    def being_read(self, worker: int) -> str:
+        """Name what a worker is reading.
+
+        Args:
+            worker: its number.
+
+        Returns:
+            Empty where it reads nothing.
+        """
+        return self._names[worker].value.decode(errors="replace") if self.since[worker] > AT_REST else ""
+
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]  # asked only of datasets that have one
-
-
-def _collate_or_report(collate: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -> Any:
-    """A batch or, where items could not be read, all their problems as one, each once."""
-    problems = dict.fromkeys(item.message for item in items if isinstance(item, _Problem))
-    return _Problem("\n".join(problems)) if problems else collate(items)
 
 
 def _stop_workers(batches: Any, process: int) -> None:

@@ -69,6 +69,7 @@ def write_agent_report(
     """
     from epicsub.studies import pictures  # matplotlib and scikit-learn are optional (epicsub[studies])
 
+    chosen = device_of(device)
     target = resolve_target(str(run))
     earlier = resolve_target(str(before)) if before else None
     root, folder = data_root(data, target.recipe.data.root), target.path.parent
@@ -88,7 +89,7 @@ def write_agent_report(
         for agent, row in rows.items()
     }
     pictures.contact_sheet(captions, frames, out / "most_removed.png")
-    found = _features_before_and_after(target, earlier, domains, segments, root, device_of(device))
+    found = _features_before_and_after(target, earlier, domains, segments, root, chosen)
     pictures.embeddings(found, out / "features.png")
     names = ("removed.csv", *(("curves.png",) if curves_drawn else ()), "features.png", "most_removed.png")
     return [out / name for name in names]

@@ -74,6 +74,7 @@ def run_domains(
         EpicsubError: something that a run needs is missing; all at once, before anything starts. A loss that is not
             finite ends its own run alone, which counts as failed.
     """
+    device_of(device)
     protocol, out = Path(protocol), user_path(out)
     parts = {pair: lists for pair, (_, lists) in pairs_of(protocol).items()}
     first = next(iter(parts.values()))

@@ -1,13 +1,13 @@
 """Writing a whole synthetic data root: the tables, then the videos in parallel."""
 
 import json
-import multiprocessing
 import os
 import time
 from collections import Counter
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from math import floor
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pandas as pd
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import DataError
 from epicsub.io import remove_leftovers, user_path, write_text
-from epicsub.progress import track
+from epicsub.progress import in_processes, track
 from epicsub.synth.plan import (
     NOUNS,
     OUTSIDE_VERBS,
@@ -245,19 +245,11 @@ def _video_path(folder: Path, video: PlannedVideo) -> Path:
 
 def _draw(folder: Path, settings: SynthSettings, videos: list[PlannedVideo], total: int, workers: int) -> None:
     """Draw videos here (one worker, or one video) or in processes. A video exists only when it is whole."""
-    done = total - len(videos)
-    if workers == 1 or len(videos) < 2:
-        for video in track(videos, "drawing videos", total, done):
-            write_video(video, settings, _video_path(folder, video))
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever runs here
-    with ProcessPoolExecutor(min(workers, len(videos)), mp_context=context) as pool:
-        futures: list[Future[None]] = [
-            pool.submit(write_video, video, settings, _video_path(folder, video)) for video in videos
-        ]
-        try:
-            for future in track(as_completed(futures), "drawing videos", total, done):
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    draw = partial(_draw_one, folder, settings)
+    with closing(in_processes(draw, videos, workers)) as drawn:
+        for _ in track(drawn, "drawing videos", total, total - len(videos)):
+            pass
+
+
+def _draw_one(folder: Path, settings: SynthSettings, video: PlannedVideo) -> None:
+    write_video(video, settings, _video_path(folder, video))

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from itertools import chain, pairwise
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from epicsub.data.batch import Batch
@@ -30,6 +29,7 @@ from epicsub.training.find import (
 )
 from epicsub.training.layers import batch_norms
 from epicsub.training.loaders import Domains
+from epicsub.training.processes import make_fabric
 
 TIMED_STEPS = 3
 TRIED_STEP = 2.0  # seconds that a step may take on a CPU by its arithmetic alone; really it takes several times as long
@@ -53,7 +53,7 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
         TrainingError: the device's memory does not suffice.
     """
     small = on_one_device(recipe)
-    fabric = Fabric(accelerator=recipe.train.accelerator, devices=1, precision=recipe.train.precision)
+    fabric = make_fabric(recipe.train, devices=1)
     model = weightless_model(small, domains.source)
     yield from _parameter_lines(small, fabric.device, model)
     batch, seconds = _few_clips(small, domains)

@@ -21,6 +21,7 @@ from epicsub.recipe import Recipe, Stage
 from epicsub.training.augmentation import augments_on_device, to_device
 from epicsub.training.distill import with_teacher_modalities
 from epicsub.training.loaders import Domains, training_loader
+from epicsub.training.processes import make_fabric
 from epicsub.training.state import State, build_state
 from epicsub.training.step import Metrics, train_step
 
@@ -102,7 +103,7 @@ def start_trial(recipe: Recipe, domains: Domains) -> Trial:
         The trial, before its first step.
     """
     recipe = on_one_device(recipe)
-    fabric = Fabric(accelerator=recipe.train.accelerator, devices=1, precision=recipe.train.precision)
+    fabric = make_fabric(recipe.train, devices=1)
     fabric.launch()
     return Trial(recipe, domains, fabric, build_state(recipe, domains, fabric, None))
 

@@ -30,6 +30,7 @@ from epicsub.training.device import copied_ahead
 from epicsub.training.distill import with_teacher_modalities
 from epicsub.training.layers import freeze
 from epicsub.training.loaders import Domains, training_loader, view_loader
+from epicsub.training.processes import make_fabric
 from epicsub.training.run_folder import RemovalLog, RunLog
 from epicsub.training.selection import EvaluationResult
 from epicsub.training.state import State, build_state, ends_first_stage, save_state, total_steps
@@ -59,7 +60,7 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
         DataError: a segment cannot be decoded; the message names it.
     """
     train, total = recipe.train, total_steps(recipe)
-    fabric = Fabric(accelerator=train.accelerator, devices=train.devices, precision=train.precision)
+    fabric = make_fabric(train, train.devices)
     fabric.launch()
     state = build_state(recipe, domains, fabric, resumed)
     log = RunLog(folder, state.step) if fabric.is_global_zero else None

@@ -23,6 +23,7 @@ from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel
 from epicsub.text import join_problems
 from epicsub.training.build import model_of
+from epicsub.training.devices import lacks
 from epicsub.training.distill import load_teacher, with_teacher_modalities
 from epicsub.training.loaders import Domains, features_of, source_segments, store_of, target_segments
 from epicsub.training.start import start_problems
@@ -43,7 +44,7 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
     Raises:
         TrainingError: naming all problems at once.
     """
-    recipe, problems = loaded.recipe, []
+    recipe, problems = loaded.recipe, _device_problems(loaded, loaded.recipe.train.devices if writes else 1)
     problems += _folder_problems(folder) if writes else _place_problems(folder)
     problems += _weight_problems(loaded)
     problems += _model_problems(loaded)
@@ -154,6 +155,15 @@ def _folder_problems(folder: Path) -> list[str]:
         (folder / "writable").unlink(missing_ok=True)
     except OSError as error:
         return [f"{folder}: cannot be written ({error.strerror}); choose another folder with --out"]
+    return []
+
+
+def _device_problems(loaded: LoadedRecipe, devices: int) -> list[str]:
+    """Devices that this machine lacks."""
+    name = loaded.recipe.train.accelerator
+    if problem := lacks(name, devices):
+        key = "train.devices" if devices > 1 and lacks(name, 1) is None else "train.accelerator"
+        return [f"{loaded.where(key)}  {key}: is {getattr(loaded.recipe.train, key[6:])}, but {problem}"]
     return []
 
 

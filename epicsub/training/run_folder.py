@@ -24,6 +24,7 @@ from epicsub.data.batch import Batch
 from epicsub.disk import writing
 from epicsub.errors import TrainingError
 from epicsub.io import remove_leftovers, try_lock, write_text
+from epicsub.progress import process_number
 
 REMOVALS_FILE = "removed.jsonl"
 
@@ -44,7 +45,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     Raises:
         TrainingError: another process trains into the folder, or the folder cannot be written or locked.
     """
-    if not first_process():
+    if process_number() > 0:
         yield
         return
     path = folder / "lock"
@@ -72,24 +73,6 @@ def run_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def first_process() -> bool:
-    """Tell whether this is the first of a run's processes.
-
-    Returns:
-        True in a run of one process.
-    """
-    return process_number() == 0
-
-
-def process_number() -> int:
-    """Give the number of this process of a run.
-
-    Returns:
-        From 0, by what started the process, so also before the processes know of each other.
-    """
-    return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
 
 
 def _holder(path: Path) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from epicsub.adaptation import AdaptationMethod
+from epicsub.progress import note_kept
 from epicsub.recipe import Recipe
 from epicsub.training.agents import AgentOptimizers
 from epicsub.training.averaging import WeightAverage
@@ -190,6 +191,7 @@ def save_state(recipe: Recipe, domains: Domains, state: State, folder: Path, bes
     if best:
         save_checkpoint(folder / "best.pth", checkpoint)
     save_checkpoint(folder / "last.pth", checkpoint)
+    note_kept(f"checkpoint of step {state.step}")
 
 
 def ends_first_stage(recipe: Recipe, step: int) -> bool:

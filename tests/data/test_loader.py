@@ -1,10 +1,17 @@
 """The watchdog: a worker that never comes back is ended and what it was reading is named."""
 
 import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import time
 from multiprocessing import active_children
+from pathlib import Path
 
 import pytest
+import torch
 from torch.utils.data import Dataset, _utils
 
 from epicsub.data import loader
@@ -55,3 +62,101 @@ def test_a_stuck_worker_is_named_and_ended(impatient, monkeypatch, workers):
 
 def test_a_slow_worker_is_waited_for(impatient):
     assert list(numbers(0.7)) == [[0, 1], [2, 3], [4, 5]]
+
+
+class Ending(Dataset):
+    """Item 3 ends its process by a signal, as the system does for want of memory or a decoder that crashes."""
+
+    def __init__(self, how: int) -> None:
+        self.how = how
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> int:
+        if index == 3:
+            os.kill(os.getpid(), self.how)
+        return index
+
+    def name_of(self, index: int) -> str:
+        return f"P01_01_{index}"
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (signal.SIGKILL, "P01_01_3: the process that read it was ended by the system .*not enough memory: allow more"),
+        (signal.SIGSEGV, "P01_01_3: the process that read it has crashed .*leave the segment out"),
+        (signal.SIGBUS, "P01_01_3: the process that read it has ended .*/dev/shm is too small"),
+    ],
+)
+def test_a_worker_that_ends_is_told_at_once(how, message):
+    began = time.monotonic()
+    with pytest.raises(DataError, match=message):
+        list(make_loader(Ending(how), batch_size=2, collate=list, workers=2))
+    assert time.monotonic() - began < 20
+
+
+class Pictures(Dataset):
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.full((1, 3, 64, 64, 64), index, dtype=torch.uint8)  # 768 kB
+
+
+def read_pictures() -> None:
+    pictures = list(make_loader(Pictures(), batch_size=2, collate=torch.cat, workers=2))
+    assert [picture[:, 0, 0, 0, 0].tolist() for picture in pictures] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+WITH_SMALL_SHARED_MEMORY = """
+import os, sys
+os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+code = "import logging; logging.basicConfig(); from tests.data.test_loader import read_pictures as read; read()"
+mount = f"mount -t tmpfs -o size=1m tmpfs /dev/shm && exec {sys.executable} -c '{code}'"
+os.execvp("unshare", ["unshare", "--mount", "sh", "-c", mount])
+"""
+
+
+def run_limited(script: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not shutil.which("unshare") or os.geteuid() != 0, reason="mounts, which root alone may")
+def test_batches_that_the_shared_memory_does_not_hold_come_through_the_pipe():
+    done = run_limited(WITH_SMALL_SHARED_MEMORY)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("/dev/shm is too small or cannot be written: make it larger") == 1
+
+
+FEW_FILES = """
+import os, resource
+from tests.data.test_loader import read_pictures
+from epicsub.errors import DataError
+read_pictures()
+for more in range(0, 48, 3):
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + more, 4096))
+    try:
+        read_pictures()
+    except DataError as error:
+        print(str(error).replace("\\n", " "))
+    else:
+        print("read")
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts open files in /proc")
+def test_too_few_open_files_are_told_or_suffice():
+    done = run_limited(FEW_FILES)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 16, done.stderr
+    assert "read" in lines
+    assert all(line == "read" or "too many open files: allow more (`ulimit -n" in line for line in lines), lines
+    assert "Traceback" not in done.stderr

@@ -84,6 +84,7 @@ def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pyt
 
 
 def test_other_processes_of_a_run_take_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")  # as the first process of a run, this one's parent, starts it
+    monkeypatch.setenv("EPICSUB_STARTED_BY", f"{os.getppid()}:0")
     with run_lock(tmp_path):
         assert not (tmp_path / "lock").exists()

@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -163,12 +164,12 @@ def _all(root: DataRoot, to_check: Sequence[FileToCheck], deep: bool, workers: i
             yield replace(report, path=file.named)  # as this command calls it
         else:
             to_do.append(file)
-    reports = in_processes(check_file, to_do, workers if deep else min(workers, 8))
     done = len(to_check) - len(to_do)
-    for report in track(reports, "decoding every frame" if deep else "looking at files", len(to_check), done):
-        if deep:
-            _remember(memory, report)
-        yield report
+    with closing(in_processes(check_file, to_do, workers if deep else min(workers, 8))) as reports:
+        for report in track(reports, "decoding every frame" if deep else "looking at files", len(to_check), done):
+            if deep:
+                _remember(memory, report)
+            yield report
 
 
 def _remember(path: Path, report: FileReport) -> None:

@@ -10,6 +10,7 @@ of epic-kitchens-100-annotations): about 8 pixels per frame in both, the default
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,8 +106,8 @@ def flow_for_videos(
         folder = root.path / FLOW.video_folder
         with hold_folder(folder):
             remove_leftovers(folder.glob("*/.*"), ".mp4")
-            outcomes = in_processes(_try_one, jobs, workers or cores())
-            problems += track(outcomes, "computing flow", len(jobs) + kept, kept)
+            with closing(in_processes(_try_one, jobs, workers or cores())) as outcomes:
+                problems += track(outcomes, "computing flow", len(jobs) + kept, kept)
     failed = sorted(problem for problem in problems if problem)
     if failed:
         videos = counted(len(ids), "video", "videos")

@@ -8,6 +8,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -97,16 +98,19 @@ def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
     total = sum(job.seconds for job in plan.jobs)
     with hold_folder(folder):
         _remove_leftovers(folder)
-        outcomes = in_processes(_prepare_one, plan.jobs, workers or cores())
         label = f"preparing {plan.modality}, seconds of video"
-        for outcome in track(outcomes, label, round(total), weight=lambda outcome: outcome.job.seconds):
-            done.append(outcome)
-            if outcome.full:
-                raise DataError(
-                    f"{outcome.problem}\n{len([o for o in done if not o.problem])} of "
-                    f"{counted(len(plan.jobs), 'video', 'videos')} done and kept, nothing broken is left behind: make "
-                    "room and run the same command again"
-                )
+        with closing(in_processes(_prepare_one, plan.jobs, workers or cores())) as outcomes:
+            for outcome in track(outcomes, label, round(total), weight=lambda outcome: outcome.job.seconds):
+                done.append(outcome)
+                if outcome.full:
+                    break
+        _remove_leftovers(folder)
+    if done and done[-1].full:
+        raise DataError(
+            f"{done[-1].problem}\n{len([o for o in done if not o.problem])} of "
+            f"{counted(len(plan.jobs), 'video', 'videos')} done and kept, nothing broken is left behind: make "
+            "room and run the same command again"
+        )
     problems = sorted(outcome.problem for outcome in done if outcome.problem)
     if problems:
         raise BadVideosError(
