@@ -132,7 +132,12 @@ def seed_step(seed: int, step: int, rank: int = 0) -> torch.Generator:
         A CPU generator.
     """
     own = ((seed * 1_000_003 + step) * 4096 + rank) * 2
-    torch.manual_seed(own + 1)
+    # torch.manual_seed keeps a stack trace of every call for a GPU that is not there yet: a tenth of a small step
+    torch.default_generator.manual_seed(own + 1)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(own + 1)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(own + 1)
     return torch.Generator().manual_seed(own)
 
 
