@@ -15,11 +15,11 @@ from epicsub.errors import ModelError
 from epicsub.modality import Modality
 from epicsub.models.check import check_fit, check_modalities
 from epicsub.models.heads import ALL_CLASSES, Classes
+from epicsub.models.pooling import SameMaxPool3d, mean_of_pairs, same_paddings
 from epicsub.models.streams import Normalise, TwoStream
 from epicsub.models.table import MODELS, WEIGHTS
 from epicsub.models.weights import find_weights, load_published
 
-Triple = tuple[int, int, int]  # T, H, W
 ROW = MODELS["i3d"]
 MIN_FRAMES = ROW.min_frames  # the temporal chain T -> T/2 -> T/4 -> T/8 must reach the 2 of the last average pool
 
@@ -43,42 +43,6 @@ POOL_BEFORE = {  # kernel and stride of the max pool that stands before a module
 }
 
 
-def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after one dimension under TensorFlow's SAME rule; the odd one goes to the end."""
-    remainder = size % stride
-    total = max(kernel - (remainder or stride), 0)
-    return total // 2, total - total // 2
-
-
-def _same_paddings(x_BCTHW: Tensor, kernel: Triple, stride: Triple) -> list[tuple[int, int]]:
-    """Zeros before and after T, H and W that give ceil(size / stride) outputs of a convolution or pool."""
-    return [_same_padding(*of) for of in zip(x_BCTHW.shape[2:], kernel, stride, strict=True)]
-
-
-class SameMaxPool3d(nn.Module):
-    """Max pool with SAME padding, of a ReLU's output: there the zeros and TensorFlow's -inf give the same.
-
-    So the pool's own -inf serve, and nothing is copied into a padded clip: the same number before and after, and where
-    SAME puts one more after, `ceil_mode` reads the window that hangs over by one (stride 2, or no odd padding).
-    """
-
-    def __init__(self, kernel: Triple, stride: Triple) -> None:
-        super().__init__()
-        self.kernel, self.stride = kernel, stride
-
-    def forward(self, x_BCTHW: Tensor) -> Tensor:
-        """Pool with SAME padding.
-
-        Args:
-            x_BCTHW: activations.
-
-        Returns:
-            (B, C, T', H', W').
-        """
-        before = [before for before, _ in _same_paddings(x_BCTHW, self.kernel, self.stride)]
-        return F.max_pool3d(x_BCTHW, self.kernel, self.stride, before, ceil_mode=True)
-
-
 class Unit3D(nn.Module):
     """Convolution with SAME padding, then batch norm and ReLU unless `linear` (a bare 1x1x1 classifier with bias)."""
 
@@ -98,7 +62,7 @@ class Unit3D(nn.Module):
         Returns:
             (B, C', T', H', W').
         """
-        pads = _same_paddings(x_BCTHW, self.kernel, self.stride)
+        pads = same_paddings(x_BCTHW, self.kernel, self.stride)
         before = [before for before, _ in pads]
         if any(before != after for before, after in pads):  # one more after: no convolution pads so itself
             x_BCTHW = F.pad(x_BCTHW, [side for both in reversed(pads) for side in both])
@@ -241,8 +205,7 @@ class I3D(nn.Module):
         last_BCTHW = x_BCTHW
         for _, output_BCTHW in self.walk(x_BCTHW):
             last_BCTHW = output_BCTHW
-        # (2, 7, 7) VALID at 224 pixels; the whole picture at other sizes.
-        return F.avg_pool3d(last_BCTHW, (2, *last_BCTHW.shape[3:]), stride=1)
+        return mean_of_pairs(last_BCTHW)
 
     def _check(self, x_BCTHW: Tensor) -> None:
         if x_BCTHW.ndim != 5 or x_BCTHW.shape[1] != self.Conv3d_1a_7x7.conv3d.in_channels:

@@ -144,6 +144,8 @@ class Train(Section):
     """Compile the model with torch.compile."""
     clip_grad: Positive | None = None
     """Largest norm of the gradient; null does not clip."""
+    deterministic: bool = False
+    """Take CUDA's deterministic kernels, which are slower: two runs are equal to the bit there too, as on a CPU."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Floating point of the forward and backward pass."""
     devices: Count = 1

@@ -3,6 +3,7 @@
 Whether it does is decided on the device: nothing here waits for it.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import SGD, Optimizer
+
+from epicsub.text import counted
+
+log = logging.getLogger(__name__)
 
 
 class AgentOptimizers:
@@ -132,6 +137,40 @@ def average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric | None)
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad = fabric.all_reduce(parameter.grad, reduce_op="mean")
+
+
+def missed_updates(optimizers: AgentOptimizers | None) -> dict[str, int]:
+    """Count the updates that agents have missed, since their loss was not finite.
+
+    Args:
+        optimizers: of the agents; None without agents.
+
+    Returns:
+        By agent; of those that have had a loss.
+    """
+    return {} if optimizers is None else {agent: int(count) for agent, count in optimizers.skipped.items()}
+
+
+def tell_missed_updates(optimizers: AgentOptimizers | None, before: Mapping[str, int], step: int) -> dict[str, int]:
+    """Warn of updates that agents have missed since the last reading.
+
+    Args:
+        optimizers: of the agents; None without agents.
+        before: counts of the last reading.
+        step: of the run, from 1.
+
+    Returns:
+        Counts of this reading.
+    """
+    now = missed_updates(optimizers)
+    for agent, count in now.items():
+        if more := count - before.get(agent, 0):
+            log.warning(
+                "step %d: agent %s missed %s, %d in all: its loss or gradient was not finite. Try a lower "
+                "adaptation.agent_lr, adaptation.agent_loss huber or adaptation.agent_clip_grad",
+                step, agent, counted(more, "update", "updates"), count,
+            )  # fmt: skip
+    return now
 
 
 def _by_agent(state: Mapping[str, Any], optimizers: Mapping[str, Optimizer]) -> dict[str, Any]:

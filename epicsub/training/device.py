@@ -1,12 +1,18 @@
 """What is set on a device before it computes: floating point, kernels, memory formats, and copies ahead of time."""
 
+import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
 from torch import nn
 
+from epicsub.errors import TrainingError
+from epicsub.recipe import Recipe
+
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -71,3 +77,61 @@ def copied_ahead(batches: Iterable[T], move: Callable[[T], T], device: torch.dev
         torch.cuda.current_stream(device).wait_event(copied)
     if ahead is not None:
         yield ahead
+
+
+def tell_promise(device: torch.device, deterministic: bool) -> None:
+    """Say where a repeated or resumed run may end otherwise, see `deterministic_kernels`.
+
+    Args:
+        device: of the run.
+        deterministic: `train.deterministic`.
+    """
+    if device.type == "mps":
+        log.info("on mps a repeated or resumed run may differ in the last digits")
+    elif device.type == "cuda" and not deterministic:
+        log.info(
+            "on cuda a repeated or resumed run may differ in the last digits; with train.deterministic=true, which is "
+            "slower, it is equal to the bit"
+        )
+
+
+@contextmanager
+def deterministic_kernels(recipe: Recipe) -> Iterator[None]:
+    """Within, a recipe with `train.deterministic` computes with kernels that always add in the same order.
+
+    What is equal to the bit, for a run that is repeated with the same seed, or was killed and resumed, on one machine:
+
+    - CPU: everything, with the same number of threads, with the setting or without it;
+    - CUDA: everything with the setting; without it, max and average pooling in 3D and others add gradients in the order
+      in which threads happen to come, and the last digits differ;
+    - MPS: nothing is promised.
+
+    Args:
+        recipe: with `train.deterministic`.
+
+    Yields:
+        Once.
+
+    Raises:
+        TrainingError: a kernel has no deterministic form on the device.
+    """
+    if not recipe.train.deterministic:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrices are multiplied
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False  # it may choose another kernel in another run
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        raise TrainingError(
+            f"train.deterministic: model {recipe.model.name} uses what has no deterministic form on this device "
+            f"({str(error).splitlines()[0].split('.')[0]}). train.accelerator cpu has one of everything, and so has "
+            "model i3d on CUDA"
+        ) from error
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]

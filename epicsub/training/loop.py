@@ -5,7 +5,6 @@ and refines, Eq 12). Everything a step draws depends on the recipe's seed and th
 and resumed ends where the uninterrupted one does.
 """
 
-import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,12 +20,12 @@ from epicsub.data.batch import Batch
 from epicsub.data.sampling import Views
 from epicsub.progress import track
 from epicsub.recipe import Recipe, Stage
-from epicsub.text import counted
+from epicsub.training.agents import missed_updates, tell_missed_updates
 from epicsub.training.augmentation import augments_on_device, to_device
 from epicsub.training.averaging import refresh_batch_norms
 from epicsub.training.build import parts_of
 from epicsub.training.checkpoint import Checkpoint
-from epicsub.training.device import copied_ahead
+from epicsub.training.device import copied_ahead, deterministic_kernels, tell_promise
 from epicsub.training.distill import with_teacher_modalities
 from epicsub.training.layers import freeze
 from epicsub.training.loaders import Domains, training_loader, view_loader
@@ -38,12 +37,13 @@ from epicsub.training.step import train_step
 
 Evaluate = Callable[[nn.Module], EvaluationResult]
 ONE_VIEW = Views(clips=1, crops=1, flip=False)
-logger = logging.getLogger(__name__)
 TARGET_ORDER = 1  # of the seed: the draw of the target's order after training
 
 
 def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | None, resumed: Checkpoint | None) -> Path:
     """Train a recipe, from its start or from a checkpoint.
+
+    What is equal to the bit when a run is repeated, or was killed and resumed: see `deterministic_kernels`.
 
     Args:
         recipe: the resolved recipe.
@@ -57,15 +57,23 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
 
     Raises:
         NotFiniteError: a loss is not finite; the message names the step and the narration ids.
+        TrainingError: the recipe asks for a kernel's deterministic form, and it has none.
         DataError: a segment cannot be decoded; the message names it.
     """
+    with deterministic_kernels(recipe):
+        return _fit(recipe, domains, folder, evaluate, resumed)
+
+
+def _fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | None, resumed: Checkpoint | None) -> Path:
     train, total = recipe.train, total_steps(recipe)
     fabric = make_fabric(train, train.devices)
     fabric.launch()
+    if fabric.is_global_zero:
+        tell_promise(fabric.device, train.deterministic)
     state = build_state(recipe, domains, fabric, resumed)
     log = RunLog(folder, state.step) if fabric.is_global_zero else None
     removals = RemovalLog(folder, state.step) if log else None
-    told = missed_updates(state)
+    told = missed_updates(state.agent_optimizer)
     steps = _remaining_steps(recipe, domains, state, fabric)
     moved = copied_ahead(steps, lambda read: (*read[:2], to_device(fabric, recipe, read[2])), fabric.device)
     for step, stage, batch in track(moved, recipe.name, total, state.step) if log else moved:
@@ -87,7 +95,7 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
             _adapt_to_target(fabric, recipe, domains, state)
         if log and (state.step % train.log_every == 0 or last):
             log.write("train", state.step, {name: float(value) for name, value in metrics.items()}, stage=step[0] + 1)
-            told = tell_missed_updates(state, told)
+            told = tell_missed_updates(state.agent_optimizer, told, state.step)
         best = False
         if evaluates and evaluate is not None:
             with _adapted_for_evaluation(fabric, recipe, domains, state):
@@ -97,48 +105,14 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
         saves = saves or ends_first_stage(recipe, state.step)
         if removals and (saves or state.step % train.log_every == 0):
             removals.flush()  # before the checkpoint, so that a resumed run lacks no step
-        if log and saves:
-            save_state(recipe, domains, state, folder, best)
+        if saves:
+            save_state(fabric, recipe, domains, state, folder, best)
         fabric.barrier()
         if state.stopped:
             break
     if log:
         log.close()
     return folder / selected_checkpoint(recipe)
-
-
-def missed_updates(state: State) -> dict[str, int]:
-    """Count the updates that agents have missed, since their loss was not finite.
-
-    Args:
-        state: of the run.
-
-    Returns:
-        By agent; of those that have had a loss.
-    """
-    counts = state.agent_optimizer.skipped if state.agent_optimizer is not None else {}
-    return {agent: int(count) for agent, count in counts.items()}
-
-
-def tell_missed_updates(state: State, before: dict[str, int]) -> dict[str, int]:
-    """Warn of updates that agents have missed since the last reading.
-
-    Args:
-        state: of the run.
-        before: counts of the last reading.
-
-    Returns:
-        Counts of this one.
-    """
-    now = missed_updates(state)
-    for agent, count in now.items():
-        if more := count - before.get(agent, 0):
-            logger.warning(
-                "step %d: agent %s missed %s, %d in all: its loss or gradient was not finite. Try a lower "
-                "adaptation.agent_lr, adaptation.agent_loss huber or adaptation.agent_clip_grad",
-                state.step, agent, counted(more, "update", "updates"), count,
-            )  # fmt: skip
-    return now
 
 
 def selected_checkpoint(recipe: Recipe) -> str:

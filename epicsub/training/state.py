@@ -1,5 +1,6 @@
 """What changes during a run: built from the recipe, restored from a checkpoint, and written into the next."""
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from epicsub.training.loaders import Domains
 from epicsub.training.losses import Criterion
 from epicsub.training.selection import FinalMean, Selection
 from epicsub.training.start import load_start, load_start_optimizer, start_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -99,6 +102,7 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
         model.load_state_dict(resumed.training.get("model", resumed.model))
         if adaptation:
             adaptation.load_state_dict(resumed.training["adaptation"])
+            _load_own_buffers(fabric, adaptation, resumed)
     freeze(model, parts_of(recipe), step)
     fabric.to_device(model)
     use_fast_kernels(model, fabric.device)
@@ -132,6 +136,22 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
     return state
 
 
+def _load_own_buffers(fabric: Fabric, method: AdaptationMethod, resumed: Checkpoint) -> None:
+    """Give each of several processes its own buffers back; earlier versions kept those of the first alone."""
+    if fabric.world_size == 1:
+        return
+    kept = resumed.training.get("adaptation_of_processes")
+    if kept is None:
+        log.warning(
+            "the checkpoint of step %d is of an earlier version, which kept the replay of the first process alone: all "
+            "processes go on from it, not where the uninterrupted run would", resumed.step,
+        )  # fmt: skip
+        return
+    buffers = dict(method.named_buffers())
+    for name, value in kept[fabric.global_rank].items():
+        buffers[name].copy_(value)
+
+
 def _restore(state: State, resumed: Checkpoint, optimizer: Optimizer) -> None:
     """Take from a checkpoint all that the model's and the method's weights leave out."""
     training = resumed.training
@@ -147,19 +167,24 @@ def _restore(state: State, resumed: Checkpoint, optimizer: Optimizer) -> None:
         state.average.load_state_dict(training["average"])
 
 
-def save_state(recipe: Recipe, domains: Domains, state: State, folder: Path, best: bool) -> None:
+def save_state(fabric: Fabric, recipe: Recipe, domains: Domains, state: State, folder: Path, best: bool) -> None:
     """Write `stage_1.pth` where the first stage ends, `best.pth` if this is the best state so far, then `last.pth`.
 
     In this order, since a killed run resumes from `last.pth`: one that is killed between repeats the step and writes
-    all; one that had written only `last.pth` would go on without ever writing the others.
+    all; one that had written only `last.pth` would go on without ever writing the others. The first process writes; all
+    call this, since each has replay pools of its own.
 
     Args:
+        fabric: with the processes.
         recipe: the resolved recipe.
         domains: for the digests of its lists.
         state: to be saved.
         folder: the run's.
         best: write `best.pth` too.
     """
+    own = _own_buffers(fabric, state.adaptation)
+    if not fabric.is_global_zero:
+        return
     training: dict[str, Any] = {
         "optimizer": state.optimizer.state_dict(),
         "best": state.selection.best,
@@ -171,6 +196,8 @@ def save_state(recipe: Recipe, domains: Domains, state: State, folder: Path, bes
         training |= {"model": state.model.state_dict(), "average": state.average.state_dict()}
     if state.adaptation is not None:
         training["adaptation"] = state.adaptation.state_dict()
+        if fabric.world_size > 1:
+            training["adaptation_of_processes"] = own
     if state.agent_optimizer is not None:
         training["agent_optimizer"] = state.agent_optimizer.state_dict()
     checkpoint = Checkpoint(
@@ -192,6 +219,16 @@ def save_state(recipe: Recipe, domains: Domains, state: State, folder: Path, bes
         save_checkpoint(folder / "best.pth", checkpoint)
     save_checkpoint(folder / "last.pth", checkpoint)
     note_kept(f"checkpoint of step {state.step}")
+
+
+def _own_buffers(fabric: Fabric, method: AdaptationMethod | None) -> list[dict[str, Tensor]]:
+    """What each process keeps for itself of its share of the clips, such as replay pools: buffers of the method."""
+    if method is None or fabric.world_size == 1:
+        return []
+    own = {name: buffer.cpu() for name, buffer in method.named_buffers()}
+    found: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(found, own)
+    return found
 
 
 def ends_first_stage(recipe: Recipe, step: int) -> bool:

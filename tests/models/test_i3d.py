@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from epicsub.errors import ModelError
-from epicsub.models.i3d import I3D, Unit3D, _same_padding
+from epicsub.models.i3d import I3D, Unit3D
+from epicsub.models.pooling import same_padding
 from tests.models.conftest import noise
 
 # Name -> (channels, total stride in time, total stride in space), from the published table.
@@ -136,10 +137,10 @@ def test_state_dict_round_trip_is_strict(small: I3D) -> None:
 
 
 @given(n=st.integers(5, 30), k=st.integers(1, 7), s=st.integers(1, 2))
-def test__same_padding_equals_tensorflows_definition(n: int, k: int, s: int) -> None:
+def test_same_padding_equals_tensorflows_definition(n: int, k: int, s: int) -> None:
     outputs = -(-n // s)
     total = max((outputs - 1) * s + k - n, 0)
-    assert _same_padding(n, k, s) == (total // 2, total - total // 2)
+    assert same_padding(n, k, s) == (total // 2, total - total // 2)
 
 
 def test_the_first_convolution_pads_two_before_and_three_after() -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epicsub.models.i3d import I3D, POOL_BEFORE, InceptionModule, SameMaxPool3d, Unit3D
+from epicsub.models.i3d import I3D, POOL_BEFORE, InceptionModule, Unit3D
+from epicsub.models.pooling import SameMaxPool3d
 from tests.models.conftest import noise
 
 
