@@ -43,6 +43,17 @@ def test_losses_are_those_of_the_cpu(command: Call, kitchens: Path, work: Path, 
         assert there["loss_classification"] == pytest.approx(here["loss_classification"], rel=5e-3)
 
 
+def test_two_runs_are_equal_to_the_bit(command: Call, kitchens: Path, work: Path, short: list[str]) -> None:
+    changes = ["train.deterministic=true", "train.precision=bf16-mixed", "train.accelerator=cuda"]
+    for name in ("one", "other"):
+        trained(command, kitchens, work, f"bits_{name}", *short, *changes)
+    one, other = (
+        torch.load(work / "outputs" / f"bits_{name}" / "last.pth", weights_only=True)["model"]
+        for name in ("one", "other")
+    )
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
 def test_predictions_are_those_of_the_cpu(command: Call, kitchens: Path, work: Path, run: Path) -> None:
     made = {}
     for device in ("cpu", "cuda"):

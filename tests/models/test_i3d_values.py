@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.models.i3d import I3D, POOL_BEFORE, InceptionModule, Unit3D
-from epicsub.models.pooling import SameMaxPool3d
+from epicsub.models.pooling import SameMaxPool3d, max_of_slices, same_paddings
 from tests.models.conftest import noise
 
 
@@ -28,6 +28,20 @@ def test_a_pool_of_a_relu_is_that_of_zeros_or_of_minus_infinity_around_it(kernel
     for value in (0.0, -math.inf):
         expected = F.max_pool3d(F.pad(x, pads, value=value), kernel, stride)
         assert torch.equal(SameMaxPool3d(kernel, stride)(x), expected)
+
+
+@pytest.mark.parametrize("n", [7, 12])
+@pytest.mark.parametrize("kernel_and_stride", [*POOL_BEFORE.values(), ((3, 3, 3), (1, 1, 1))])
+def test_the_largest_of_slices_is_the_max_pool_and_so_is_its_gradient(kernel_and_stride: tuple, n: int) -> None:
+    """What CUDA computes where its own max pool adds gradients in no fixed order."""
+    kernel, stride = kernel_and_stride
+    x = torch.randn(2, 2, 6, n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    one, other = (x.clone().requires_grad_() for _ in range(2))
+    expected = SameMaxPool3d(kernel, stride)(one.relu())
+    found = max_of_slices(other.relu(), kernel, stride, same_paddings(x, kernel, stride))
+    assert torch.equal(found, expected)
+    upstream = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(*(torch.autograd.grad(y, z, upstream)[0] for y, z in ((found, other), (expected, one))))
 
 
 def slow_unit(state: Mapping[str, Tensor], name: str, x: Tensor, stride: int = 1) -> Tensor:

@@ -1,0 +1,105 @@
+"""What is equal to the bit: with train.deterministic or without on a CPU, and a resumed run on several processes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from epicsub.data.annotations import read_segments
+from epicsub.data.features.store import FeatureStore
+from epicsub.errors import TrainingError
+from epicsub.recipe import load_recipe
+from epicsub.training.device import deterministic_kernels
+
+pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
+
+RECIPE = "recipes/tiny/features_mmir.yaml"
+STEPS = [
+    "train.stages.0.steps=2", "train.stages.1.steps=6", "train.log_every=1", "train.checkpoint_every=5",
+    "adaptation.replay_size=30", "adaptation.replay_batch=6",
+]  # fmt: skip
+KILLED = """\
+import shutil, sys
+from epicsub.training import state
+
+save = state.save_checkpoint
+
+def save_and_copy(path, checkpoint):
+    save(path, checkpoint)
+    if checkpoint.step == 5:
+        shutil.copytree(path.parent, path.parent.parent / "killed", dirs_exist_ok=True)
+
+state.save_checkpoint = save_and_copy
+from epicsub.cli import run
+run()
+"""
+
+
+@pytest.fixture(scope="module")
+def root(kitchens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with made-up features of three lists."""
+    folder = tmp_path_factory.mktemp("deterministic")
+    shutil.copytree(kitchens / "annotations", folder / "annotations")
+    lists = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv")
+    ids = [s.narration_id for name in lists for s in read_segments(folder / "annotations" / name)]
+    generator = torch.Generator().manual_seed(0)
+    features = {name: torch.randn(len(ids), 256, generator=generator) for name in ("rgb", "flow")}
+    FeatureStore(folder / "features/source_only", {"model": "made up"}).add(ids, features)
+    return folder
+
+
+def test_a_cpu_gives_the_same_with_it_and_without(command, root: Path) -> None:
+    ends = []
+    for word in ("false", "true"):
+        words = [*STEPS, f"train.deterministic={word}", "--data", root, "--out", root / word]
+        done = command("train", RECIPE, *words)
+        assert done.status == 0, done.err
+        assert not torch.are_deterministic_algorithms_enabled()
+        ends.append(torch.load(root / word / "last.pth", weights_only=True)["model"])
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
+def test_a_kernel_without_a_deterministic_form_is_named(repository: Path) -> None:
+    recipe = load_recipe(repository / RECIPE, ["train.deterministic=true"]).recipe
+    message = "max_pool3d_with_indices_backward_cuda does not have a deterministic implementation, but you set it."
+    with pytest.raises(TrainingError, match="max_pool3d_with_indices_backward_cuda"), deterministic_kernels(recipe):
+        assert torch.are_deterministic_algorithms_enabled()
+        raise RuntimeError(message)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_resumed_run_on_two_processes_has_the_replay_of_each(root: Path, work: Path, repository: Path) -> None:
+    """The first run leaves a copy of its folder at step 5, as a kill would; the second goes on from there."""
+    script = root / "killed.py"
+    script.write_text(KILLED)
+
+    def train(out: str, *first: str) -> None:
+        words = ["train", RECIPE, *STEPS, "train.devices=2", "--data", str(root), "--out", str(root / out)]
+        done = subprocess.run(
+            [sys.executable, *first, *words],
+            cwd=work,
+            env={**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    train("whole", str(script))
+    train("killed", "-m", "epicsub")
+    whole, resumed = (torch.load(root / name / "last.pth", weights_only=True) for name in ("whole", "killed"))
+    one, other = whole["training"]["adaptation_of_processes"]
+    states = "agents.rgb_source.replay.state"
+    assert not torch.equal(one[states], other[states])
+    again = resumed["training"]["adaptation_of_processes"]
+    parts = [(one, again[0]), (other, again[1]), (whole["model"], resumed["model"])]
+    parts.append((whole["training"]["adaptation"], resumed["training"]["adaptation"]))
+    for before, after in parts:
+        assert before.keys() == after.keys()
+        for name, value in before.items():
+            assert torch.equal(after[name], value), name
