@@ -66,9 +66,14 @@ def test_a_cpu_gives_the_same_with_it_and_without(command, root: Path) -> None:
 def test_a_kernel_without_a_deterministic_form_is_named(repository: Path) -> None:
     recipe = load_recipe(repository / RECIPE, ["train.deterministic=true"]).recipe
     message = "max_pool3d_with_indices_backward_cuda does not have a deterministic implementation, but you set it."
-    with pytest.raises(TrainingError, match="max_pool3d_with_indices_backward_cuda"), deterministic_kernels(recipe):
-        assert torch.are_deterministic_algorithms_enabled()
-        raise RuntimeError(message)
+
+    def step() -> None:
+        with deterministic_kernels(recipe):
+            assert torch.are_deterministic_algorithms_enabled()
+            raise RuntimeError(message)
+
+    with pytest.raises(TrainingError, match="max_pool3d_with_indices_backward_cuda"):
+        step()
     assert not torch.are_deterministic_algorithms_enabled()
 
 
