@@ -7,16 +7,19 @@ verbs and ids like P01_11_1924: the video, and the number of the narration in EP
 verb classes and the ids that `epicsub data lists` gives these segments (EK55_1924).
 """
 
+import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
+from epicsub.files import read_text
+from epicsub.score_kinds import are_probabilities, are_scaled
 from epicsub.text import name_some
 
 RESULTS = ("results", "results_target")
@@ -25,7 +28,6 @@ MMSADA_VERBS = (0, 1, 3, 4, 2, 7, 10, 9)
 MMSADA_ID = re.compile(r"P\d\d_\d\d_(\d+)")
 FAR_BELOW = 30.0
 """How far below a row's lowest logit the classes lie that it has no score for: below a probability of 1e-13."""
-SUM_TOLERANCE = 1e-2
 
 
 def read_scores(path: Path) -> dict[str, Any]:
@@ -40,12 +42,22 @@ def read_scores(path: Path) -> dict[str, Any]:
     Raises:
         PredictionsError: not JSON, not of this layout, or rows that lack classes; all rows of a kind at once.
     """
+    twice: list[str] = []
+
+    def take(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            twice.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        return made
+
     try:
-        content = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise PredictionsError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except orjson.JSONDecodeError as error:
+        content = json.loads(read_text(path, PredictionsError), object_pairs_hook=take)
+    except json.JSONDecodeError as error:
         raise PredictionsError(f"{path}: not JSON: line {error.lineno}, column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise PredictionsError(f"{path}: not JSON of scores: numbers too long, or objects too deep") from error
+    if twice:
+        raise PredictionsError(f"{path}: has keys more than once: {name_some(twice)}")
     found = [key for key in RESULTS if isinstance(content, dict) and isinstance(content.get(key), dict)]
     if len(found) != 1 or not content[found[0]]:
         keys = name_some(map(repr, content)) if isinstance(content, dict) else f"a {type(content).__name__}"
@@ -89,7 +101,10 @@ def _table(rows: Mapping[str, Any], kind: str, classes: int) -> tuple[np.ndarray
         if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             words.append(name)
             continue
-        table[place] = values
+        try:
+            table[place] = values
+        except OverflowError:  # a whole number beyond any float
+            words.append(name)
     problems = []
     if other:
         counts = name_some(f"{name} ({count})" for name, count in other.items())
@@ -101,7 +116,10 @@ def _table(rows: Mapping[str, Any], kind: str, classes: int) -> tuple[np.ndarray
 
 def _of_eight(ids: list[str], scores_N8: np.ndarray) -> dict[str, Any]:
     renamed = [f"EK55_{match[1]}" if (match := MMSADA_ID.fullmatch(name)) else name for name in ids]
-    probable_N = (scores_N8.min(axis=1) >= 0) & (np.abs(scores_N8.sum(axis=1) - 1) <= SUM_TOLERANCE)
+    scaled = are_scaled({"verb": scores_N8})
+    probable_N = are_probabilities(scores_N8) | scaled
+    if scaled:
+        scores_N8 = scores_N8 / scores_N8.sum(axis=1, keepdims=True)
     verb_NV = np.where(probable_N, 0.0, scores_N8.min(axis=1) - FAR_BELOW)[:, None].repeat(NUM_VERBS, axis=1)
     verb_NV[:, MMSADA_VERBS] = scores_N8
     noun_NM = np.where(probable_N, 1 / NUM_NOUNS, 0.0)[:, None].repeat(NUM_NOUNS, axis=1)  # all alike

@@ -3,6 +3,7 @@
 Letters in names and comments: N segments, V = 97 verbs, M = 300 nouns.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +16,13 @@ from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
 from epicsub.foreign import read_scores
 from epicsub.io import atomic_write, is_stream, user_path
-from epicsub.text import name_some
+from epicsub.score_kinds import PROBABILITY_FLOOR, log_sum, to_logprobs
+from epicsub.text import invisible_in, name_some
 from epicsub.unpickle import load_npz, load_pickle, load_torch
 
-PROBABILITY_FLOOR = 1e-12
-"""No probability is taken as smaller, so that every log-probability is finite and no pair comes out as zero at the
-organisers' scorer: it takes ONE softmax over the whole (N, C) matrix, in the float32 it is given, and multiplies verb
-by noun. The smallest product is then 1e-12 / N * 1e-12 / N, 6e-33 for N = 13,092, above float32's 1.2e-38."""
+__all__ = ["PROBABILITY_FLOOR", "Predictions", "read_predictions", "save_predictions", "write_organisers_list"]
 
-SUM_TOLERANCE = 1e-2
-"""How far a row of probabilities may sum from one: half-precision and averaged files stay within it."""
+log = logging.getLogger(__name__)
 
 _ROW = (("verb", NUM_VERBS), ("noun", NUM_NOUNS))
 _OWN_KEYS = ("narration_ids", "verb_logprobs", "noun_logprobs")
@@ -54,44 +52,42 @@ class Predictions:
             for kind, table in tables.items():
                 if table.dtype != np.float32:
                     problems.append(f"{kind} log-probabilities are {table.dtype}, float32 expected")
-                if (off := np.abs(_logsumexp(table)) > 1e-3).any():
+                if (off := np.abs(log_sum(table)) > 1e-3).any():
                     named = name_some(self.narration_ids[off])
                     problems.append(f"{kind} rows whose probabilities do not sum to 1: {named}")
         if problems:
             raise PredictionsError("\n".join(problems))
 
     @staticmethod
-    def from_scores(narration_ids: Sequence[str] | np.ndarray, verb: Any, noun: Any) -> "Predictions":
+    def from_scores(
+        narration_ids: Sequence[str] | np.ndarray, verb: Any, noun: Any, where: str = "scores"
+    ) -> "Predictions":
         """Take logits, log-probabilities or probabilities.
 
-        Rows that are nowhere negative and sum to one are probabilities (made to sum to one exactly, then floored at
-        `PROBABILITY_FLOOR`); any other row gets a log-softmax, which leaves log-probabilities as they are.
+        Rows that are nowhere negative and sum to one, or all to one number, are probabilities (made to sum to one
+        exactly, then floored at `PROBABILITY_FLOOR`; another number than one is logged); any other row gets a
+        log-softmax, which leaves log-probabilities as they are.
 
         Args:
             narration_ids: (N,) str.
             verb: (N, 97) scores.
             noun: (N, 300) scores.
+            where: they come from, for what is logged.
 
         Returns:
             Log-probabilities.
 
         Raises:
-            PredictionsError: as the class, or a part of the rows is probabilities and a part is not.
+            PredictionsError: as the class, or scores of two kinds, or of none that can be told; see `to_logprobs`.
         """
         ids = np.array([str(name) for name in narration_ids], dtype=np.str_)
         tables = {"verb": _as_floats(verb, "verb"), "noun": _as_floats(noun, "noun")}
         problems = _problems_of_ids(ids) or _problems_of_tables(ids, tables)
         if problems:
             raise PredictionsError("\n".join(problems))
-        probable = {kind: are_probabilities(table) for kind, table in tables.items()}
-        if all(rows.all() for rows in probable.values()):
-            shares = {kind: table / table.sum(axis=1, keepdims=True) for kind, table in tables.items()}
-            logprobs = {kind: np.log(np.maximum(table, PROBABILITY_FLOOR)) for kind, table in shares.items()}
-        elif not any(rows.any() for rows in probable.values()):
-            logprobs = {kind: table - _logsumexp(table)[:, None] for kind, table in tables.items()}
-        else:
-            counts = ", ".join(f"{rows.sum()} of {len(rows)} {kind} rows" for kind, rows in probable.items())
-            raise PredictionsError(f"a mixture with logits: {counts} are probabilities; give one kind for all rows")
+        logprobs, note = to_logprobs(tables)
+        if note:
+            log.warning("%s: %s", where, note)
         return Predictions(ids, *(logprobs[kind].astype(np.float32) for kind, _ in _ROW))
 
     def __len__(self) -> int:
@@ -170,7 +166,7 @@ def read_predictions(path: Path) -> Predictions:
         raise PredictionsError(f"{path}: no such file")
     loaded = readers[path.suffix.lower()](path)
     try:
-        return _from_loaded(loaded)
+        return _from_loaded(loaded, str(path))
     except PredictionsError as error:
         raise PredictionsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
 
@@ -195,25 +191,14 @@ def write_organisers_list(predictions: Predictions, path: Path) -> None:
         torch.save(rows, handle)
 
 
-def are_probabilities(table_NC: np.ndarray) -> np.ndarray:
-    """Find the rows that are nowhere negative and sum to one, within `SUM_TOLERANCE`.
-
-    Args:
-        table_NC: (N, C) scores.
-
-    Returns:
-        (N,) bool.
-    """
-    sums_N = table_NC.sum(axis=1, dtype=np.float64)
-    return np.asarray((table_NC.min(axis=1) >= 0) & (np.abs(sums_N - 1) <= SUM_TOLERANCE))
-
-
-def _from_loaded(loaded: Any) -> Predictions:
+def _from_loaded(loaded: Any, where: str) -> Predictions:
     expected = f"expected a list of dicts, or a dict, with {', '.join(_ORGANISERS_KEYS)}"
     if hasattr(loaded, "columns"):  # a pandas DataFrame, without importing pandas for files that hold none
+        if loaded.index.name == _ORGANISERS_KEYS[0]:
+            loaded = loaded.reset_index()
         loaded = {str(name): loaded[name].tolist() for name in loaded.columns}
     if isinstance(loaded, list):
-        return _from_list(loaded, expected)
+        return _from_list(loaded, expected, where)
     if not isinstance(loaded, Mapping):
         raise PredictionsError(f"not predictions: holds a {type(loaded).__name__}; {expected}")
     if all(key in loaded for key in _OWN_KEYS):
@@ -221,12 +206,12 @@ def _from_loaded(loaded: Any) -> Predictions:
         return Predictions(np.asarray(ids), np.asarray(verb), np.asarray(noun))
     if all(key in loaded for key in _ORGANISERS_KEYS):
         ids, verb, noun = (loaded[key] for key in _ORGANISERS_KEYS)
-        return Predictions.from_scores(_as_names(ids), verb, noun)
+        return Predictions.from_scores(_as_names(ids), verb, noun, where)
     keys = name_some([repr(key) for key in loaded]) or "nothing"
     raise PredictionsError(f"not predictions: a dict that holds {keys}; {expected}")
 
 
-def _from_list(items: list[Any], expected: str) -> Predictions:
+def _from_list(items: list[Any], expected: str, where: str) -> Predictions:
     if not items:
         raise PredictionsError(f"not predictions: an empty list; {expected}")
     wrong = [
@@ -243,7 +228,7 @@ def _from_list(items: list[Any], expected: str) -> Predictions:
     problems = _problems_of_rows(ids, {"verb": verb, "noun": noun})
     if problems:
         raise PredictionsError("\n".join(problems))
-    return Predictions.from_scores(ids, np.stack(verb), np.stack(noun))
+    return Predictions.from_scores(ids, np.stack(verb), np.stack(noun), where)
 
 
 def _as_names(values: Any) -> list[str]:
@@ -280,7 +265,9 @@ def _problems_of_ids(ids: np.ndarray) -> list[str]:
     if len(ids) == 0:
         return ["no segments at all"]
     twice = [name for name, count in Counter(ids.tolist()).items() if count > 1]
-    return [f"narration ids that occur more than once: {name_some(twice)}"] if twice else []
+    problems = [f"narration ids that occur more than once: {name_some(twice)}"] if twice else []
+    unseen = [f"{name!r}: {', '.join(found)}" for name in ids.tolist() if (found := invisible_in(name)) or not name]
+    return problems + ([f"narration ids with characters that do not show: {name_some(unseen)}"] if unseen else [])
 
 
 def _problems_of_tables(ids: np.ndarray, tables: Mapping[str, np.ndarray]) -> list[str]:
@@ -309,9 +296,3 @@ def _problems_of_rows(ids: Sequence[str], rows: Mapping[str, Sequence[np.ndarray
             named = name_some(f"{name} {shape}" for name, shape in wrong.items())
             problems.append(f"{kind}_output that has not the shape ({classes},): {named}")
     return problems
-
-
-def _logsumexp(table: np.ndarray) -> np.ndarray:
-    table = table.astype(np.float64, copy=False)
-    top = table.max(axis=1, keepdims=True)
-    return np.asarray(top[:, 0] + np.log(np.exp(table - top).sum(axis=1)))

@@ -16,7 +16,8 @@ from epicsub.unreadable import ForeignObjectError
 Place = tuple[str, str]
 HASH_COST = 10_000  # entries, nested ones counted each time, of a tuple that is a key
 EXPANDED = 1 << 20  # entries of a tensor beyond those of its storage
-_BARE = {"ndarray", "DataFrame", "Series", "Index", "RangeIndex"}  # made empty and filled, never called with content
+# Made empty and filled, never called with content.
+_BARE = {"ndarray", "DataFrame", "Series", "Index", "RangeIndex", "CategoricalIndex", "MultiIndex", "Categorical"}
 _DTYPE = re.compile(r"[<>=|]?(?:[?biufcO](\d*)|([SU])(\d+)|[Mm]8(?:\[\d*[A-Za-zμ]+\])?)")
 _LATIN1 = ("latin1", "latin-1")
 
@@ -45,6 +46,12 @@ def survey(handle: BinaryIO, admits: Callable[[str, str], bool], pickles: int = 
 
 class _Named(tuple[str, str]):
     """A class or function."""
+
+    __slots__ = ()
+
+
+class _Block(_Named):
+    """pandas 1.3's function that rebuilds a block, with an argument set: the one result of a call that is called."""
 
     __slots__ = ()
 
@@ -103,6 +110,10 @@ class _Surveyor(pickle._Unpickler):  # the one in Python: its steps can be repla
         module, name = called
         if (module, name) == ("builtins", "slice") or (module, name) == ("__builtin__", "slice"):
             return _Made((module, name))
+        if (module, name) == ("functools", "partial"):
+            if len(args) != 1 or not isinstance(args[0], _Named) or args[0][1] != "new_block":
+                self.refused["functools.partial"] = None
+            return _Block((module, "new_block"))
         if (name in _BARE and args) or name == "bytearray":
             self.refused[f"{module}.{name} made of arguments"] = None
         if (module, name) == ("_codecs", "encode") and (len(args) != 2 or args[1] not in _LATIN1):
@@ -133,6 +144,8 @@ class _Surveyor(pickle._Unpickler):  # the one in Python: its steps can be repla
 
     def step_build(self) -> None:
         state, made = self.stack.pop(), self.stack[-1]
+        if isinstance(made, _Block):
+            return
         if not isinstance(made, _Made):
             _damaged("a state given to what is no object")
         if made.place == ("numpy", "dtype") and not _plain_state(str(made.size), state):

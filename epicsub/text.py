@@ -49,6 +49,25 @@ def name_some(names: Iterable[str], limit: int = 10) -> str:
     return shown if len(every) <= limit else f"{shown}, ... ({len(every)} in all)"
 
 
+def others_than(present: Iterable[str], needed: Iterable[str]) -> str:
+    """Show what a file has in place of the narration ids that it lacks, to be read beside these.
+
+    Args:
+        present: narration ids of the file.
+        needed: narration ids that were looked for.
+
+    Returns:
+        The end of a sentence about the file; empty where it has no others.
+    """
+    looked_for = set(needed)
+    others = [name for name in present if name not in looked_for]
+    if not others:
+        return ""
+    alike = {name.strip().casefold() for name in others} & {name.casefold() for name in looked_for}
+    hint = ", alike but for blanks or capitals" if alike else ""
+    return f"; it has {counted(len(others), 'other', 'others')}{hint}: {name_some(map(ascii, others), 3)}"
+
+
 def sized(size: float) -> str:
     """Format a size: `3.2 MB`, `24.3 GB`.
 

@@ -33,27 +33,20 @@ _NUMPY = {
         for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
     },
 }
+# By name alone: pandas has moved them from module to module, and what is called here is ours to choose. Indexes of
+# numbers are plain ones since pandas 2, and blocks are rebuilt by another function since pandas 1.4.
 _PANDAS = {
-    (module, name): (module, name)
-    for module, name in (
-        ("pandas", "DataFrame"),
-        ("pandas", "Series"),
-        ("pandas", "Index"),
-        ("pandas", "RangeIndex"),
-        ("pandas", "StringDtype"),
-        ("pandas.arrays", "StringArray"),
-        ("pandas.core.frame", "DataFrame"),
-        ("pandas.core.series", "Series"),
-        ("pandas.core.indexes.base", "Index"),
-        ("pandas.core.indexes.base", "_new_Index"),
-        ("pandas.core.indexes.range", "RangeIndex"),
-        ("pandas.core.arrays.string_", "StringArray"),
-        ("pandas.core.arrays.string_", "StringDtype"),
-        ("pandas.core.internals.managers", "BlockManager"),
-        ("pandas.core.internals.managers", "SingleBlockManager"),
-        ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"),
-        ("pandas._libs.internals", "_unpickle_block"),
-    )
+    **{name: ("pandas", name) for name in ("DataFrame", "Series", "Index", "RangeIndex", "CategoricalIndex")},
+    **{name: ("pandas", name) for name in ("MultiIndex", "Categorical", "CategoricalDtype", "StringDtype", "NA")},
+    **dict.fromkeys(("Int64Index", "UInt64Index", "Float64Index"), ("pandas", "Index")),
+    **{f"{kind}{bits}Dtype": ("pandas", f"{kind}{bits}Dtype") for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)},
+    **{name: ("pandas", name) for name in ("Float32Dtype", "Float64Dtype", "BooleanDtype")},
+    **{name: ("pandas.arrays", name) for name in ("StringArray", "IntegerArray", "FloatingArray", "BooleanArray")},
+    **{name: ("pandas.core.internals.managers", name) for name in ("BlockManager", "SingleBlockManager")},
+    **dict.fromkeys(("new_block", "_unpickle_block"), ("pandas._libs.internals", "_unpickle_block")),
+    "_new_Index": ("pandas.core.indexes.base", "_new_Index"),
+    "FrozenList": ("pandas.core.indexes.frozen", "FrozenList"),
+    "__pyx_unpickle_NDArrayBacked": ("pandas._libs.arrays", "__pyx_unpickle_NDArrayBacked"),
 }
 _TORCH = {
     ("torch._utils", "_rebuild_tensor_v2"): ("torch._utils", "_rebuild_tensor_v2"),
@@ -65,7 +58,7 @@ _PYTHON = {
     ("builtins", "slice"): ("builtins", "slice"),
     ("__builtin__", "slice"): ("builtins", "slice"),
 }
-_ADMITTED = {**_NUMPY, **_PANDAS, **_TORCH, **_PYTHON}
+_ADMITTED = {**_NUMPY, **_TORCH, **_PYTHON}
 
 
 # What `torch.save` names besides: storages, types and the functions that put tensors together.
@@ -78,7 +71,7 @@ _IN_TORCH_FILES = re.compile(
 )
 LARGEST_UNPACKED = 1 << 31
 """Bytes that an archive of predictions may unpack to: a hundred times the test list's."""
-_TABLES = "Write tables, arrays and tensors alone where it was made"
+_TABLES = "Where it was made, write a dict of lists and numpy arrays in its place"
 _WEIGHTS = "Where it was made, write the weights alone: torch.save(model.state_dict(), FILE)"
 
 
@@ -100,7 +93,8 @@ def load_pickle(path: Path, failure: type[EpicsubError] = PredictionsError) -> o
         with open(path, "rb") as handle:
             survey(handle, _admits_in_pickle)
             handle.seek(0)
-            return _ContainerUnpickler(handle).load()
+            # Arrays of Python 2 are text, which is read as numpy needs it.
+            return _ContainerUnpickler(handle, encoding="latin1").load()
     except EpicsubError as error:  # of a torch file inside
         raise failure(f"{path}: {error}") from error
     # A damaged or hostile stream fails in the middle of whatever it had begun to build: any exception may come out.
@@ -197,14 +191,37 @@ class _ContainerUnpickler(pickle.Unpickler):
             return _storage_from_bytes
         if (module, name) == ("_codecs", "encode"):
             return _encode_latin1
-        if (module, name) not in _ADMITTED:
-            raise ForeignObjectError(f"{module}.{name}")
-        return _resolve(*_ADMITTED[module, name])
+        if (module, name) == ("functools", "partial"):
+            return _BlockOfPandas
+        if (module, name) in _ADMITTED:
+            return _resolve(*_ADMITTED[module, name])
+        if _is_of_pandas(module, name):
+            return _resolve(*_PANDAS[name])
+        raise ForeignObjectError(f"{module}.{name}")
+
+
+class _BlockOfPandas:
+    """What pandas 1.3 pickled as a `functools.partial`: its function that rebuilds a block, with `ndim` set."""
+
+    def __init__(self, function: object) -> None:
+        if function is not _resolve(*_PANDAS["new_block"]):
+            raise ForeignObjectError("functools.partial")
+        self.given: dict[str, Any] = {}
+
+    def __setstate__(self, state: tuple[object, object, dict[str, Any], object]) -> None:
+        self.given = dict(state[2])
+
+    def __call__(self, *words: Any) -> object:
+        return _resolve(*_PANDAS["new_block"])(*words, **self.given)
+
+
+def _is_of_pandas(module: str, name: str) -> bool:
+    return module.partition(".")[0] == "pandas" and name in _PANDAS
 
 
 def _admits_in_pickle(module: str, name: str) -> bool:
-    others = (("torch.storage", "_load_from_bytes"), ("_codecs", "encode"))
-    return (module, name) in _ADMITTED or (module, name) in others
+    others = (("torch.storage", "_load_from_bytes"), ("_codecs", "encode"), ("functools", "partial"))
+    return (module, name) in _ADMITTED or (module, name) in others or _is_of_pandas(module, name)
 
 
 def _admits_without_arrays(module: str, name: str) -> bool:

@@ -12,7 +12,7 @@ from epicsub.cli import main
 
 ORDER = [
     "errors", "constants", "modality", "text", "files", "disk", "io", "unreadable", "survey", "unpickle", "limits",
-    "progress", "foreign", "predictions",
+    "progress", "score_kinds", "foreign", "predictions",
     "models.table", "recipe", "data", "synth", "models", "adaptation", "training", "inference", "validation",
     "submission", "api", "studies", "cli",
 ]  # fmt: skip

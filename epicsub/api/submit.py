@@ -1,5 +1,6 @@
 """Members become one checked upload: ensembles, submissions and their checks."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,10 @@ from epicsub.submission.choose import Choice, choose, parse_options
 from epicsub.submission.ensemble import aligned
 from epicsub.submission.pairs import read_ratio
 from epicsub.submission.search import Labelled
+from epicsub.text import name_some
 from epicsub.validation import RECORDS, Protocol, find_protocol, recorded_scores
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +44,9 @@ class Ensemble(Predictions):
     manifest: Mapping[str, Any]
     """members, protocol, views, filled_with_prior, ensemble"""
     notes: tuple[str, ...]
-    """what the user should know: levels that were raised, weights, and labels that chose them"""
+    """what the user should know: levels that were raised, weights, labels that chose them, segments that were filled"""
+    segments: tuple[Segment, ...] = ()
+    """of the test list"""
 
 
 def ensemble(
@@ -52,6 +58,7 @@ def ensemble(
     cooccurrence: str = "off",
     tta: str | None = None,
     fill: Literal["none", "prior"] = "none",
+    fill_count: int | None = None,
     levels: Mapping[str, int | None] | None = None,
     protocol: str | Path | None = None,
     data: str | Path | None = None,
@@ -69,6 +76,7 @@ def ensemble(
         cooccurrence: re-rank by training's verb-noun pairs: off, a strength from 0 to 1, or auto, where it helps.
         tta: views per segment, such as 5x3+flip. Default: each recipe's own.
         fill: prior gives missing segments the class frequencies of the training list.
+        fill_count: segments that it may fill per member. Default: half of the list. A member that has none is refused.
         levels: pretraining, labels and data, from 0 to 5, in place of those of the recipes; what is not known is
             refused before anything slow. None leaves them to `write_submission`.
         protocol: path or name. Default: that of the first checkpoint's recipe, else ek100.
@@ -107,7 +115,12 @@ def ensemble(
     predicted = predict_members(targets, segments, root, views, chosen)
     filled: dict[str, list[str]] = {}
     if fill == "prior":
-        predicted, filled = fill_prior(predicted, ids, root.path / "annotations", rules.training_list)
+        predicted, filled = fill_prior(predicted, ids, root.path / "annotations", rules.training_list, fill_count)
+        notes += [
+            f"note: {member}: the class prior of {rules.training_list} stands for {len(names_filled)} of {len(ids)} "
+            f"segments: {name_some(names_filled)}"
+            for member, names_filled in filled.items()
+        ]
     joined = choice.apply(aligned(predicted, ids), log_ratio_VM)
     records = choice.blend.records(names)
     manifest = {
@@ -120,6 +133,7 @@ def ensemble(
     return Ensemble(
         joined.narration_ids, joined.verb_logprobs, joined.noun_logprobs, choice=choice, expected=expected,
         challenge=rules.challenge, member_levels=member_levels, levels=combined, manifest=manifest, notes=tuple(notes),
+        segments=tuple(segments),
     )  # fmt: skip
 
 
@@ -151,11 +165,13 @@ def write_submission(
     expected, challenge = predictions.expected, predictions.challenge
     place = user_path(folder) / user_path(name)
     written = write_files(place, predictions, ids, expected, stated, predictions.manifest, challenge)
-    problems = [
-        f"{file}: {text}"
+    found = {
+        file: check_file(file, ids, expected, challenge=challenge, own=predictions, segments=predictions.segments)
         for file in written[:3]
-        for text in check_file(file, ids, expected, challenge=challenge, own=predictions).problems
-    ]
+    }
+    for warning in found[written.pt].warnings:
+        log.warning("%s: %s", written.pt, warning)
+    problems = [f"{file}: {text}" for file, findings in found.items() for text in findings.problems]
     if problems:
         raise SubmissionError("\n".join(problems))
     return written

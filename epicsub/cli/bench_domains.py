@@ -1,22 +1,18 @@
 """epicsub bench domains: a table of many runs."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from epicsub.cli.options import DataOption, DeviceOption
+from epicsub.cli.tables import print_whole
 from epicsub.errors import ValidationError
 from epicsub.io import write_text
 from epicsub.studies.domains import OUTPUTS, DomainTable, run_domains
-
-WIDTH = 160
-"""columns of the table where no terminal says how many there are"""
 
 
 def domains(
@@ -46,7 +42,6 @@ def domains(
 
 def _show(found: DomainTable) -> None:
     """Print the table: one row per method, one column per pair, ours first."""
-    console = Console(width=None if sys.stdout.isatty() else max(WIDTH, Console().width))
     table = Table(box=box.SIMPLE_HEAD, title=f"{found.score}, percent; mean ± standard deviation", title_justify="left")
     table.add_column("method")
     columns = [*found.pairs, "mean"]
@@ -57,11 +52,11 @@ def _show(found: DomainTable) -> None:
     table.add_section()
     for method, row in found.published.items():
         table.add_row(f"published: {method}", *(f"{figure:.1f}" for figure in row))
-    console.print(table)
+    print_whole(table)
     if found.published and found.published_remark:
-        console.print(found.published_remark, markup=False, highlight=False)
+        typer.echo(found.published_remark)
     if any(figures["mean"]["failed"] for figures in found.methods.values()):
-        console.print("Failed: the loss became NaN or infinite; means exclude failed runs.", highlight=False)
+        typer.echo("Failed: the loss became NaN or infinite; means exclude failed runs.")
 
 
 def _cell(found: dict[str, Any]) -> str:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from epicsub.api.data import CLIP_SECONDS, check_data, write_skip_list
 from epicsub.cli.options import DataOption, SkipOption, write_json
+from epicsub.cli.tables import print_whole
 from epicsub.data.check.annotations import DataReport
 from epicsub.modality import VideoModality
 from epicsub.text import counted
@@ -49,13 +49,12 @@ def check(
 
 def _show(found: DataReport, deep: bool) -> None:
     """The tables and the findings."""
-    console = Console()
     for title, rows in (("list", found.lists), ("kitchen", found.kitchens)):
         table = Table(title, "videos", "here", "segments", "readable", "share")
         for name, row in rows.items():
             share = f"{100 * row.read / max(1, row.segments):.1f} %"
             table.add_row(name, *map(str, (row.videos, row.videos_here, row.segments, row.read)), share)
-        console.print(table)
+        print_whole(table)
     for modality, ids in found.missing.items():
         if ids:
             where = found.looked_for[modality]

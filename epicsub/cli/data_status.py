@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from epicsub.api.status import data_status
 from epicsub.cli.options import DataOption
+from epicsub.cli.tables import print_whole
 from epicsub.text import counted, sized
 
 
@@ -27,7 +27,7 @@ def status(
         size = "single files" if form.size is None else sized(form.size)
         counts = (_share(form.videos, status.videos), _share(form.segments, status.segments))
         table.add_row(form.name, *counts, size)
-    Console().print(table)
+    print_whole(table)
     for note in status.notes:
         typer.echo(f"note: {note}")
     if recipe:

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from epicsub.cli.tables import print_whole
 
 RECIPES = ("mmir_i3d", "resnet_bilstm")
 SCORED = {"target": "tiny", "source, held out": "tiny_heldout"}
@@ -76,4 +77,4 @@ def _show(scores: Mapping[str, Mapping[str, Any]]) -> None:
         for target, entry in targets.items():
             reached = (f"{entry['scores'][f'all_{task}_accuracy_at_1']:.1f}" for task in ("verb", "noun", "action"))
             table.add_row(target, kitchens, "{segments} of {of}".format(**entry["coverage"]), *reached)
-    Console().print(table)
+    print_whole(table)

@@ -22,11 +22,14 @@ def plan(
     """Rank members by what each adds to those before it, cross-validated over kitchens."""
     found = api.plan(members, rule=rule, tta=tta, protocol=protocol, data=data, device=device)
     typer.echo(f"{found.segments} segments of {found.protocol.validation.list}, {found.folds} folds of whole kitchens")
-    typer.echo(f"{'':3}{'member':24}{'verb':>18}{'noun':>18}{'action':>18}{'adds':>20}  in words, and folds that agree")
+    wide = max(24, *(len(place.name) + 2 for place in found.places))
+    typer.echo(
+        f"{'':3}{'member':{wide}}{'verb':>18}{'noun':>18}{'action':>18}{'adds':>20}  in words, and folds that agree"
+    )
     for number, place in enumerate(found.places, start=1):
         alone = "".join(f"{place.alone[figure]!s:>18}" for figure in ("verb@1", "noun@1", "action@1"))
         word = place.verdict if number > 1 else "first"
-        typer.echo(f"{number:<3}{place.name:24}{alone}{place.adds!s:>20}  {word}, {place.agreed} of {found.folds}")
+        typer.echo(f"{number:<3}{place.name:{wide}}{alone}{place.adds!s:>20}  {word}, {place.agreed} of {found.folds}")
     for line in found.choice.report(found.names):
         typer.echo(line)
     if json_file:

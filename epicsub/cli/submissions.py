@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from epicsub.cli.tables import print_whole
 from epicsub.errors import SubmissionError
 from epicsub.submission.ledger import COLUMNS, LEDGER, Limits, mark_uploaded, read_ledger
 
@@ -41,7 +41,7 @@ def submissions(
             table.add_column(column, justify="right" if column in ("segments", "filled") else "left")
         for row in ledger.rows():
             table.add_row(*row)
-        Console().print(table)
+        print_whole(table)
     else:
         typer.echo(f"no submissions in {FOLDER}/ yet; `epicsub submit MEMBER...` writes one")
     for line in ledger.report(today, limits):

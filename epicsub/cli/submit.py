@@ -33,6 +33,9 @@ def submit(
     fill: Annotated[
         Literal["none", "prior"], typer.Option(help="prior: class frequencies for missing segments.")
     ] = "none",
+    fill_count: Annotated[
+        int | None, typer.Option(min=0, help="Segments that it may fill per member. Default: half of the list.")
+    ] = None,
     sls_pt: LevelOption = None,
     sls_tl: LevelOption = None,
     sls_td: LevelOption = None,
@@ -52,6 +55,7 @@ def submit(
         cooccurrence=cooccurrence,
         tta=tta,
         fill=fill,
+        fill_count=fill_count,
         levels={"pretraining": sls_pt, "labels": sls_tl, "data": sls_td},
         protocol=protocol,
         data=data,

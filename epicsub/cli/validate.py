@@ -1,18 +1,14 @@
 """epicsub validate: scores as the organisers compute them, and what they are worth."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from epicsub.api import validate as api
 from epicsub.cli.options import CountOption, DataOption, DeviceOption, ProtocolOption, SkipOption, TtaOption
+from epicsub.cli.tables import print_whole
 from epicsub.validation import Model, comparison, show
-
-LOG_WIDTH = 140
-"""columns of a table where no terminal says how many there are"""
 
 
 def validate(
@@ -30,17 +26,15 @@ def validate(
     device: DeviceOption = "auto",
 ) -> None:
     """Verb, noun and action accuracy on the validation segments, and whether two targets differ by more than noise."""
-    console = Console(width=None if sys.stdout.isatty() else max(LOG_WIDTH, Console().width))
 
     def show_model(model: Model) -> None:
-        for part in show(model.name, model.evaluation, model.detail):
-            console.print(part, markup=False, highlight=False)
+        print_whole(*show(model.name, model.evaluation, model.detail))
         for note in model.notes:
             typer.echo(f"{model.name}: {note}")
 
     found = api.validate(targets, protocol, data, tta=tta, count=count, skip=skip, device=device, on_model=show_model)
     for name, (common, differences) in found.comparisons.items():
-        console.print(comparison(found.models[0].name, name, common, differences))
+        print_whole(comparison(found.models[0].name, name, common, differences))
     written = []
     if json_file:
         found.write_json(json_file)

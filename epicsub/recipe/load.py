@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from epicsub.errors import RecipeError
-from epicsub.files import check_readable, may_be_file, walk_files
+from epicsub.files import may_be_file, read_text, walk_files
 from epicsub.io import find_shipped, shipped
 from epicsub.recipe.check import check_recipe
 from epicsub.recipe.schema import Recipe
@@ -147,13 +147,7 @@ def _read(path: Path) -> str:
         raise RecipeError(f"{path}: is a folder, not a recipe. {_nearby(path)}")
     if not may_be_file(path):
         raise RecipeError(f"{path}: no such recipe. {_nearby(path)}")
-    check_readable(path, RecipeError)
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: not a text file in UTF-8 (byte {error.start}), so not a recipe") from error
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
+    return read_text(path, RecipeError)
 
 
 def _nearby(given: Path) -> str:

@@ -5,7 +5,7 @@ Letters: N segments, V verbs, M nouns, C classes.
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from epicsub.data.annotations import Segment
+from epicsub.errors import SubmissionError
+from epicsub.files import read_text
 from epicsub.io import sha256
-from epicsub.predictions import PROBABILITY_FLOOR, SUM_TOLERANCE, Predictions, are_probabilities
+from epicsub.predictions import PROBABILITY_FLOOR, Predictions
+from epicsub.score_kinds import SUM_TOLERANCE, are_probabilities, are_scaled
 from epicsub.submission.ensemble import logsumexp
 from epicsub.submission.json_zip import CHALLENGES
 from epicsub.submission.ranking import Changed, changed_by_the_scorer, log_softmax
 from epicsub.submission.reopen import KINDS, Reopened, reopen
-from epicsub.text import counted, name_some
+from epicsub.text import counted, invisible_in, name_some
 
+MOST_REPEATED = 0.01
+"""Share of segments that may have the scores of another, as where a lens is covered; more come from no model."""
 _FILMED_IN_2018 = re.compile(r"P\d\d_\d\d_\d+")
 """Narration ids of the first 32 kitchens' videos, of which the validation list has nothing else and the test none."""
 
@@ -49,6 +55,7 @@ def check_submission(
     challenge: str = CHALLENGES[0],
     own: Predictions | None = None,
     other_lists: Mapping[str, Sequence[str]] | None = None,
+    segments: Sequence[Segment] = (),
 ) -> Findings:
     """Reopen submission.pt, submission.zip or submission_json.zip and list everything that is wrong with it.
 
@@ -64,6 +71,7 @@ def check_submission(
         challenge: what test.json must be for.
         own: the ensemble, whose ranking must come out. Default: each row's own softmax.
         other_lists: ids of lists that may have been predicted by mistake, by file name.
+        segments: of the list; those that overlap in time may have the same clip, and then have the same scores.
 
     Returns:
         Problems and warnings.
@@ -75,7 +83,7 @@ def check_submission(
     if found.readable:
         _check_count(found, expected_count)
         ids = _check_ids(found, test_ids, other_lists or {})
-    _check_rows(found, own, _filled(manifest))
+    _check_rows(found, own, _filled(manifest), {segment.narration_id: segment for segment in segments})
     return Findings(found.all_problems(), found.warnings, len(found.ids), ids)
 
 
@@ -92,6 +100,8 @@ def _check_ids(
 ) -> dict[str, list[str]]:
     present = list(dict.fromkeys(found.ids))
     ids = {"twice": [name for name, count in Counter(found.ids).items() if count > 1]}
+    if unseen := [f"{name!r} ({', '.join(what)})" for name in present if (what := invisible_in(name))]:
+        found.problems.append(f"narration ids with characters that do not show: {name_some(unseen)}")
     if ids["twice"]:
         what = counted(len(ids["twice"]), "narration id occurs", "narration ids occur")
         found.problems.append(f"{what} more than once: {name_some(ids['twice'])}")
@@ -135,9 +145,9 @@ def _manifest_beside(path: Path, found: Reopened) -> dict[str, Any]:
     if not path.is_file() or not manifest.is_file():
         return {}
     try:
-        content: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(read_text(manifest, SubmissionError))
         stated = content["files"].get(path.name)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (SubmissionError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         found.warnings.append(f"{manifest} beside it is not a manifest of epicsub")
         return {}
     if stated is not None and stated.get("sha256") != sha256(path):
@@ -152,7 +162,9 @@ def _filled(manifest: Mapping[str, Any]) -> set[str]:
     return {name for names in filled.values() for name in names} if isinstance(filled, dict) else set()
 
 
-def _check_rows(found: Reopened, own: Predictions | None, filled: Collection[str]) -> None:
+def _check_rows(
+    found: Reopened, own: Predictions | None, filled: Collection[str], segments: Mapping[str, Segment]
+) -> None:
     """Note rows that are not finite, constant, repeated, no log-probabilities, or ranked otherwise by the scorer."""
     usable = {kind: _usable(found, kind) for kind in KINDS}
     for kind, rows in usable.items():
@@ -162,7 +174,7 @@ def _check_rows(found: Reopened, own: Predictions | None, filled: Collection[str
     if not names:
         return
     verb_NV, noun_NM = (np.stack([usable[kind][name] for name in names]) for kind in KINDS)
-    _check_repeated(found, names, np.concatenate([verb_NV, noun_NM], axis=1), filled)
+    _check_repeated(found, names, np.concatenate([verb_NV, noun_NM], axis=1), filled, segments)
     _check_ranking(found, np.array(names), verb_NV, noun_NM, own)
 
 
@@ -182,6 +194,8 @@ def _usable(found: Reopened, kind: str) -> dict[str, np.ndarray]:
 def _check_kind(found: Reopened, kind: str, names: np.ndarray, scores_NC: np.ndarray) -> None:
     totals_N = logsumexp(scores_NC.astype(np.float64))[:, 0]
     loose_N = ~are_probabilities(scores_NC) & (np.abs(totals_N) > SUM_TOLERANCE)
+    if are_scaled({kind: scores_NC}):
+        loose_N[:] = False  # told as probabilities
     if loose_N.any():
         what = counted(int(loose_N.sum()), f"{kind} row is", f"{kind} rows are")
         found.warnings.append(
@@ -190,22 +204,44 @@ def _check_kind(found: Reopened, kind: str, names: np.ndarray, scores_NC: np.nda
         )
 
 
-def _check_repeated(found: Reopened, names: list[str], scores_NC: np.ndarray, filled: Collection[str]) -> None:
-    first: dict[bytes, str] = {}
+def _check_repeated(
+    found: Reopened,
+    names: list[str],
+    scores_NC: np.ndarray,
+    filled: Collection[str],
+    segments: Mapping[str, Segment],
+) -> None:
+    """Note segments with the very scores of another, unless both can have had the same clip."""
+    alike: dict[bytes, list[str]] = defaultdict(list)
     twins = []
     for name, row in zip(names, scores_NC, strict=True):
-        if (other := first.setdefault(row.tobytes(), name)) != name and name not in filled:
-            twins.append(f"{name} = {other}")
-    if twins:
-        what = counted(len(twins), "segment has", "segments have")
+        others = alike[row.tobytes()]
+        if others and name not in filled and not any(_may_share_a_clip(name, other, segments) for other in others):
+            twins.append(f"{name} = {others[0]}")
+        others.append(name)
+    if not twins:
+        return
+    what = counted(len(twins), "segment has", "segments have")
+    if len(twins) > len(names) * MOST_REPEATED:
         found.problems.append(f"{what} the very scores of another, which no model gives two clips: {name_some(twins)}")
+    else:
+        found.warnings.append(f"{what} the very scores of another: are their pictures the same? {name_some(twins)}")
+
+
+def _may_share_a_clip(name: str, other: str, segments: Mapping[str, Segment]) -> bool:
+    """Whether two segments overlap in time: of one centre, both give a model the same pictures."""
+    one, two = segments.get(name), segments.get(other)
+    if one is None or two is None or one.video_id != two.video_id:
+        return False
+    return max(one.start, two.start) < min(one.stop, two.stop)
 
 
 def _check_ranking(
     found: Reopened, names: np.ndarray, verb_NV: np.ndarray, noun_NM: np.ndarray, own: Predictions | None
 ) -> None:
     """Whether the formula ranks what was meant; rows of probabilities are known not to be, and measured."""
-    probable = {kind: are_probabilities(table) for kind, table in (("verb", verb_NV), ("noun", noun_NM))}
+    tables = {"verb": verb_NV, "noun": noun_NM}
+    probable = {kind: are_probabilities(table) | are_scaled(tables) for kind, table in tables.items()}
     any_probable_N = probable["verb"] | probable["noun"]
     meant = (_meant(verb_NV, probable["verb"]), _meant(noun_NM, probable["noun"]))
     changed = changed_by_the_scorer((verb_NV, noun_NM), meant)
@@ -252,5 +288,6 @@ def _about_probabilities(kind: str, names: np.ndarray, changed: Changed, probabl
 def _meant(scores_NC: np.ndarray, probable_N: np.ndarray) -> np.ndarray:
     """Log-probabilities of rows of either kind."""
     meant_NC = log_softmax(scores_NC)
-    meant_NC[probable_N] = np.log(np.maximum(scores_NC[probable_N], PROBABILITY_FLOOR))
+    shares_NC = scores_NC[probable_N] / scores_NC[probable_N].sum(axis=1, keepdims=True)
+    meant_NC[probable_N] = np.log(np.maximum(shares_NC, PROBABILITY_FLOOR))
     return meant_NC

@@ -29,11 +29,12 @@ import numpy as np
 
 from epicsub.errors import SubmissionError
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions
-from epicsub.text import name_some
+from epicsub.text import name_some, others_than
 
 Rule = Literal["mean", "logits", "geometric", "rank"]
 RULES: tuple[str, ...] = get_args(Rule)
 HEADS = ("verb", "noun")
+OTHER_LIST_HINT = "Are these predictions of another list? `epicsub predict MODEL --split test` predicts the test list"
 FILL_HINT = "predict the whole list with these members, or say --fill prior to put the training class prior there"
 
 
@@ -226,7 +227,13 @@ def aligned(
         if missing
     ]
     if problems:
-        raise SubmissionError("\n".join([*problems, hint]))
+        foreign = any(2 * len(missing) > len(narration_ids) for missing in lacking.values())
+        instead = [
+            f"{name}: {others.removeprefix('; ')}"
+            for name in lacking
+            if (others := others_than(members[name].narration_ids.tolist(), narration_ids))
+        ]
+        raise SubmissionError("\n".join([*problems, OTHER_LIST_HINT if foreign else hint, *instead]))
     return [member.select(narration_ids) for member in members.values()]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from epicsub.errors import SubmissionError
+from epicsub.files import read_text
 from epicsub.io import sha256, write_text
 from epicsub.submission.json_zip import CHALLENGES
 from epicsub.text import name_some
@@ -245,6 +246,6 @@ def _upload(item: dict[str, str]) -> Upload:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        return json.loads(read_text(path, SubmissionError))
+    except (SubmissionError, ValueError, RecursionError):
         return None

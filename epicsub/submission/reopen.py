@@ -1,5 +1,6 @@
 """Reopening a submission file of any of the three kinds, into the same rows, noting all that is wrong on the way."""
 
+import codecs
 import io
 import json
 import zipfile
@@ -205,8 +206,11 @@ def _reopen_json(text: bytes, challenge: str, found: Reopened) -> None:
         twice.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         return dict(pairs)
 
+    if text.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in text[:2]:
+        found.problems.append("test.json begins with a byte-order mark, or is UTF-16; write plain UTF-8")
+        return
     try:
-        content = json.loads(text, object_pairs_hook=take)
+        content = json.loads(text.decode("utf-8"), object_pairs_hook=take)
     except (ValueError, RecursionError) as error:
         found.problems.append(f"test.json is not JSON: {error}")
         return

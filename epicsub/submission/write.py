@@ -19,10 +19,10 @@ from epicsub.constants import NUM_NOUNS, NUM_VERBS, __version__
 from epicsub.errors import SubmissionError
 from epicsub.io import atomic_write, sha256, write_text
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, write_organisers_list
-from epicsub.submission.ensemble import floored, missing_of
+from epicsub.submission.ensemble import OTHER_LIST_HINT, floored, missing_of
 from epicsub.submission.json_zip import CHALLENGES, write_json_zip, write_zip
 from epicsub.submission.supervision import Levels
-from epicsub.text import name_some
+from epicsub.text import name_some, others_than
 from epicsub.validation.tables import read_classes
 
 MANIFEST_KEYS = ("protocol", "views", "filled_with_prior", "members")
@@ -44,7 +44,11 @@ class Written(NamedTuple):
 
 
 def fill_prior(
-    members: Mapping[str, Predictions], narration_ids: Sequence[str], annotations: Path, training_list: str
+    members: Mapping[str, Predictions],
+    narration_ids: Sequence[str],
+    annotations: Path,
+    training_list: str,
+    most: int | None = None,
 ) -> tuple[dict[str, Predictions], dict[str, list[str]]]:
     """Give every member that lacks segments the class frequencies of the training list for them.
 
@@ -53,17 +57,20 @@ def fill_prior(
         narration_ids: the segments that a submission must have.
         annotations: folder of the organisers' tables.
         training_list: file name of the labelled training list.
+        most: segments that may be filled per member. Default: half of the list.
 
     Returns:
         The members, whole; and by member the ids that were filled (members that lacked none are not in it).
 
     Raises:
+        SubmissionError: members that have none of the segments, or lack more than `most`.
         ValidationError: no such table, or its labels are no classes.
     """
     lacking = {name: missing_of(member, narration_ids) for name, member in members.items()}
     lacking = {name: missing for name, missing in lacking.items() if missing}
     if not lacking:
         return dict(members), {}
+    _check_fill(members, lacking, narration_ids, len(narration_ids) // 2 if most is None else most)
     path = Path(annotations) / training_list
     verb_V = _log_frequencies(read_classes(path, "verb_class"), NUM_VERBS)
     noun_M = _log_frequencies(read_classes(path, "noun_class"), NUM_NOUNS)
@@ -141,6 +148,28 @@ def write_submission(
     return names
 
 
+def _check_fill(
+    members: Mapping[str, Predictions], lacking: Mapping[str, list[str]], narration_ids: Sequence[str], most: int
+) -> None:
+    """Refuse members of which little or nothing would be left."""
+    problems = []
+    for name, missing in lacking.items():
+        others = others_than(members[name].narration_ids.tolist(), narration_ids)
+        if len(missing) == len(narration_ids):
+            problems.append(
+                f"{name} has none of the {len(narration_ids)} segments ({name_some(missing, 3)}){others}; the class "
+                f"prior alone is no prediction. {OTHER_LIST_HINT}"
+            )
+        elif len(missing) > most:
+            problems.append(
+                f"{name} lacks {len(missing)} of {len(narration_ids)} segments: {name_some(missing)}{others}; "
+                f"--fill prior fills at most {most} here. Predict the whole list; if the class prior is meant to stand "
+                f"in so many places, say --fill-count {len(missing)}"
+            )
+    if problems:
+        raise SubmissionError("\n".join(problems))
+
+
 def _check_segments(predictions: Predictions, test_ids: Sequence[str], expected_count: int) -> None:
     problems = []
     if len(test_ids) != expected_count:
@@ -152,7 +181,8 @@ def _check_segments(predictions: Predictions, test_ids: Sequence[str], expected_
         problems.append(f"the test list names segments more than once: {name_some(twice)}")
     if missing := missing_of(predictions, test_ids):
         problems.append(
-            f"no predictions for {len(missing)} of {len(test_ids)} segments: {name_some(missing)}; "
+            f"no predictions for {len(missing)} of {len(test_ids)} segments: {name_some(missing)}"
+            f"{others_than(predictions.narration_ids.tolist(), test_ids)}; "
             "predict the whole list, or say --fill prior to put the training class prior there"
         )
     if problems:

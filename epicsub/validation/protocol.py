@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from epicsub.constants import NUM_VERBS
 from epicsub.errors import ValidationError
-from epicsub.files import check_readable
+from epicsub.files import read_text
 from epicsub.io import find_shipped
 
 Task = Literal["verb", "noun", "action"]
@@ -206,10 +206,10 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         others = ", ".join(sorted(other.name for other in path.parent.glob("*.yaml"))) or "none"
         raise ValidationError(f"{path}: no such protocol; {path.parent} holds: {others}")
-    check_readable(path, ValidationError)
+    text = read_text(path, ValidationError)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValidationError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ValidationError(f"{path}: a protocol is a mapping with the keys {', '.join(Protocol.model_fields)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from epicsub.errors import ValidationError
-from epicsub.files import check_readable
+from epicsub.files import read_text
 from epicsub.io import write_text
 from epicsub.validation.detail import Detail
 from epicsub.validation.protocol import TASKS
@@ -105,12 +105,11 @@ def _read_records(folder: Path, check: Callable[[dict[str, Any]], object]) -> di
     problems, records = [], {}
     for path in sorted(Path(folder).glob("[!.]*.json")):
         try:
-            check_readable(path, ValidationError)
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = json.loads(read_text(path, ValidationError))
             check(record)
         except ValidationError as error:
             problems.append(str(error))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             problems.append(f"{path}: not a record of `validate --record` ({type(error).__name__}: {error})")
         else:
             records[path.name] = record

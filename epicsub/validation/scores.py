@@ -121,7 +121,7 @@ def join(
     if unknown:
         problems.append(
             f"{len(unknown)} of {len(predictions)} predicted segments are not in the labelled list: "
-            f"{name_some(unknown)}; are these predictions for another list?"
+            f"{name_some(unknown)}; the list has {name_some(by_id.index, 3)}; are these predictions for another list?"
         )
     for task, column, classes in (("verb", "verb_class", NUM_VERBS), ("noun", "noun_class", NUM_NOUNS)):
         outside = by_id.index[(by_id[column] < 0) | (by_id[column] >= classes)]

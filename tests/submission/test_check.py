@@ -7,6 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from epicsub.data.annotations import Segment
 from epicsub.predictions import Predictions
 from epicsub.submission import Levels, check_submission, write_submission
 
@@ -80,6 +81,44 @@ def test_filled_segments_may_have_the_same_scores_and_others_not(tmp_path, ids, 
         story["filled_with_prior"] = {"a": [ids[number] for number in filled]}
         written = write_submission(tmp_path / "x", twins, ids, 6, Levels(2, 3, 3), story)
         assert check_submission(written.zip, ids, 6).problems == ([message] if message else [])
+
+
+def test_segments_that_overlap_may_have_one_clip_and_a_few_others_the_same_pictures(tmp_path, make_predictions, story):
+    names = [f"P01_101_{n}" for n in range(200)]
+    made = make_predictions(names)
+    tables = [table.copy() for table in (made.verb_logprobs, made.noun_logprobs)]
+    for table in tables:
+        table[[1, 3, 5]] = table[[0, 2, 4]]
+    twins = Predictions(made.narration_ids, *tables)
+    times = [(n // 2 * 10 + n % 2, n // 2 * 10 + 5 - n % 2) for n in range(200)]  # 0 and 1 of one centre, 2 and 3, ...
+    segments = [
+        Segment(name, "P01", "P01_101", start, stop, 1, 2, None, None)
+        for name, (start, stop) in zip(names, times, strict=True)
+    ]
+    written = write_submission(tmp_path / "x", twins, names, 200, Levels(2, 3, 3), story)
+    found = check_submission(written.zip, names, 200, segments=segments)
+    assert (found.problems, found.warnings) == ([], [])
+    found = check_submission(written.zip, names, 200, segments=segments[5:])  # 5 is apart now, and 2 of 200 are few
+    assert found.problems == ["3 segments have the very scores of another, which no model gives two clips: "
+                              "P01_101_1 = P01_101_0, P01_101_3 = P01_101_2, P01_101_5 = P01_101_4"]  # fmt: skip
+    for table in tables:
+        table[5] = table[6] + 0
+        table[6] = made.verb_logprobs[6] if table.shape[1] == 97 else made.noun_logprobs[6]
+    few = write_submission(tmp_path / "y", Predictions(made.narration_ids, *tables), names, 200, Levels(2, 3, 3), story)
+    found = check_submission(few.zip, names, 200, segments=segments[:5])
+    assert found.problems == []
+    assert found.warnings == ["1 segment has the very scores of another: are their pictures the same? "
+                              "P01_101_6 = P01_101_5"]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_json_that_plain_readers_refuse(alone, ids, encoding):
+    with zipfile.ZipFile(alone.json_zip) as archive:
+        text = archive.read("test.json").decode()
+    rezip(alone.json_zip, {"test.json": text.encode(encoding)})
+    assert check_submission(alone.json_zip, ids, 6).problems == [
+        "test.json begins with a byte-order mark, or is UTF-16; write plain UTF-8"
+    ]
 
 
 def test_without_a_list_it_says_what_it_did_not_do(written):

@@ -92,6 +92,25 @@ def test_the_prior_fills_what_is_missing(ids, make_predictions, annotations):
     assert len(average(filled, ids)) == 6
 
 
+def test_the_prior_is_no_submission(ids, make_predictions, annotations):
+    other = make_predictions([f"P01_11_{n}" for n in range(6)])
+    for most in (None, 6):
+        with pytest.raises(SubmissionError) as caught:
+            fill_prior({"a": other}, ids, annotations, "train.csv", most)
+        assert "a has none of the 6 segments (P01_101_0, P01_101_1, P01_101_2, ... (6 in all))" in str(caught.value)
+        assert "it has 6 others: 'P01_11_0', 'P01_11_1', 'P01_11_2', ... (6 in all)" in str(caught.value)
+        assert "--fill-count" not in str(caught.value)
+    two = {"a": make_predictions([*ids[:2], "P01_11_0"])}
+    with pytest.raises(SubmissionError, match=r"a lacks 4 of 6 segments: P01_101_2.*at most 3.*say --fill-count 4"):
+        fill_prior(two, ids, annotations, "train.csv")
+    assert fill_prior(two, ids, annotations, "train.csv", 4)[1] == {"a": ids[2:]}
+
+
+def test_ids_that_differ_in_blanks_or_capitals_are_told(ids, make_predictions):
+    with pytest.raises(SubmissionError, match=r"it has 6 others, alike but for blanks or capitals: 'p01_101_0'"):
+        average({"a": make_predictions([name.lower() for name in ids])}, ids)
+
+
 def test_the_prior_of_whole_members_reads_nothing(ids, make_predictions, tmp_path):
     members = {"a": make_predictions()}
     assert fill_prior(members, ids, tmp_path, "absent.csv") == (members, {})
