@@ -6,6 +6,7 @@ have ended, its exit status (negative: by that signal).
 """
 
 import ctypes
+import gc
 import importlib
 import json
 import multiprocessing.util
@@ -65,6 +66,7 @@ def serve() -> None:
     """Start what each line of the standard input asks for, one after the other."""
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # else each command's garbage collector touches, and so copies, all that was imported
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # workers whose parent was killed come to this process
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:

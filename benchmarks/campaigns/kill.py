@@ -27,7 +27,7 @@ from epicsub.synth import SynthSettings, make_kitchens
 EACH = 100
 MUST_BE_ZERO = ("different", "failed", "hung", "missed")
 IGNORED = {"tensorboard", "lock"}  # the clock and the process are in their names and in what they hold
-TRIES, LIMIT_SECONDS, POLL_SECONDS = 20, 180, 0.0003
+TRIES, LIMIT_SECONDS, POLL_SECONDS = 20, 180, 0.001
 
 KITCHENS = SynthSettings(
     train=6, heldout=1, validation=4, test=3, width=64, height=48, shortest=0.4, longest=0.7, segments_per_video=2
@@ -246,11 +246,11 @@ def _await_moment(kind: str, command: Command, alone: dict[str, float], rng: ran
         after, until = "start", "end"
     delay = rng.random() * max(0.0, alone.get(until, alone["end"]) - alone[after])
     clock = time.monotonic if command.workers else watched.processor_seconds
-    began = clock()
-    while after != "start" and after not in watched.events() and _server().running():
+    began, limit = clock(), time.monotonic() + LIMIT_SECONDS
+    while after != "start" and after not in watched.events() and _server().running() and time.monotonic() < limit:
         time.sleep(POLL_SECONDS)
         began = clock()
-    while clock() - began < delay and _server().running():
+    while clock() - began < delay and _server().running() and time.monotonic() < limit:
         time.sleep(POLL_SECONDS)
     return f"{delay:.4f} s after {after}"
 
