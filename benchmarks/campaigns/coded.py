@@ -100,8 +100,9 @@ def write_coded(
                 samples.sample_rate, samples.pts, samples.time_base = 48000, begin, Fraction(1, 48000)
                 packets += silence.encode(samples)
             packets += silence.encode()
-        for packet in sorted(packets, key=lambda packet: (packet.dts or 0) * packet.time_base):
-            out.mux(packet)
+        if len(out.streams) > 1:
+            packets.sort(key=lambda packet: (packet.dts or 0) * packet.time_base)
+        out.mux(packets)
     return path
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile
+from epicsub.data.jpeg import decode_jpeg
 from epicsub.errors import DataError
 from epicsub.files import may_be_file, os_reason
 from epicsub.modality import video_modality
@@ -135,14 +136,13 @@ class ExtractedFrames(VideoFile):
         if place is None:
             raise self._error(f"lacks {name}, one of {self._count} from its first to its last: unpack it again")
         try:
-            image: np.ndarray | None = cv2.imdecode(np.frombuffer(self._bytes(place), np.uint8), mode)
+            data = self._bytes(place)
         except OSError as error:
             where = place if isinstance(place, Path) else self.path
             raise DataError(f"{where}: cannot be read: {os_reason(error, where)}") from None
-        except cv2.error:  # no bytes at all
-            image = None
+        image = decode_jpeg(data, mode)
         if image is None:
-            raise self._error(f"{name} is no readable JPEG: unpack it again")
+            raise self._error(f"{name} is no readable JPEG: damaged, unpack or fetch it again")
         return image
 
     def _bytes(self, place: _Location) -> bytes:

@@ -1,4 +1,4 @@
-"""What all readers of videos share: their interface, their tolerance in time, and H.264 without decoding.
+"""What all readers of videos share: their interface and their tolerance in time.
 
 Times are seconds after the start of the video stream. The frame at `t` is the one on show then: the last whose
 timestamp is at most `t` plus half a millisecond, which absorbs the rounding of containers that count milliseconds.
@@ -8,7 +8,6 @@ at 60 per second, 29.97, 47.95 and 90 fps files too).
 Shape legend: T times, H height, W width, C channels.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,14 +15,12 @@ import av
 import numpy as np
 import torch
 from av.container import InputContainer
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from epicsub.errors import DataError
 
 HALF_MILLISECOND = 0.0005
-START_CODE = b"\0\0\1"
 
 
 class FrameReader(Protocol):
@@ -51,6 +48,23 @@ class FrameReader(Protocol):
         """Close the file."""
 
 
+class TimedReader(FrameReader, Protocol):
+    """A reader of a video file, which says which timestamp the frame on show has."""
+
+    def shown_at(self, time: float) -> float:
+        """Find the frame on show at a time.
+
+        Args:
+            time: seconds.
+
+        Returns:
+            Its timestamp, in seconds after the start.
+
+        Raises:
+            DataError: as `frames_at`.
+        """
+
+
 class VideoFile:
     """Base of the readers of video files: errors that name the file, in the same words."""
 
@@ -64,7 +78,7 @@ class VideoFile:
         return self._error(f"cannot be opened as a video ({reason}): cut off or damaged, fetch it again")
 
     def _not_decoded(self, reason: str, after: str = "") -> DataError:
-        return self._error(f"decoding fails{after} ({reason}): damaged, fetch it again")
+        return self._error(f"decoding fails{after} ({reason}): cut off or damaged, fetch it again")
 
     def _ends_before(self, time: float, end: float) -> DataError:
         """No frame for `time`: the last one is at `end`, both in seconds."""
@@ -73,11 +87,19 @@ class VideoFile:
             f"the video lasts {self.duration:.3f} s: cut off or damaged, fetch it again"
         )
 
-    def _rotated(self, degrees: float) -> DataError:
-        """Rotation flags are refused, because some decoders follow them and some do not."""
+    def _begins_after(self, time: float, first: float) -> DataError:
+        """No frame for `time`: the first one is at `first`, both in seconds."""
         return self._error(
-            f"carries a flag that turns its pictures by {degrees:g} degrees, which decoders treat differently: write "
-            "them turned for good, with ffmpeg -i IN OUT"
+            f"the first frame that decodes is at {first:.3f} s, one at {time:.3f} s was asked for: cut off at its "
+            "beginning, fetch it again"
+        )
+
+    def _rotated(self, degrees: float, mirrored: bool = False) -> DataError:
+        """Rotation flags are refused, because some decoders follow them and some do not."""
+        how = "mirrors its pictures" if mirrored else f"turns its pictures by {degrees:g} degrees"
+        return self._error(
+            f"carries a flag that {how}, which decoders treat differently: write them that way for good, with "
+            "ffmpeg -i IN OUT"
         )
 
 
@@ -136,50 +158,3 @@ def copy_pixels(frame: VideoFrame, reformatter: VideoReformatter, out: np.ndarra
     rows = np.frombuffer(pixels, np.uint8).reshape(-1, frame.planes[0].line_size)  # lines are padded to line_size
     height, width = out.shape[0], out[0].size
     out.reshape(height, width)[:] = rows[:height, :width]
-
-
-def length_size(context: VideoCodecContext) -> int | None:
-    """Tell how the units of H.264 packets are separated.
-
-    Args:
-        context: of the stream.
-
-    Returns:
-        Bytes of the length before each unit, 0 for start codes, None if the stream is not H.264.
-    """
-    if context.name != "h264":
-        return None
-    extra = context.extradata or b""
-    return (extra[4] & 3) + 1 if len(extra) > 4 and extra[0] == 1 else 0
-
-
-def has_reference_slice(picture: memoryview | bytes, size: int) -> bool:
-    """Tell from nal_ref_idc of its first slice (H.264, 7.4.1) if others may be predicted from a picture.
-
-    Args:
-        picture: a packet.
-        size: see `length_size`.
-
-    Returns:
-        False if no other picture is predicted from it.
-    """
-    view = memoryview(picture)
-    for position in _units(view, size):
-        if view[position] & 31 in (1, 5):
-            return view[position] >> 5 & 3 != 0
-    return True
-
-
-def _units(view: memoryview, size: int) -> Iterator[int]:
-    """Position of each unit's first byte."""
-    position = 0
-    if size:
-        while position + size < len(view):
-            yield position + size
-            position += size + int.from_bytes(view[position : position + size], "big")
-        return
-    data = bytes(view)
-    position = data.find(START_CODE)
-    while 0 <= position < len(data) - 3:
-        yield position + 3
-        position = data.find(START_CODE, position + 3)

@@ -15,13 +15,12 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 import cv2
 import numpy as np
-from av.container import InputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from epicsub.data.decode.base import open_container
+from epicsub.data.decode.base import last_time
+from epicsub.data.decode.pyav import PyavReader
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.flow.file import FlowSettings, flow_note, quantise, read_flow_note, write_flow
 from epicsub.data.frames import index_stride
@@ -34,7 +33,6 @@ from epicsub.text import counted
 
 _Estimator = Callable[[np.ndarray, np.ndarray, None], np.ndarray]  # (H, W) uint8 twice -> (H, W, 2) pixels
 DEFAULTS = FlowSettings()
-SHORT_END = 2  # frames that a video may lack at its end: the same tolerance as for reading it
 
 
 class FlowSummary(NamedTuple):
@@ -131,21 +129,19 @@ def compute_flow(source: Path, target: Path, video_id: str, settings: FlowSettin
         DataError: the video is missing, damaged or shorter than two frames; or OpenCV lacks the method.
     """
     stride = flow_stride(video_id)
-    reader = open_reader(source, "pyav")  # complains about missing, empty and unreadable files
-    stated_end = reader.duration - (SHORT_END + 1) / reader.fps
+    reader = open_reader(source, "pyav")  # the reader of rgb, so that flow is of the pictures that rgb shows
+    assert isinstance(reader, PyavReader)
     size = _flow_size(reader.width, reader.height, settings.short_side)
-    reader.close()
     estimate = _make_estimator(settings.method, min(size))
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # videos are computed side by side, one per core
     try:
-        with open_container(source) as container:
-            time_base = container.streams.video[0].time_base
-            assert time_base is not None  # the reader has complained already
-            pairs = islice(pairwise(_gray_frames(container, source, size, stated_end)), 0, None, stride)
-            pictures = ((pts, quantise(estimate(a, b, None), settings.bound)) for (pts, a), (_, b) in pairs)
-            return write_flow(target, size, time_base, pictures, flow_note(source, stride, settings))
+        pairs = islice(pairwise(_gray_frames(reader, size)), 0, None, stride)
+        pictures = ((pts, quantise(estimate(a, b, None), settings.bound)) for (pts, a), (_, b) in pairs)
+        start = reader.start * reader.tick
+        return write_flow(target, size, reader.tick, pictures, flow_note(source, stride, settings), start)
     finally:
+        reader.close()
         cv2.setNumThreads(threads)
 
 
@@ -172,32 +168,17 @@ def _flow_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(2, 2 * int(height * scale / 2 + 1e-6))
 
 
-def _gray_frames(
-    container: InputContainer, path: Path, size: tuple[int, int], stated_end: float
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield timestamp and (H, W) uint8 of every frame; complain unless they reach `stated_end` seconds."""
-    stream = container.streams.video[0]
-    stream.codec_context.thread_count = 1
+def _gray_frames(reader: PyavReader, size: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield timestamp and (H, W) uint8 of every frame."""
     reformatter = VideoReformatter()  # one for all frames: its tables take longer to make than a small frame
-    count, pts = 0, 0
-    try:
-        for frame in container.decode(stream):
-            stamp = frame.pts if frame.pts is not None else frame.dts
-            if stamp is None or frame.is_corrupt:
-                raise DataError(f"{path}: frame {count} is damaged or has no timestamp; fetch the file again")
-            gray = reformatter.reformat(frame, *size, format="gray", interpolation=Interpolation.AREA, threads=1)
-            count, pts = count + 1, stamp
-            yield pts, np.ascontiguousarray(gray.to_ndarray())
-    except av.error.FFmpegError as error:
-        raise DataError(
-            f"{path}: decoding fails after {counted(count, 'frame', 'frames')} ({error.strerror}): damaged"
-        ) from None
+    count = 0
+    last = last_time(reader.duration, reader.fps)
+    for pts, _, frame in reader.frames_between(min(reader.readable_from, last), last):
+        gray = reformatter.reformat(frame, *size, format="gray", interpolation=Interpolation.AREA, threads=1)
+        yield pts, np.ascontiguousarray(gray.to_ndarray())
+        count += 1
     if count < 2:
-        raise DataError(f"{path}: flow needs two frames, found {count}")
-    assert stream.time_base is not None
-    end = float((pts - (stream.start_time or 0)) * stream.time_base)
-    if end < stated_end:
-        raise DataError(f"{path}: ends at {end:.3f} s, long before its header says; cut off, fetch it again")
+        raise DataError(f"{reader.path}: flow needs two frames, found {count}")
 
 
 def _make_estimator(method: str, short_side: int) -> _Estimator:

@@ -99,6 +99,8 @@ def read_flow_note(path: Path) -> dict[str, Any] | None:
             complete = bool(container.streams.video) and container.streams.video[0].frames > 0
     except (av.error.FFmpegError, OSError, ValueError):
         return None
+    if isinstance(note, dict):
+        note.pop("start", None)  # a fact of the source, which nobody asks for
     return note if complete and isinstance(note, dict) and note.get("epicsub_flow") == FORMAT else None
 
 
@@ -108,6 +110,7 @@ def write_flow(
     time_base: Fraction,
     pictures: Iterable[tuple[int, np.ndarray]],
     note: dict[str, Any],
+    start: Fraction = Fraction(0),
 ) -> int:
     """Write flow pictures whole or not at all.
 
@@ -117,6 +120,7 @@ def write_flow(
         time_base: seconds of one tick of the timestamps.
         pictures: timestamp in ticks and (H, W, 2) uint8 of each.
         note: see `flow_note`.
+        start: seconds at which the video starts by those timestamps, which the first picture may not.
 
     Returns:
         Number of pictures.
@@ -126,7 +130,7 @@ def write_flow(
     # MP4 counts in 1/timescale of a second: with the source's own, timestamps stay exact
     container_options = {"video_track_timescale": str(time_base.denominator)}
     with atomic_write(path) as temporary, av.open(str(temporary), "w", options=container_options) as container:
-        container.metadata["comment"] = json.dumps(note)
+        container.metadata["comment"] = json.dumps(note | {"start": str(start)})  # read by `decode.facts`
         options = {"preset": "ultrafast", "crf": str(CRF), "bf": "0", "g": str(KEYFRAME_EVERY), "threads": "1"}
         stream = container.add_stream("libx264", rate=30, options=options)
         stream.width, stream.height, stream.pix_fmt = 2 * width, height, "yuv420p"
