@@ -11,7 +11,8 @@ from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from epicsub.data.decode.facts import NO_TIMES, Facts, OpenVideo, complaints, reason_of, stamp_of
+from epicsub.data.decode.facts import Facts
+from epicsub.data.decode.opened import NO_TIMES, OpenVideo, complaints, reason_of, stamp_of
 from epicsub.data.decode.starts import has_reference_slice, leads
 
 # A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 frames skipped.
@@ -109,14 +110,31 @@ class Sequence:
         return frame
 
     def ticks(self, frame: VideoFrame) -> int:
-        """Timestamp of a frame."""
+        """Find the timestamp of a frame.
+
+        Args:
+            frame: of this file.
+
+        Returns:
+            Ticks.
+
+        Raises:
+            DataError: it has none.
+        """
         ticks = stamp_of(frame)
         if ticks is None:
             raise self.video._error(NO_TIMES)
         return ticks
 
     def seconds(self, ticks: int) -> float:
-        """Seconds after the start of the video."""
+        """Count from the start of the video.
+
+        Args:
+            ticks: a timestamp.
+
+        Returns:
+            Seconds.
+        """
         return float((ticks - self._facts.start) * self.video.tick)
 
     def close(self) -> None:
