@@ -2,8 +2,9 @@
 
 Ten files in six containers (mp4, mov, mkv, avi, ts, webm): eight whose pictures carry their number, two of real scenes
 (numbered ones in their place where these are not at hand). Each trial damages one of them as `video_faults` knows, and
-reads it through `epicsub.read_frames` in a process of its own, with ten seconds a call and a bound on memory. Every
-trial goes one way more: a deep check, flow, the prepared store, or another decoder.
+reads it through `epicsub.read_frames` in a process of its own, with a bound on memory and ten seconds of a core for a
+call (a minute by the clock, for other work goes on beside it). Every trial goes one way more: a deep check, flow, the
+prepared store, or another decoder.
 
 A picture is right if it is the whole file's at that time, give or take half a frame, or the one that a plain decoding
 of the damaged file from its beginning shows then: time stamps that were changed are those of the file now. Where bytes
@@ -49,7 +50,7 @@ from epicsub.errors import EpicsubError
 TOTAL = 1000
 MUST_BE_ZERO = ("silent", "hang", "crash", "memory", "nameless")
 WORST = ("crash", "hang", "memory", "silent", "nameless", "undetectable", "right", "refused")
-SECONDS, SEQUENTIAL_SECONDS = 10.0, 30.0
+SECONDS, SEQUENTIAL_SECONDS, BUSY = 10.0, 30.0, 6
 MEMORY = 1 << 30  # bytes that a read may take beside what the process had
 VIDEO = "P01_01"
 COUNT = 240
@@ -361,17 +362,21 @@ def _in_process(work: Callable[[Send], None], seconds: float = SECONDS) -> list[
     if child == 0:
         _as_child(work, reading, writing)
     os.close(writing)
-    data, ended, last = b"", "", time.monotonic()
+    data, ended, last, used = b"", "", time.monotonic(), 0.0
     while True:
-        ready, _, _ = select.select([reading], [], [], max(0.0, last + seconds - time.monotonic()))
+        ready, _, _ = select.select([reading], [], [], 1.0)
         if not ready:
-            os.kill(child, signal.SIGKILL)
-            ended = "hang"
-            break
+            if _used(child) - used > seconds or time.monotonic() - last > BUSY * seconds:
+                os.kill(child, signal.SIGKILL)
+                ended = "hang"
+                break
+            continue
         more = os.read(reading, 1 << 20)
         if not more:
             break
-        data, last = data + more, time.monotonic() if b"\n" in more else last
+        data += more
+        if b"\n" in more:
+            last, used = time.monotonic(), _used(child)
     os.close(reading)
     _, status, usage = os.wait4(child, 0)
     answers = [json.loads(line) for line in data.split(b"\n") if line.endswith(b"}")]
@@ -406,6 +411,12 @@ def _as_child(work: Callable[[Send], None], reading: int, writing: int) -> None:
         except BaseException:
             send({"ended": "crash", "why": traceback.format_exc()[-800:]})
     os._exit(0)
+
+
+def _used(process: int) -> float:
+    """Seconds of a core that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _pages(field: int) -> int:
