@@ -124,7 +124,7 @@ BREAKS = (
     Break("classification weighs 1", STEP, "_class_weight(recipe, stage) * classification", "classification", STEPPED),
     Break("alignment weighs 1", STEP, "recipe.adaptation.alignment_weight * adapted.alignment",
           "adapted.alignment", STEPPED),
-    Break("the stage's progress stands still", STEP, "progress=step[1] / stage.steps", "progress=0.5", STEPPED),
+    Break("the stage's progress stands still", STEP, "progress=step[1] / stage.length", "progress=0.5", STEPPED),
     Break("agents never step", STEP, "state.agent_optimizer.step(adapted.agent_losses, fabric)", "pass", STEPPED),
 )  # fmt: skip
 

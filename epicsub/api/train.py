@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,7 @@ from epicsub.recipe import LoadedRecipe, Recipe, load_recipe
 from epicsub.training.build import model_of, scaled_rate_notes
 from epicsub.training.checkpoint import Checkpoint, checkpoint_to_resume, save_checkpoint
 from epicsub.training.dry_run import dry_run
+from epicsub.training.epochs import count_epochs, epoch_notes
 from epicsub.training.find import find_batch, find_rate
 from epicsub.training.loaders import Domains, reading_notes, skipped_ids, store_of, view_loader
 from epicsub.training.loop import Evaluate, fit
@@ -162,7 +164,7 @@ def _prepare(
     domains = prepare(loaded, data_root(data, loaded.recipe.data.root), folder, writes)
     for note in _notes(loaded.recipe, domains):
         log.info(note)
-    return loaded, folder, domains
+    return replace(loaded, recipe=count_epochs(loaded.recipe, len(domains.source))), folder, domains
 
 
 def _notes(recipe: Recipe, domains: Domains) -> Iterator[str]:
@@ -174,6 +176,7 @@ def _notes(recipe: Recipe, domains: Domains) -> Iterator[str]:
     if recipe.data.skip:
         yield f"{len(skipped_ids(recipe))} segments are named in {recipe.data.skip} and left out"
     yield from clip_notes(recipe)
+    yield from epoch_notes(recipe, len(domains.source))
     yield from scaled_rate_notes(recipe)
 
 

@@ -18,6 +18,7 @@ from epicsub.recipe.base import (
     WholeNumber,
 )
 from epicsub.recipe.losses import Losses, Mixing, Sampling, check_losses
+from epicsub.recipe.stage import Stage, check_length
 from epicsub.recipe.yaml_tree import Problem, format_value
 
 Selection = Literal[
@@ -35,25 +36,6 @@ Selection = Literal[
     "unseen_noun_accuracy_at_1",
     "unseen_action_accuracy_at_1",
 ]
-
-
-class Stage(Section):
-    """A stretch of training with its own batch and learning rate."""
-
-    steps: Count
-    """Optimiser steps."""
-    learning_rate: Positive
-    """Learning rate, the highest of the schedule."""
-    source_batch: Count
-    """Labelled clips per step, over all devices."""
-    target_batch: WholeNumber = 0
-    """Unlabelled clips per step, over all devices; 0 is a stage without adaptation."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over the stage's steps; cosine ends at 0."""
-    warmup_steps: WholeNumber = 0
-    """Steps of linear warm-up at the stage's start."""
-    class_weight: Positive | None = None
-    """Weight of the classification loss where this stage adapts; null takes train.class_weight."""
 
 
 class Optimizer(Section):
@@ -170,9 +152,10 @@ class Train(Section):
     """Evaluations without a higher score after which training ends; null goes to the last step."""
 
     @property
-    def steps(self) -> int:
-        """Optimiser steps of all stages."""
-        return sum(stage.steps for stage in self.stages)
+    def steps(self) -> int | None:
+        """Optimiser steps of all stages; None while the epochs of one are not counted."""
+        known = [stage.steps for stage in self.stages if stage.steps is not None]
+        return sum(known) if len(known) == len(self.stages) else None
 
 
 def check_train(train: Train) -> Iterator[Problem]:
@@ -229,6 +212,8 @@ def _check_mean_of_last(train: Train) -> Iterator[Problem]:
         if every != Train.model_fields["mean_every"].default:
             yield Problem("train.mean_every", f"is {every}, but train.mean_of_last is null: leave it out")
         return
+    if train.steps is None:
+        return
     first = train.steps - (count - 1) * every
     if first < 1:
         text = (
@@ -237,7 +222,7 @@ def _check_mean_of_last(train: Train) -> Iterator[Problem]:
         yield Problem("train.mean_of_last", f"{text} do: write fewer, or a smaller train.mean_every")
 
 
-def _check_average(average: Average, steps: int) -> Iterator[Problem]:
+def _check_average(average: Average, steps: int | None) -> Iterator[Problem]:
     owned = {
         "decay": (average.decay, "ema"),
         "start": (average.start, "swa"),
@@ -251,7 +236,7 @@ def _check_average(average: Average, steps: int) -> Iterator[Problem]:
         return
     if average.start is None:
         yield Problem("train.average.start", "missing, swa needs the step after which weights count")
-    elif average.start >= steps:
+    elif steps is not None and average.start >= steps:
         yield Problem("train.average.start", f"is {average.start}, must be below the run's steps ({steps})")
 
 
@@ -271,9 +256,7 @@ def _check_parts(train: Train) -> Iterator[Problem]:
 
 def _check_stage(key: str, stage: Stage, train: Train) -> Iterator[Problem]:
     batch, devices, repeats = stage.source_batch, train.devices, train.sampling.repeats
-    if stage.warmup_steps >= stage.steps:
-        text = f"is {stage.warmup_steps}, must be below the stage's steps ({stage.steps})"
-        yield Problem(f"{key}.warmup_steps", text)
+    yield from check_length(key, stage)
     if stage.class_weight is not None and not stage.target_batch:
         text = "but a stage without target_batch has the classification loss alone: leave it out"
         yield Problem(f"{key}.class_weight", f"is {format_value(stage.class_weight)}, {text}")

@@ -149,7 +149,7 @@ def scheduled_rate(stage: Stage, step: int) -> float:
         return stage.learning_rate * (step + 1) / stage.warmup_steps
     if stage.schedule == "constant":
         return stage.learning_rate
-    share = (step - stage.warmup_steps) / (stage.steps - stage.warmup_steps)
+    share = (step - stage.warmup_steps) / (stage.length - stage.warmup_steps)
     return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 

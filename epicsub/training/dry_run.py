@@ -144,7 +144,7 @@ def _work_lines(recipe: Recipe, works: list[Work], held: int) -> Iterator[str]:
     need = most.kept if recipe.train.precision == "32-true" else most.kept_in_half
     fits = ", ".join(f"{size} GB {'yes' if need + held < size * 1e9 else 'no'}" for size in DEVICE_SIZES)
     yield f"with weights, gradients and optimiser at least {(need + held) / GIGA:.2f} GiB per device; fits {fits}"
-    steps = [stage.steps for stage in recipe.train.stages]
+    steps = [stage.length for stage in recipe.train.stages]
     whole = recipe.train.devices * sum(n * work.operations for n, work in zip(steps, works, strict=True))
     each = ", ".join(_format_operations(work.operations) for work in works)
     yield f"operations per step: {each} per device; {_format_operations(whole)} for the whole run"
@@ -165,7 +165,7 @@ def _counted_stages(recipe: Recipe, domains: Domains, works: list[Work], speed: 
     hours = 0.0
     for index, (stage, work) in enumerate(zip(recipe.train.stages, works, strict=True)):
         seconds = work.operations / speed
-        hours += stage.steps * seconds / 3600
+        hours += stage.length * seconds / 3600
         yield f"{_stage_line(index, stage, domains)}; at least {seconds:.1f} s per step"
     yield (
         f"no step was tried: {speed / 1e9:.0f} GFLOP/s, this CPU's in a large matrix product, are more than a network "
@@ -186,7 +186,7 @@ def _tried_stages(recipe: Recipe, domains: Domains) -> Iterator[str]:
                 f"does not fit into the memory of {trial.fabric.device}; --find-batch says what does. Or set "
                 "train.accumulate, train.activation_checkpointing, or train.precision"
             ) from error
-        whole = stage.steps * seconds / 3600
+        whole = stage.length * seconds / 3600
         hours += whole
         yield (
             f"{_stage_line(index, recipe.train.stages[index], domains)}; {seconds:.2f} s per step from {steps} steps "
@@ -198,10 +198,12 @@ def _tried_stages(recipe: Recipe, domains: Domains) -> Iterator[str]:
 
 def _stage_line(index: int, stage: Stage, domains: Domains) -> str:
     """How much of the data a stage sees."""
-    clips = stage.steps * stage.source_batch
+    clips = stage.length * stage.source_batch
     share = clips / len(domains.source)
-    unlabelled = f", {stage.steps * stage.target_batch} unlabelled" if stage.target_batch else ""
-    return f"stage {index + 1}: {stage.steps} steps, {clips} labelled clips, {share:.1f} times each segment{unlabelled}"
+    unlabelled = f", {stage.length * stage.target_batch} unlabelled" if stage.target_batch else ""
+    return (
+        f"stage {index + 1}: {stage.length} steps, {clips} labelled clips, {share:.1f} times each segment{unlabelled}"
+    )
 
 
 def _timed_steps(trial: Trial, index: int, stage: Stage) -> tuple[float, float, int]:
@@ -210,7 +212,7 @@ def _timed_steps(trial: Trial, index: int, stage: Stage) -> tuple[float, float, 
     The first step is left out of the mean (it opens videos and tunes kernels) unless it is so long that it is all.
     """
     marks, waits = [time.perf_counter()], []
-    for number, batch in enumerate(trial.batches(index, min(1 + TIMED_STEPS, stage.steps))):
+    for number, batch in enumerate(trial.batches(index, min(1 + TIMED_STEPS, stage.length))):
         waits.append(time.perf_counter() - marks[-1])
         trial.step(stage, number, batch, index)
         if trial.fabric.device.type == "cuda":

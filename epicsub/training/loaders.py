@@ -186,7 +186,7 @@ def training_loader(
         target_batch=settings.target_batch,
         seed=recipe.seed * 1000 + stage,
         first_step=first_step,
-        last_step=settings.steps,
+        last_step=settings.length,
         rank=rank,
         ranks=ranks,
         source_weights=_source_weights(recipe, source),

@@ -27,6 +27,7 @@ from epicsub.training.build import parts_of
 from epicsub.training.checkpoint import Checkpoint
 from epicsub.training.device import copied_ahead, deterministic_kernels, tell_promise
 from epicsub.training.distill import with_teacher_modalities
+from epicsub.training.epochs import count_epochs
 from epicsub.training.layers import freeze
 from epicsub.training.loaders import Domains, training_loader, view_loader
 from epicsub.training.processes import make_fabric
@@ -60,6 +61,7 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
         TrainingError: the recipe asks for a kernel's deterministic form, and it has none.
         DataError: a segment cannot be decoded; the message names it.
     """
+    recipe = count_epochs(recipe, len(domains.source))
     with deterministic_kernels(recipe):
         return _fit(recipe, domains, folder, evaluate, resumed)
 
@@ -149,9 +151,9 @@ def _remaining_steps(
         return
     done, cut = state.step, with_teacher_modalities(recipe, domains.teacher)
     for index, stage in enumerate(recipe.train.stages):
-        first = min(done, stage.steps)
+        first = min(done, stage.length)
         done -= first
-        if first == stage.steps:
+        if first == stage.length:
             continue
         loader = training_loader(
             cut, domains, index, first, fabric.global_rank, fabric.world_size, augments_on_device(fabric)

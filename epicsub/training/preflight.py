@@ -4,6 +4,7 @@ All problems are reported at once, before anything slow.
 """
 
 import os
+from dataclasses import replace
 from math import isclose
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from epicsub.text import join_problems
 from epicsub.training.build import model_of
 from epicsub.training.devices import lacks
 from epicsub.training.distill import load_teacher, with_teacher_modalities
+from epicsub.training.epochs import count_epochs
 from epicsub.training.loaders import Domains, features_of, source_segments, store_of, target_segments
 from epicsub.training.start import start_problems
 
@@ -50,7 +52,6 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
     problems += _model_problems(loaded)
     problems += _precision_problems(loaded)
     problems += _outlier_problems(loaded)
-    problems += start_problems(loaded)
     try:
         choose_decoder(recipe.data.decoder)
     except DataError as error:
@@ -78,6 +79,7 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
         problems.append(str(error))
     problems += _feature_problems(loaded, root)
     if source:
+        problems += _length_and_start_problems(loaded, len(source))
         problems += _batch_problems(loaded, len(source), [len(part) for part in target])
     if problems or store is None:
         raise TrainingError(join_problems(problems, "nothing was started"))
@@ -145,6 +147,15 @@ def _feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
             if (table.times or 0) < model.segments
         ]
     return problems
+
+
+def _length_and_start_problems(loaded: LoadedRecipe, segments: int) -> list[str]:
+    """Epochs whose steps do not fit the recipe, or else a start that is no end of its first stage."""
+    try:
+        recipe = count_epochs(loaded.recipe, segments)
+    except TrainingError as error:
+        return [f"{loaded.where('train.stages')}  {error}"]
+    return start_problems(replace(loaded, recipe=recipe))
 
 
 def _folder_problems(folder: Path) -> list[str]:

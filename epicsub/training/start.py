@@ -38,8 +38,8 @@ def start_of(recipe: Recipe) -> Checkpoint | None:
     checkpoint = load_checkpoint(path)
     first = recipe.train.stages[0]
     problems = []
-    if checkpoint.step != first.steps:
-        problems.append(f"  it is of step {checkpoint.step}, the first stage ends at step {first.steps}")
+    if checkpoint.step != first.length:
+        problems.append(f"  it is of step {checkpoint.step}, the first stage ends at step {first.length}")
     before, now = (_first_stage(one) for one in (recipe_from_dict(checkpoint.recipe, str(path)), recipe))
     problems += [
         f"  {key}: {other!r} there, {own!r} here"

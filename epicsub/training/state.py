@@ -241,7 +241,7 @@ def ends_first_stage(recipe: Recipe, step: int) -> bool:
     Returns:
         True if it does.
     """
-    return len(recipe.train.stages) > 1 and step == recipe.train.stages[0].steps
+    return len(recipe.train.stages) > 1 and step == recipe.train.stages[0].length
 
 
 def total_steps(recipe: Recipe) -> int:
@@ -253,4 +253,4 @@ def total_steps(recipe: Recipe) -> int:
     Returns:
         The sum.
     """
-    return sum(stage.steps for stage in recipe.train.stages)
+    return sum(stage.length for stage in recipe.train.stages)

@@ -195,7 +195,7 @@ def _adaptation_batch(
         target=outputs[1],
         verb_B=source.labels.verb_B,
         noun_B=source.labels.noun_B,
-        progress=step[1] / stage.steps,
+        progress=step[1] / stage.length,
         stage=step[0],
         step=state.step,
         generator=generator,

@@ -1,6 +1,7 @@
 """Small kitchens, a trained run and the command line, as a user has them."""
 
 import io
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -8,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from epicsub.cli import run as run_epicsub
+from epicsub.data.annotations import read_segments
+from epicsub.data.features.store import FeatureStore
 
 SIZES = {"train": 48, "heldout": 12, "validation": 24, "test": 20}
 SHORT = [  # a recipe of seconds
@@ -84,6 +88,19 @@ def kitchens(command: Call, work: Path) -> Path:
     assert made.status == 0, made.err
     flowed = command("data", "flow", "--data", folder)
     assert flowed.status == 0, flowed.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def features_root(kitchens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with made-up features of the kitchens' three lists, for runs of a second."""
+    folder = tmp_path_factory.mktemp("features")
+    shutil.copytree(kitchens / "annotations", folder / "annotations")
+    lists = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv")
+    ids = [s.narration_id for name in lists for s in read_segments(folder / "annotations" / name)]
+    generator = torch.Generator().manual_seed(0)
+    features = {name: torch.randn(len(ids), 256, generator=generator) for name in ("rgb", "flow")}
+    FeatureStore(folder / "features/source_only", {"model": "made up"}).add(ids, features)
     return folder
 
 

@@ -1,7 +1,6 @@
 """What is equal to the bit: with train.deterministic or without on a CPU, and a resumed run on several processes."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from epicsub.data.annotations import read_segments
-from epicsub.data.features.store import FeatureStore
 from epicsub.errors import TrainingError
 from epicsub.recipe import load_recipe
 from epicsub.training.device import deterministic_kernels
@@ -40,15 +37,11 @@ run()
 
 
 @pytest.fixture(scope="module")
-def root(kitchens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with made-up features of three lists."""
-    folder = tmp_path_factory.mktemp("deterministic")
-    shutil.copytree(kitchens / "annotations", folder / "annotations")
-    lists = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv")
-    ids = [s.narration_id for name in lists for s in read_segments(folder / "annotations" / name)]
-    generator = torch.Generator().manual_seed(0)
-    features = {name: torch.randn(len(ids), 256, generator=generator) for name in ("rgb", "flow")}
-    FeatureStore(folder / "features/source_only", {"model": "made up"}).add(ids, features)
+def root(features_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs, which is a data root too."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("annotations", "features"):
+        (folder / name).symlink_to(features_root / name)
     return folder
 
 

@@ -1,13 +1,9 @@
 """A run that begins with its second stage ends where the whole run does, from the end of a first stage or another's."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
-
-from epicsub.data.annotations import read_segments
-from epicsub.data.features.store import FeatureStore
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 
@@ -25,15 +21,11 @@ ARMS = {
 
 
 @pytest.fixture(scope="module")
-def root(kitchens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with made-up features of three lists."""
-    folder = tmp_path_factory.mktemp("shared")
-    shutil.copytree(kitchens / "annotations", folder / "annotations")
-    lists = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv")
-    ids = [s.narration_id for name in lists for s in read_segments(folder / "annotations" / name)]
-    generator = torch.Generator().manual_seed(0)
-    features = {name: torch.randn(len(ids), 256, generator=generator) for name in ("rgb", "flow")}
-    FeatureStore(folder / "features/source_only", {"model": "made up"}).add(ids, features)
+def root(features_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs, which is a data root too."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("annotations", "features"):
+        (folder / name).symlink_to(features_root / name)
     return folder
 
 

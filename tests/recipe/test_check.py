@@ -185,7 +185,7 @@ SECTIONS = [
     (
         "    - steps: 100\n      learning_rate: 1e-2\n      source_batch: 16\n",
         "    - 100\n",
-        "train.stages.0: is 100, must be a section with the keys steps, learning_rate, source_batch, target_batch, schedule, "
+        "train.stages.0: is 100, must be a section with the keys steps, epochs, learning_rate, source_batch, target_batch, schedule, "
         "warmup_steps, class_weight",
     ),
 ]

@@ -9,6 +9,7 @@ import pytest
 
 from epicsub.recipe import LoadedRecipe, Recipe, list_recipes, load_recipe, recipe_from_dict
 from epicsub.recipe.base import Section
+from epicsub.training.epochs import count_epochs
 from epicsub.validation import load_protocol
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -19,6 +20,7 @@ CONTROLS = [
     ("mmir_i3d.yaml", "mmir_i3d_adversarial.yaml"),
     ("mmir_i3d.yaml", "mmir_i3d_source_only.yaml"),
     ("mmir_i3d.yaml", "bn_only_i3d.yaml"),
+    *(("mmir_i3d_long.yaml", f"mmir_i3d_long_{name}.yaml") for name in ("adversarial", "bn_only", "source_only")),
     ("tiny/mmir_i3d.yaml", "tiny/adversarial.yaml"),
     ("tiny/mmir_i3d.yaml", "tiny/bn_only.yaml"),
     ("tiny/mmir_i3d.yaml", "tiny/source_only.yaml"),
@@ -55,6 +57,10 @@ def test_all_recipes_are_there():
         "mmir_features.yaml",
         "mmir_i3d.yaml",
         "mmir_i3d_adversarial.yaml",
+        "mmir_i3d_long.yaml",
+        "mmir_i3d_long_adversarial.yaml",
+        "mmir_i3d_long_bn_only.yaml",
+        "mmir_i3d_long_source_only.yaml",
         "mmir_i3d_source_only.yaml",
         "mmir_plus_i3d.yaml",
         "mmir_task_i3d.yaml",
@@ -171,6 +177,18 @@ def test_flagship_holds_the_papers_numbers():
     assert (method.candidates, method.removals, method.epsilon, method.gamma) == (5, 1, 0.5, 0.9)
     assert (method.tau_source, method.tau_target, method.discriminator_hidden) == (0.5, 0.5, 128)
     assert recipe.data.stride == pytest.approx(1 / 30, abs=1e-8)
+
+
+def test_the_long_recipe_is_the_flagship_for_thirty_epochs_of_the_challenge():
+    flagship, recipe = (load_recipe(RECIPES / f"{name}.yaml").recipe for name in ("mmir_i3d", "mmir_i3d_long"))
+    changed = {f"train.stages.{i}.{key}" for i in (0, 1) for key in ("steps", "epochs", "schedule", "warmup_steps")}
+    changed |= {"train.average", "train.losses.verb.label_smoothing", "train.losses.noun.label_smoothing"}
+    assert differing(flagship.model_dump(), recipe.model_dump()) == {"name", "description", *changed}
+    assert sum(stage.epochs for stage in recipe.train.stages) == 30
+    counted = count_epochs(recipe, 67217).train.stages
+    assert [stage.length for stage in counted] == [14004, 33609]
+    for stage, steps in zip(flagship.train.stages, (2.9, 4.8), strict=True):  # epochs of the paper's steps
+        assert stage.length * stage.source_batch / 67217 == pytest.approx(steps, abs=0.05)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
