@@ -14,9 +14,11 @@ from av.video.stream import VideoStream
 from epicsub.data.decode.facts import Facts
 from epicsub.data.decode.opened import NO_TIMES, OpenVideo, complaints, reason_of, stamp_of
 from epicsub.data.decode.starts import has_reference_slice, leads
+from epicsub.errors import DataError
 
 # A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 frames skipped.
 SEEK_COST_FRAMES = 8
+GAP_FRAMES, LOOKED_PAST = 2, 16  # a longer pause than that between two frames is believed if no later frame falls in it
 FAR = 60.0  # seconds to decode rather than seek, where keyframes of the container are no clean starts
 
 
@@ -89,25 +91,40 @@ class Sequence:
         Raises:
             DataError: it is damaged, or comes with a timestamp before that of the last one.
         """
-        while not self._decoded:
-            packet, self._start = self._start, None
-            if packet is None:
-                packet = self._next_packet()
-            if packet is None:
-                return None
-            if not self._skips(packet):
-                self._decoded.extend(frame for frame in self._decode(packet) if self.ticks(frame) >= self._floor)
+        if not self._fill(1):
+            return None
         frame = self._decoded.popleft()
         ticks = self.ticks(frame)
         if frame.is_corrupt:
             raise self.video._not_decoded("FFmpeg marks it as corrupt", f" at {self.seconds(ticks):.3f} s")
         if self._latest is not None and ticks < self._latest:
-            raise self.video._error(
-                f"its timestamps go back from {self.seconds(self._latest):.3f} to {self.seconds(ticks):.3f} s, so when "
-                "its pictures are shown cannot be told: write it anew, with ffmpeg -i IN OUT.mp4"
-            )
+            raise self._goes_back(self._latest, ticks)
+        if self._latest is not None:
+            before = max([self._latest, *(stamp for stamp in self.skipped if stamp < ticks)])
+            if ticks - before > GAP_FRAMES * self.video.frame and self._fill(LOOKED_PAST):
+                back = [stamp for stamp in map(self.ticks, self._decoded) if stamp < ticks]
+                if back:
+                    raise self._goes_back(ticks, back[0])
         self._latest = ticks
         return frame
+
+    def _fill(self, count: int) -> bool:
+        """Decode until there are so many frames, or the file ends; False if there is none."""
+        while len(self._decoded) < count:
+            packet, self._start = self._start, None
+            if packet is None:
+                packet = self._next_packet()
+            if packet is None:
+                break
+            if not self._skips(packet):
+                self._decoded.extend(frame for frame in self._decode(packet) if self.ticks(frame) >= self._floor)
+        return bool(self._decoded)
+
+    def _goes_back(self, latest: int, ticks: int) -> DataError:
+        return self.video._error(
+            f"its timestamps go back from {self.seconds(latest):.3f} to {self.seconds(ticks):.3f} s, so when its "
+            "pictures are shown cannot be told: write it anew, with ffmpeg -i IN OUT.mp4"
+        )
 
     def ticks(self, frame: VideoFrame) -> int:
         """Find the timestamp of a frame.
@@ -198,9 +215,13 @@ class Sequence:
 
     def _next_packet(self) -> "Packet[VideoStream] | None":
         try:
-            return next(self._packets, None) if self._packets else None
+            with av.logging.Capture() as said:
+                packet = next(self._packets, None) if self._packets else None
         except av.error.FFmpegError as error:
             raise self.video._not_decoded(reason_of(error), self._where()) from None
+        if said and complaints(said):
+            raise self.video._not_decoded("FFmpeg has to pass over a part of the file", self._where())
+        return packet
 
     def _decode(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
         stamp = stamp_of(packet) if packet.size else None

@@ -15,7 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from epicsub.data.decode.pyav import PyavReader
+from epicsub.data.decode.pyav import EDGE_FRAMES, PyavReader
 from epicsub.data.decode.reader import open_reader
 from epicsub.data.decode.starts import has_reference_slice
 from epicsub.data.frames import ExtractedFrames
@@ -111,6 +111,8 @@ class VideoSource:
         self._size = _stored_size(reader.width, reader.height, None if row.keeps_size else short_side)
         self._reformatter = VideoReformatter()
         self.note = _note(path, reader.tick, reader.start, reader.duration, reader.fps, self._size)
+        if reader.readable_from:  # up to two frames before it, that picture is the one on show; see `PyavReader`
+            self.note["first"] = max(0.0, reader.readable_from - (EDGE_FRAMES - 0.5) / reader.fps)
 
     def pictures(self, start: float, stop: float) -> Iterator[Picture]:
         """Read an interval.

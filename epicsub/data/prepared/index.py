@@ -101,8 +101,9 @@ class Index:
         Returns:
             True where every frame on show in between is stored.
         """
+        begin = float(self.note.get("first", 0.0))
         end_time = last_time(float(self.note["duration"]), float(self.note["fps"]))
-        first, last = (self.ticks_at(min(max(0.0, time), end_time)) for time in (start, stop))
+        first, last = (self.ticks_at(min(max(begin, time), end_time)) for time in (start, stop))
         place = bisect.bisect_right(self.firsts, first) - 1
         if place < 0:
             return False

@@ -45,6 +45,7 @@ class Job:
     modality: str
     intervals: tuple[Interval, ...]
     settings: Settings
+    begins: float  # seconds at which the first segment begins, without margin
 
     @property
     def seconds(self) -> float:
@@ -162,6 +163,7 @@ def make_plan(
     conflicts: list[str] = []
     missing: dict[str, int] = {}
     kept = kept_bytes = 0
+    begins = {video_id: min(s.start for s in listed) for video_id, listed in group_by_video(segments).items()}
     for video_id, intervals in needed.items():
         original, path = root.found(video_id, modality), root.prepared(video_id, modality)
         index = read_index(path)
@@ -175,7 +177,8 @@ def make_plan(
         if index and differs and not overwrite:
             conflicts.append(f"{path}: {', '.join(differs)}")
         there = _stored(index) if index and not differs else []
-        jobs.append(Job(root.path, video_id, modality, tuple(merge_intervals([*intervals, *there])), settings))
+        merged = tuple(merge_intervals([*intervals, *there]))
+        jobs.append(Job(root.path, video_id, modality, merged, settings, begins[video_id]))
     if conflicts:
         lines = "\n".join(conflicts)
         raise DataError(f"existing entries differ in settings or source; delete them or use --overwrite:\n{lines}")
@@ -250,7 +253,7 @@ def _measured(job: Job, interval: Interval) -> tuple[int, float]:
     """Bytes and seconds of a piece."""
     source = open_source(DataRoot(job.root), job.video_id, job.modality, job.settings.short_side)
     last = last_time(source.note["duration"], source.note["fps"])
-    start, stop = interval[0], min(interval[1], last)
+    start, stop = max(interval[0], source.note.get("first", 0.0)), min(interval[1], last)
     begin = min(max(start, (start + stop - SAMPLE_SECONDS) / 2), last)
     pictures = source.pictures(begin, max(begin, min(begin + SAMPLE_SECONDS, stop)))
     packets, stamps, end = encode(pictures, job.settings.crf, source.note)

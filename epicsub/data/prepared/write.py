@@ -154,8 +154,13 @@ def _prepare_one(job: Job) -> Outcome:
     path = root.prepared(job.video_id, job.modality)
     try:
         source = open_source(root, job.video_id, job.modality, job.settings.short_side)
-        last = last_time(source.note["duration"], source.note["fps"])
-        cut = dict.fromkeys((min(start, last), min(stop, last)) for start, stop in job.intervals)
+        first, last = source.note.get("first", 0.0), last_time(source.note["duration"], source.note["fps"])
+        if job.begins < first:
+            raise DataError(
+                f"{root.require(job.video_id, job.modality)}: its first picture that decodes is at {first:.3f} s, a "
+                f"segment begins at {job.begins:.3f} s: cut off at its beginning, fetch it again"
+            )
+        cut = dict.fromkeys((min(max(start, first), last), min(stop, last)) for start, stop in job.intervals)
         stretches = (source.pictures(*piece) for start, stop in cut for piece in _pieces(start, stop))
         note = source.note | {"crf": job.settings.crf, "video_id": job.video_id}
         if not MODALITIES[job.modality].keeps_size:
