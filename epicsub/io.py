@@ -1,5 +1,6 @@
 """Writing a file whole or not at all, locking a file or a folder, and naming a file's content."""
 
+import errno
 import hashlib
 import os
 import re
@@ -202,10 +203,16 @@ def hold_folder(folder: Path) -> Iterator[None]:
         DataError: another process holds it, or the file system cannot lock.
     """
     path = folder / ".lock"
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock = try_lock(path)
     except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR):
+            raise DataError(
+                f"{folder}: cannot be written ({error.strerror}); write to another folder: --out DIR"
+            ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise DataError(
             f"{path}: this file system cannot lock files ({error.strerror}), so two runs could spoil each other; write "
             "to a folder on another one"

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from epicsub.data.linked import link_root
 from epicsub.data.root import DataRoot
+from epicsub.io import user_path
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +26,24 @@ def data_root(data: str | Path | None, recipe_root: str | None = None) -> DataRo
         `data`, else the recipe's root, else $EPICSUB_DATA, else `data/`.
     """
     return DataRoot(data or recipe_root or os.environ.get("EPICSUB_DATA") or "data")
+
+
+def root_to_write(data: str | Path | None, out: str | Path | None, written: str) -> DataRoot:
+    """Find the data root that a command writes into.
+
+    Args:
+        data: as of `data_root`.
+        out: another one, which is made of links to it, where it cannot be written.
+        written: the folder that is going to be written.
+
+    Returns:
+        The root at `out`, else that of `data`.
+
+    Raises:
+        DataError: `out` cannot be made.
+    """
+    root = data_root(data)
+    return root if out is None else link_root(root, user_path(out), written)
 
 
 def device_of(name: "str | torch.device") -> "torch.device":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from epicsub.api.common import data_root
+from epicsub.api.common import data_root, root_to_write
 from epicsub.data.annotations import Segment, read_skip_list
 from epicsub.data.check.annotations import DataReport
 from epicsub.data.check.annotations import check_data as check_lists
@@ -115,6 +115,7 @@ def plan_preparation(
     lists: Sequence[str] = (),
     *,
     data: str | Path | None = None,
+    out: str | Path | None = None,
     modality: VideoModality | None = None,
     skip: Path | None = None,
     short_side: int | None = None,
@@ -128,6 +129,7 @@ def plan_preparation(
     Args:
         lists: tables under annotations/. Default: the official ones that are there.
         data: the data root. Default: $EPICSUB_DATA, else `data/`.
+        out: write to this data root, made of links to `data`, which cannot be written.
         modality: the only one to prepare. Default: rgb, and flow where there is any.
         skip: file of narration ids to leave out.
         short_side: pixels of the short side of rgb. Default: 256.
@@ -143,7 +145,7 @@ def plan_preparation(
         DataError: a table is wrong, an option is for a modality that is not prepared, or entries of other settings
             are there.
     """
-    root = data_root(data)
+    root = root_to_write(data, out, "prepared")
     settings = _settings_of([modality] if modality else root.modalities(), short_side, crf, flow_crf, margin)
     skipped = read_skip_list(skip) if skip else set()
     listed = listed_segments(root, lists)

@@ -4,17 +4,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from epicsub.api.common import data_root
-from epicsub.cli.options import DataOption
+from epicsub.api.common import root_to_write
+from epicsub.cli.options import DataOption, LinkedOption
 from epicsub.data.flow.compute import flow_for_videos
 from epicsub.data.flow.file import FlowSettings
 from epicsub.errors import DataError
-from epicsub.modality import RGB
+from epicsub.modality import FLOW, RGB
 from epicsub.text import counted
 
 
 def flow(
     data: DataOption = None,
+    out: LinkedOption = None,
     short_side: Annotated[int, typer.Option(help="Pixels of the short side; smaller videos are not enlarged.")] = 256,
     bound: Annotated[
         float, typer.Option(help="Largest displacement kept, pixels per frame (8 at 60 fps: 20 at 25).")
@@ -24,7 +25,7 @@ def flow(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace flow computed with other settings.")] = False,
 ) -> None:
     """Optical flow of every video under videos/, one seekable file each; what is whole is skipped."""
-    root = data_root(data)
+    root = root_to_write(data, out, FLOW.video_folder)
     there = root.videos_there()
     for note in there.notes():
         typer.echo(f"note: {note}", err=True)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from epicsub.api.common import data_root
-from epicsub.cli.options import DataOption
+from epicsub.api.common import root_to_write
+from epicsub.cli.options import DataOption, LinkedOption
 from epicsub.validation import load_parts, make_lists
 
 
@@ -16,8 +16,9 @@ def lists(
         Path | None, typer.Option("--from", help="Folder of the published tables. Default: annotations/ of the data.")
     ] = None,
     data: DataOption = None,
+    out: LinkedOption = None,
 ) -> None:
     """Make a protocol's lists under annotations/: a hold-out of whole videos, or MM-SADA's tables as CSV."""
     part = next(iter(load_parts(protocol).values()))  # parts of one file are made together
-    for path, rows in make_lists(part, data_root(data).path / "annotations", source).items():
+    for path, rows in make_lists(part, root_to_write(data, out, "annotations").path / "annotations", source).items():
         typer.echo(f"wrote {path}: {rows} rows")

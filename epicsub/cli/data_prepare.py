@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from epicsub.api.data import plan_preparation
-from epicsub.cli.options import DataOption, SkipOption
+from epicsub.cli.options import DataOption, LinkedOption, SkipOption
 from epicsub.data.prepared.plan import Measured, Plan
 from epicsub.modality import MODALITIES, VideoModality
 from epicsub.text import counted, sized
@@ -13,6 +13,7 @@ from epicsub.text import counted, sized
 
 def prepare(
     data: DataOption = None,
+    out: LinkedOption = None,
     modality: Annotated[
         VideoModality | None,
         typer.Option(help="What to prepare. Default: rgb, and flow where there is flow/ or flow_frames/."),
@@ -37,6 +38,7 @@ def prepare(
     planned = plan_preparation(
         lists or (),
         data=data,
+        out=out,
         modality=modality,
         skip=skip,
         short_side=short_side,

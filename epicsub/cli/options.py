@@ -11,6 +11,10 @@ from epicsub.io import write_text
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data root. Default: data.root of the recipe, $EPICSUB_DATA, data/.")
 ]
+LinkedOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Write to this data root, made of links to --data. For data that cannot be written."),
+]
 ProtocolOption = Annotated[
     str | None, typer.Option("--protocol", help="Protocol (lists and counts), by name or path. Default: the recipe's.")
 ]

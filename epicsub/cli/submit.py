@@ -29,7 +29,7 @@ def submit(
         str, typer.Option(help="Re-rank by training's verb-noun pairs: off, a strength to 1, or auto: where it helps.")
     ] = "off",
     tta: TtaOption = None,
-    name: Annotated[str, typer.Option(help="Folder under submissions/.")] = "submission",
+    name: Annotated[str, typer.Option(help="Folder under submissions/, or the path of another.")] = "submission",
     fill: Annotated[
         Literal["none", "prior"], typer.Option(help="prior: class frequencies for missing segments.")
     ] = "none",

@@ -144,7 +144,10 @@ def write_submission(
             for temporary, path in zip(made, names, strict=True):
                 temporary.replace(path)
     except OSError as error:
-        raise SubmissionError(f"{folder}: the submission cannot be written: {error.strerror or error}") from error
+        raise SubmissionError(
+            f"{folder}: the submission cannot be written: {error.strerror or error}; --name takes the path of another "
+            "place, too"
+        ) from error
     return names
 
 

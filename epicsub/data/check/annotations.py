@@ -1,17 +1,15 @@
 """Annotations against files: what cannot be read, and what is read in an unusual way."""
 
-import json
-import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from epicsub.data.annotations import VIDEO_INFO, Segment, VideoInfo
 from epicsub.data.check.files import FileReport, FileToCheck, check_file
+from epicsub.data.check.memory import memory_of, remember, remembered
 from epicsub.data.layout import VideosThere
 from epicsub.data.prepared.index import read_index
 from epicsub.data.root import DataRoot, group_by_video
@@ -105,7 +103,7 @@ def check_data(
         lists: name -> segments.
         modalities: names of modalities.
         clip_seconds: segments shorter than that repeat frames.
-        deep: decode every frame; results are kept in ROOT/checked.jsonl, so that a killed check can resume.
+        deep: decode every frame; results are kept (see `memory_of`), so that a killed check can resume.
         workers: processes; None for one per core.
         skip: narration ids that are left out.
 
@@ -155,9 +153,9 @@ def _stored(root: DataRoot, video_id: str, modality: str, segments: Iterable[Seg
 
 
 def _all(root: DataRoot, to_check: Sequence[FileToCheck], deep: bool, workers: int) -> Iterator[FileReport]:
-    """Reports on all files; deep ones are kept in ROOT/checked.jsonl, a whole line each, and taken from there."""
-    memory = root.path / "checked.jsonl"
-    known = _remembered(memory) if deep else {}
+    """Reports on all files; deep ones are kept, and taken from there."""
+    memory = memory_of(root) if deep else None
+    known = remembered(memory) if memory else {}
     to_do = []
     for file in to_check:
         if known and (report := known.get(file.key())) is not None:
@@ -167,34 +165,9 @@ def _all(root: DataRoot, to_check: Sequence[FileToCheck], deep: bool, workers: i
     done = len(to_check) - len(to_do)
     with closing(in_processes(check_file, to_do, workers if deep else min(workers, 8))) as reports:
         for report in track(reports, "decoding every frame" if deep else "looking at files", len(to_check), done):
-            if deep:
-                _remember(memory, report)
+            if memory:
+                remember(memory, report)
             yield report
-
-
-def _remember(path: Path, report: FileReport) -> None:
-    """Add a line; one that a kill cut off is ended first, so that it takes no other with it."""
-    with open(path, "ab+") as handle:
-        if handle.tell():
-            handle.seek(-1, os.SEEK_END)
-            if handle.read(1) != b"\n":
-                handle.write(b"\n")  # at the end, wherever the file was read
-        handle.write(json.dumps(asdict(report)).encode() + b"\n")
-
-
-def _remembered(path: Path) -> dict[str, FileReport]:
-    """Reports of an earlier deep check by key; a line that a kill cut off is left out."""
-    known: dict[str, FileReport] = {}
-    if not path.is_file():
-        return known
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            values = json.loads(line)
-            report = FileReport(**values | {"size": tuple(values["size"])})
-        except (ValueError, TypeError, KeyError):
-            continue
-        known[report.key] = report
-    return known
 
 
 def _segments(
