@@ -48,6 +48,11 @@ class Arm:
     agents: bool = False
 
     @property
+    def reads_target(self) -> bool:
+        """True if its recipe names target lists: AdaBN reads them after training."""
+        return self.adapts or self.method == "method: adabn"
+
+    @property
     def classifies_half(self) -> bool:
         """True if the class loss reads every second source clip."""
         return "mm_sada" in self.method
