@@ -29,6 +29,7 @@ def check_data(
     data: str | Path | None = None,
     modality: VideoModality | None = None,
     deep: bool = False,
+    compare: bool = False,
     skip: Path | None = None,
     clip_seconds: float = CLIP_SECONDS,
     workers: int | None = None,
@@ -40,6 +41,7 @@ def check_data(
         data: the data root. Default: $EPICSUB_DATA, else `data/`.
         modality: the only one to check. Default: rgb, and flow where there is any.
         deep: decode every frame; a killed check can be resumed.
+        compare: read sampled seconds with every decoder that loads, and compare pictures and times.
         skip: file of narration ids to leave out.
         clip_seconds: segments shorter than that are counted.
         workers: processes; None for one per core.
@@ -53,7 +55,8 @@ def check_data(
     root = data_root(data)
     listed = {name: root.segments(name) for name in lists_or_official(root, lists)}
     modalities = [modality] if modality else root.modalities()
-    return check_lists(root, listed, modalities, clip_seconds, deep, workers, read_skip_list(skip) if skip else ())
+    skipped = read_skip_list(skip) if skip else ()
+    return check_lists(root, listed, modalities, clip_seconds, deep, workers, skipped, compare)
 
 
 def write_skip_list(found: DataReport, path: Path) -> int:

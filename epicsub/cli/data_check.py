@@ -10,6 +10,7 @@ from epicsub.api.data import CLIP_SECONDS, check_data, write_skip_list
 from epicsub.cli.options import DataOption, SkipOption, write_json
 from epicsub.cli.tables import print_whole
 from epicsub.data.check.annotations import DataReport
+from epicsub.data.decode.reader import choose_decoder
 from epicsub.modality import VideoModality
 from epicsub.text import counted
 
@@ -23,6 +24,10 @@ def check(
     ] = None,
     modality: Annotated[VideoModality | None, typer.Option(help="Default: rgb, and flow where there is any.")] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every frame; a killed check can be resumed.")] = False,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Read sampled seconds with every decoder that loads, and say which to use."),
+    ] = False,
     skip: SkipOption = None,
     write_skip: Annotated[
         Path | None, typer.Option(help="Write the segments that cannot be read to this file.")
@@ -35,9 +40,18 @@ def check(
 ) -> None:
     """Report what is missing, damaged or does not fit. Exit status 2 if a segment cannot be read."""
     found = check_data(
-        lists or (), data=data, modality=modality, deep=deep, skip=skip, clip_seconds=clip_seconds, workers=workers
+        lists or (),
+        data=data,
+        modality=modality,
+        deep=deep,
+        compare=compare,
+        skip=skip,
+        clip_seconds=clip_seconds,
+        workers=workers,
     )
     _show(found, deep)
+    if compare:
+        _show_decoders(found)
     if json_file:
         write_json(json_file, found.as_json())
     if write_skip:
@@ -88,6 +102,25 @@ def _show(found: DataReport, deep: bool) -> None:
         else f"{counted(len(found.unreadable), 'segment', 'segments')} cannot be read"
     )
     typer.echo(f"{counted(len(found.files), 'file', 'files')}, {len(found.broken)} with problems ({how}): {verdict}")
+
+
+def _show_decoders(found: DataReport) -> None:
+    """What each decoder makes of the videos, and which to use."""
+    compared = [report for report in found.files if report.decoders]
+    for name, otherwise in found.decoders.items():
+        right = len(compared) - len(otherwise)
+        typer.echo(
+            f"decoder {name}: pictures and times right in {right} of {counted(len(compared), 'video', 'videos')}"
+        )
+        for report in [report for report in compared if report.decoders.get(name)][:SHOWN]:
+            typer.echo(f"  {report.path}: {report.decoders[name]}")
+    good = [name for name, otherwise in found.decoders.items() if not otherwise]
+    if good:
+        typer.echo(f"use decoder {good[0]}" + (" (which auto is)" if good[0] == choose_decoder("auto") else ""))
+    elif compared:
+        typer.echo("no decoder reads all of them right: write those videos anew, with ffmpeg -i IN OUT.mp4")
+    else:
+        typer.echo("no video could be compared")
 
 
 def _some(names: list[str]) -> str:

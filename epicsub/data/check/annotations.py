@@ -57,6 +57,12 @@ class DataReport:
         return [report for report in self.files if report.problems]
 
     @property
+    def decoders(self) -> dict[str, list[str]]:
+        """By decoder that was compared: the files that it reads otherwise than by their timestamps, or not at all."""
+        names = dict.fromkeys(name for report in self.files for name in report.decoders)
+        return {name: [report.path for report in self.files if report.decoders.get(name)] for name in names}
+
+    @property
     def fine(self) -> bool:
         """Whether every segment that was asked about can be read, and no file is known to be wrong."""
         return not self.unreadable and not self.broken
@@ -81,6 +87,7 @@ class DataReport:
             "overlapping_segments": self.overlapping,
             "videos_not_in_table": self.unknown_videos,
             "left_out": self.left_out,
+            "decoders": self.decoders,
             "stray_files": [str(path) for path in self.there.strays],
             "folders_not_listed": self.there.denied,
             "files": files,
@@ -95,6 +102,7 @@ def check_data(
     deep: bool = False,
     workers: int | None = None,
     skip: Iterable[str] = (),
+    compare: bool = False,
 ) -> DataReport:
     """Check every file that the lists need.
 
@@ -106,6 +114,7 @@ def check_data(
         deep: decode every frame; results are kept (see `memory_of`), so that a killed check can resume.
         workers: processes; None for one per core.
         skip: narration ids that are left out.
+        compare: read sampled seconds with every decoder that loads, and compare; kept and resumed as `deep`.
 
     Returns:
         All that was found.
@@ -132,11 +141,13 @@ def check_data(
     found.looked_for = {m: root.looked_for(ids[0], m) for m, ids in found.missing.items() if ids}
     found.there = root.videos_there()
     pairs = list(product(video_ids, modalities))
-    to_check = [FileToCheck(root.path, v, m, deep, infos.get(v)) for v, m in pairs if v in here[m]]
+    to_check = [FileToCheck(root.path, v, m, deep, infos.get(v), False, compare) for v, m in pairs if v in here[m]]
     to_check += [
         FileToCheck(root.path, v, m, deep, None, stored=True) for v, m in pairs if may_be_file(root.prepared(v, m))
     ]
-    found.files = sorted(_all(root, to_check, deep, workers or cores()), key=lambda r: (r.video_id, r.modality, r.path))
+    found.files = sorted(
+        _all(root, to_check, deep or compare, workers or cores()), key=lambda r: (r.video_id, r.modality, r.path)
+    )
     _segments(found, every.values(), clip_seconds, infos)
     found.lists = {name: _coverage(found, segments) for name, segments in kept.items()}
     by_kitchen: dict[str, list[Segment]] = {}
@@ -170,6 +181,18 @@ def _all(root: DataRoot, to_check: Sequence[FileToCheck], deep: bool, workers: i
             yield report
 
 
+def _unreadable(segment: Segment, report: FileReport) -> str:
+    """Why a segment cannot be read from a file; empty if it can."""
+    if report.problems:
+        return f"{report.path}: {report.problems[0]}"
+    if segment.start < report.readable_from:
+        first = f"the first frame of {report.path} that decodes is at {report.readable_from:.2f} s"
+        return f"begins at {segment.start:.2f} s, {first}"
+    if report.readable_to and segment.stop > report.readable_to + LONGEST_OVERRUN:
+        return f"ends at {segment.stop:.2f} s, {report.path} at {report.readable_to:.2f} s"
+    return ""
+
+
 def _segments(
     found: DataReport, segments: Collection[Segment], clip_seconds: float, infos: Mapping[str, VideoInfo]
 ) -> None:
@@ -185,12 +208,8 @@ def _segments(
             found.unreadable[segment.narration_id] = f"no {gone[segment.video_id]} for video {segment.video_id}"
         here = reports.get(segment.video_id, [])
         for report in here if segment.video_id not in gone else ():
-            if report.problems:
-                found.unreadable[segment.narration_id] = f"{report.path}: {report.problems[0]}"
-            elif report.readable_to and segment.stop > report.readable_to + LONGEST_OVERRUN:
-                found.unreadable[segment.narration_id] = (
-                    f"ends at {segment.stop:.2f} s, {report.path} at {report.readable_to:.2f} s"
-                )
+            if reason := _unreadable(segment, report):
+                found.unreadable[segment.narration_id] = reason
         row = infos.get(segment.video_id)
         end = min((report.duration for report in here if report.duration), default=row.duration if row else None)
         if end is None:

@@ -12,7 +12,7 @@ import numpy as np
 from epicsub.data.annotations import VIDEO_INFO, VideoInfo
 from epicsub.data.decode.base import FrameReader, last_time
 from epicsub.data.decode.pyav import PyavReader
-from epicsub.data.decode.reader import open_reader
+from epicsub.data.decode.reader import compare_decoders, open_reader
 from epicsub.data.flow.file import read_flow_note
 from epicsub.data.frames import ExtractedFrames
 from epicsub.data.prepared.index import pictures_of, read_index
@@ -42,6 +42,7 @@ class FileToCheck:
     deep: bool
     info: VideoInfo | None
     stored: bool = False  # the entry of the prepared store, not the original
+    compare: bool = False  # with every decoder that loads, at sampled seconds
 
     @property
     def path(self) -> Path | None:
@@ -67,7 +68,9 @@ class FileToCheck:
         if MODALITIES[self.modality].command and not self.stored:
             files.append(DataRoot(self.root).video(self.video_id))
         states = [f"{file.relative_to(self.root).as_posix()} {_state(file)}" for file in files if file is not None]
-        return f"{self.video_id} {self.modality} {'; '.join(states)}; {self.info} deep={self.deep}"
+        return (
+            f"{self.video_id} {self.modality} {'; '.join(states)}; {self.info} deep={self.deep} compare={self.compare}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,9 @@ class FileReport:
     size: tuple[int, int] = (0, 0)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    readable_to: float = 0.0  # seconds from the start that can be read
+    readable_from: float = 0.0  # seconds after the start
+    readable_to: float = 0.0
+    decoders: dict[str, str] = field(default_factory=dict)  # where compared: by name, how it differs from the file
     key: str = ""
 
 
@@ -133,9 +138,15 @@ def _video(file: FileToCheck, path: Path, problems: list[str], notes: list[str])
     assert isinstance(reader, PyavReader)
     facts = _facts(reader)
     try:
-        end = _every_frame(reader, notes) if file.deep else reader.duration
+        end = _every_frame(reader, notes) if file.deep else reader.readable_to
         reader.frames_at(np.array([last_time(reader.duration, reader.fps)]))  # from the last keyframe on
-        facts["readable_to"] = end
+        facts |= {"readable_from": reader.readable_from, "readable_to": end}
+        if reader.readable_from:
+            notes.append(f"its first {reader.readable_from:.2f} s do not decode: cut off at its beginning")
+        if reader.keyframes_lie:
+            notes.append("its keyframes do not decode on their own: slow to read until it is encoded anew")
+        if file.compare and row.is_color:
+            facts["decoders"] = compare_decoders(path)
     except DataError as error:
         problems.append(str(error).removeprefix(f"{path}: "))
         facts["readable_to"] = 0.0
@@ -175,7 +186,7 @@ def _facts(reader: FrameReader) -> dict[str, Any]:
 
 def _every_frame(reader: PyavReader, notes: list[str]) -> float:
     """Decode all of it; returns where it ends."""
-    stamps = [pts for pts, _, _ in reader.frames_between(0.0, last_time(reader.duration, reader.fps))]
+    stamps = [pts for pts, _, _ in reader.frames_between(reader.readable_from, last_time(reader.duration, reader.fps))]
     steps = np.diff(stamps)
     typical = np.median(steps) if len(steps) else 0
     if uneven := int((np.abs(steps - typical) > UNEVEN * typical).sum()):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from epicsub.data.decode.base import TimedReader, last_time
+from epicsub.data.decode.base import HALF_MILLISECOND, TimedReader, last_time
 from epicsub.data.decode.pyav import PyavReader
 from epicsub.errors import DataError
 
@@ -57,6 +57,31 @@ def reference(reader: PyavReader, times: np.ndarray) -> Reference:
     """
     pictures = [small(reader.frames_at(np.array([time]))[0]) for time in times]
     return Reference(times, np.array([reader.shown_at(time) for time in times]), pictures)
+
+
+def read_through(reader: PyavReader, times: np.ndarray) -> Reference:
+    """Read what all decoders must show without a seek, PyAV's own random reading too.
+
+    Args:
+        reader: of the file.
+        times: (T,) seconds, rising.
+
+    Returns:
+        Timestamps and pictures.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    shown: list[float] = []
+    pictures: list[np.ndarray] = []
+    for pts, following, frame in reader.frames_between(reader.readable_from, last_time(reader.readable_to, reader.fps)):
+        begin, end = (float((ticks - reader.start) * reader.tick) for ticks in (pts, following))
+        picture: np.ndarray | None = None
+        while len(shown) < len(times) and times[len(shown)] + HALF_MILLISECOND < end:
+            picture = small(torch.from_numpy(frame.to_ndarray(format="rgb24"))) if picture is None else picture
+            shown.append(begin)
+            pictures.append(picture)
+    return Reference(times[: len(shown)], np.array(shown), pictures)
 
 
 def small(frame_HWC: torch.Tensor) -> np.ndarray:

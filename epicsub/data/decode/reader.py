@@ -5,13 +5,13 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from epicsub.data.decode.base import FrameReader, TimedReader, first_line
-from epicsub.data.decode.compare import disagreement, reference, sampled_times
+from epicsub.data.decode.compare import disagreement, read_through, reference, sampled_times
 from epicsub.data.decode.others import DecordReader, TorchcodecReader
 from epicsub.data.decode.pyav import PyavReader
 from epicsub.errors import DataError
 from epicsub.files import check_readable
 
-VERIFIED_AT = 6  # times in each file
+VERIFIED_AT, COMPARED_AT = 6, 16  # times in each file
 DECODERS = ("pyav", "torchcodec", "decord")  # the fastest first: see benchmarks/loading.py
 
 
@@ -37,7 +37,9 @@ def open_reader(path: Path, decoder: str = "auto", gray: bool = False) -> FrameR
         return PyavReader(path, gray)
     state = path.stat()
     if difference := _difference(path, name, state.st_size, state.st_mtime_ns):
-        raise DataError(f"{path}: decoder {name} does not show what the file's timestamps say ({difference}): use auto")
+        raise DataError(
+            f"{path}: decoder {name} does not show what the file's timestamps say ({difference}): use decoder auto"
+        )
     return open_unverified(path, name)
 
 
@@ -57,6 +59,37 @@ def open_unverified(path: Path, decoder: str) -> TimedReader:
     if decoder == "pyav":
         return PyavReader(path)
     return TorchcodecReader(path) if decoder == "torchcodec" else DecordReader(path)
+
+
+def compare_decoders(path: Path) -> dict[str, str]:
+    """Compare every decoder that loads with the file itself, read once from its beginning.
+
+    Args:
+        path: of a video.
+
+    Returns:
+        By decoder: how its pictures or times differ at sampled seconds, or why it cannot read the file; empty text
+        where they agree.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    ours = PyavReader(path)
+    known = read_through(ours, sampled_times(ours, COMPARED_AT))
+    found = {}
+    for name in DECODERS:
+        if why_not(name) is None:
+            try:
+                reader = open_unverified(path, name)
+            except DataError as error:
+                found[name] = str(error).removeprefix(f"{path}: ")
+                continue
+            found[name] = disagreement(reader, known, (ours.width, ours.height))
+            if not found[name] and name != "pyav":
+                found[name] = _difference(path, name, path.stat().st_size, path.stat().st_mtime_ns)
+            reader.close()
+    ours.close()
+    return found
 
 
 @lru_cache(maxsize=4096)
