@@ -85,8 +85,9 @@ class _Look:
         entries = stream.index_entries
         earliest = entries[0].timestamp if len(entries) else min(packet.dts or stamp for stamp, packet in begun)
         first = self._first_decoded(start)
+        starts: tuple[tuple[int, int], ...] = ()
         if self._is_indexed():
-            end, whole, starts = *self._ends(start), ()
+            end, whole = self._ends(start)
         else:
             end, whole, starts = self._read_through(start)
         lasts = float((end - start) * video.tick)

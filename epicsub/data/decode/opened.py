@@ -55,9 +55,10 @@ class OpenVideo(VideoFile):
         context.thread_type = "NONE"
         if self.codec != "h264":  # it fails for what it forgives at open groups, too; `complaints` are finer
             context.options = {"err_detect": "crccheck+explode"}
-        self.rate = stream.average_rate or stream.guessed_rate
-        if not self.rate or stream.time_base is None:
+        rate = stream.average_rate or stream.guessed_rate
+        if not rate or stream.time_base is None:
             raise self._error("states no frame rate; remux it with ffmpeg -c copy")
+        self.rate = rate
         self.tick = stream.time_base
         self.frame = max(1, round(1 / (self.rate * self.tick)))  # ticks of a frame
 

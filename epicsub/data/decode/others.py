@@ -20,7 +20,7 @@ class _OtherReader(VideoFile):
         self.path = path
         self._facts = facts_of(path)
         video = OpenVideo(path)
-        self.fps, self._codec = float(video.rate or 0), video.codec
+        self.fps, self._codec = float(video.rate), video.codec
         self.duration = self._facts.stated
         self._start = float(self._facts.start * video.tick)  # seconds
         self._end = float((self._facts.end - self._facts.start) * video.tick)

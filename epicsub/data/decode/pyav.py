@@ -160,8 +160,9 @@ class PyavReader(VideoFile):
             raise self._ends_before(time, frames.seconds(shown))
         if limit < shown - edge:
             raise self._begins_after(time, frames.seconds(shown))
-        if (matrix := self._current.side_data.get(Type.DISPLAYMATRIX)) is not None:
-            self._check_upright(struct.unpack("=9i", bytes(matrix)))
+        for side in self._current.side_data:
+            if side.type == Type.DISPLAYMATRIX:
+                self._check_upright(struct.unpack("=9i", bytes(side)))
         return self._current
 
     def _advance(self, limit: int) -> None:
