@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,9 +161,9 @@ class PyavReader(VideoFile):
             raise self._ends_before(time, frames.seconds(shown))
         if limit < shown - edge:
             raise self._begins_after(time, frames.seconds(shown))
-        for side in self._current.side_data:
-            if side.type == Type.DISPLAYMATRIX:
-                self._check_upright(struct.unpack("=9i", bytes(side)))
+        side_data: Any = self._current.side_data  # its type does not say what it maps
+        if (matrix := side_data.get(Type.DISPLAYMATRIX)) is not None:
+            self._check_upright(struct.unpack("=9i", bytes(matrix)))
         return self._current
 
     def _advance(self, limit: int) -> None:
