@@ -242,10 +242,14 @@ def _as_names(values: Any) -> list[str]:
 def _as_floats(values: Any, what: str) -> np.ndarray:
     try:
         if hasattr(values, "detach"):  # a torch tensor, without importing torch; bfloat16 has no numpy type
-            values = values.detach().to_dense().float().numpy()
+            values = values.detach().to_dense()
+            values = (values if values.is_complex() else values.float()).numpy()
         if not isinstance(values, np.ndarray) and _nested_deeper_than(values, 2):
             raise TypeError
-        return np.asarray(values, dtype=np.float64)
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiubO":  # numpy makes numbers of dates, imaginary parts and text without a word
+            raise TypeError
+        return array.astype(np.float64, copy=False)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise PredictionsError(
             f"{what}: a {type(values).__name__} that is not an array of numbers; write floats (segments, classes)"

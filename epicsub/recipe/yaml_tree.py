@@ -11,6 +11,11 @@ from typing import Any, NamedTuple, cast
 import yaml
 from pydantic import BaseModel
 
+DEEPEST = 50
+"""Sections and lists in each other; a recipe has four."""
+MOST_DIGITS = 18
+"""Of a whole number: what 64 bits hold."""
+
 
 class Problem(NamedTuple):
     """One thing that is wrong with a recipe."""
@@ -39,13 +44,22 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # PyYAML's own name
 
+    depth = 0
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = cast(Any, self).peek_event()  # untyped in PyYAML
             raise yaml.MarkedYAMLError(
                 problem=f"alias *{event.anchor} is not read, write the value out", problem_mark=event.start_mark
             )
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if self.depth > DEEPEST:
+            event = cast(Any, self).peek_event()
+            problem = f"sections and lists lie in each other more than {DEEPEST} deep"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 _FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
@@ -121,13 +135,16 @@ def _scalar(node: yaml.Node, key: str, problems: list[Problem]) -> Any:
             return None
         case "bool" if text.lower() in ("true", "false"):
             return text.lower() == "true"
-        case "int" if re.fullmatch(r"[-+]?[0-9]+", text):
+        case "int" if re.fullmatch(rf"[-+]?[0-9]{{1,{MOST_DIGITS}}}", text):
             return int(text)
         case "float" if re.fullmatch(_FLOAT, text):
             # float() knows `inf` and `nan`, YAML writes them with a dot in front
             return float(re.sub(r"\.(?=[iInN])", "", text))
     line = node.start_mark.line + 1
-    problems.append(Problem(key or "YAML", f"tag {node.tag!r} is not read, write a plain value", line))
+    problem = f"tag {node.tag!r} is not read, write a plain value"
+    if re.fullmatch("[-+]?[0-9]+", text):
+        problem = f"is a number of {len(text)} digits, {MOST_DIGITS} are read at most"
+    problems.append(Problem(key or "YAML", problem, line))
     return None
 
 

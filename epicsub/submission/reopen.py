@@ -125,8 +125,10 @@ def _what_the_zip_holds(names: list[str]) -> str:
 
 
 def _reopen_pt(source: Path | io.BytesIO, found: Reopened) -> None:
-    loaded = _load_strictly(source, found)
-    if loaded is None:
+    try:
+        loaded = _load_strictly(source, found)
+    except PredictionsError as error:
+        found.problems.append(f"not a whole torch file: it {str(error).removeprefix(f'{source}: ')}")
         return
     if not isinstance(loaded, list):
         found.problems.append(f"holds a {type(loaded).__name__}; a list of dicts with {', '.join(_ITEM_KEYS)} expected")
@@ -154,20 +156,12 @@ def _load_strictly(source: Path | io.BytesIO, found: Reopened) -> Any:
     """What plain `torch.load(..., weights_only=True)` gives, for that is how it may be read at the other end."""
     try:
         return load_torch(source, arrays=False)
-    except PredictionsError as refused:
-        error = refused
-    if "holds numpy" in str(error):  # looked at all the same, to say the rest too
-        try:
-            loaded = load_torch(source)
-        except PredictionsError as refused:
-            error = refused
-        else:
-            found.problems.append(
-                "torch.load(..., weights_only=True) refuses it: it holds numpy objects; write plain tensors"
-            )
-            return loaded
-    found.problems.append(f"not a whole torch file: it {str(error).removeprefix(f'{source}: ')}")
-    return None
+    except PredictionsError as error:
+        if "holds numpy" not in str(error):
+            raise
+    loaded = load_torch(source)  # looked at all the same, to say the rest too
+    found.problems.append("torch.load(..., weights_only=True) refuses it: it holds numpy objects; write plain tensors")
+    return loaded
 
 
 def _take_tensor(name: str, kind: str, classes: int, value: Any, found: Reopened) -> None:

@@ -219,7 +219,8 @@ def read_table(path: Path) -> pd.DataFrame:
     except DataError as error:
         raise ValidationError(str(error)) from error
     lines = [line for line, _ in table.rows]
-    return pd.DataFrame([list(row.values()) for _, row in table.rows], lines, table.columns, dtype=str)
+    columns = list(dict.fromkeys(table.columns))  # of several without a name, rows hold the last
+    return pd.DataFrame([list(row.values()) for _, row in table.rows], lines, columns, dtype=str)
 
 
 def require_columns(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 from rich.table import Table
 
+from epicsub.cli.main import app
 from epicsub.cli.tables import print_whole
 
 NAME = "may_12_two_stream_ensemble_with_flow_and_five_views_per_segment_of_the_test_list_a"
@@ -24,12 +25,12 @@ def test_tables_are_as_wide_as_their_names(capsys):
     assert printed[-1] == f"a line about {NAME} [and so on] as well"
 
 
-def test_the_ledger_names_what_uploaded_wants(tmp_path, command, monkeypatch):
+def test_the_ledger_names_what_uploaded_wants(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "submissions" / NAME
     folder.mkdir(parents=True)
     members = [{"name": f"{NAME}_{n}"} for n in range(3)]
     (folder / "manifest.json").write_text(json.dumps({"members": members, "files": {}}))
-    shown = command("submissions")
-    assert shown.status == 0, shown.err
-    assert any(line.strip().startswith(NAME) and f"{NAME}_2" in line for line in shown.out.splitlines())
+    app(["submissions"], standalone_mode=False)
+    printed = capsys.readouterr().out.splitlines()
+    assert any(line.strip().startswith(NAME) and f"{NAME}_2" in line for line in printed)

@@ -49,8 +49,9 @@ def table(tmp_path):
         "\n".join('"' + '","'.join(line.split(",")) + '"' for line in GOOD.splitlines()),
         GOOD.replace(HEAD, HEAD + ",narration").replace(",2\n", ',2,"take, ""gently"""\n').replace(",4\n", ",4,é\n")
         .replace(",6\n", ",6,\n"),
+        "\n".join(f",{line}," for line in GOOD.splitlines()),
     ],
-    ids=["bom", "utf16", "utf16_be", "utf32", "crlf", "cr", "empty_lines", "no_last_end", "quoted", "more_columns"],
+    ids=["bom", "utf16", "utf16_be", "utf32", "crlf", "cr", "empty_lines", "no_last_end", "quoted", "more", "no_names"],
 )  # fmt: skip
 def test_other_ways_to_write_the_same_table(table, content):
     path = table(content)

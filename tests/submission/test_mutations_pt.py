@@ -137,6 +137,7 @@ PT = {
         lambda d: "the organisers' formula ranks 1 of 6 segments otherwise than their own rows say",
     ),
     "nothing_in_it": (lambda r, d: [], lambda d: "0 segments, 6 expected"),
+    "nothing_at_all": (lambda r, d: False, lambda d: "holds a NoneType; a list of dicts with narration_id"),
     "item_no_dict": (lambda r, d: r.append(d.id), lambda d: "items that are no dict but str: item 6"),
     "dict_of_arrays": (
         lambda r, d: {key: torch.stack([row[key] for row in r]) for key in ("verb_output", "noun_output")},
@@ -154,7 +155,8 @@ def test_mutation(alone, tmp_path, draw, problems_of, name, data):
     rows = torch.load(alone.pt, weights_only=True)
     rows = [{key: value.clone() if key != "narration_id" else value for key, value in row.items()} for row in rows]
     returned = change(rows, drawn)
-    torch.save(returned if isinstance(returned, list | dict) else rows, tmp_path / "submission.pt")
+    rows = None if returned is False else returned if isinstance(returned, list | dict) else rows
+    torch.save(rows, tmp_path / "submission.pt")
     problems = problems_of(tmp_path / "submission.pt")
     assert any(message(drawn) in problem for problem in problems), problems
     with zipfile.ZipFile(tmp_path / "submission.zip", "w") as archive:
