@@ -147,7 +147,13 @@ def _read(path: Path) -> str:
         raise RecipeError(f"{path}: is a folder, not a recipe. {_nearby(path)}")
     if not may_be_file(path):
         raise RecipeError(f"{path}: no such recipe. {_nearby(path)}")
-    return read_text(path, RecipeError)
+    try:
+        return read_text(path, RecipeError)
+    except RecipeError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+        byte = error.__cause__.start
+        raise RecipeError(f"{path}: not a text file in UTF-8 (byte {byte}), so not a recipe") from error
 
 
 def _nearby(given: Path) -> str:
