@@ -2,6 +2,7 @@
 
 import codecs
 import errno
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,18 @@ def walk_files(folder: Path, denied: list[str] | None = None) -> Iterator[Path]:
             else:
                 yield entry
         waiting[:0] = below
+
+
+def printable(path: Path) -> str:
+    """Write a path so that every terminal and file can take it.
+
+    Args:
+        path: whose name may be in any encoding.
+
+    Returns:
+        The path; bytes that are no UTF-8 are escaped.
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def is_folder(path: Path) -> bool:

@@ -164,7 +164,9 @@ def figures(counts: dict[str, int]) -> dict[str, int]:
 
 def _damage(kind: str, source: Path, target: Path, rng: random.Random) -> str:
     if kind not in faults.MUXED:
-        made, done = (faults.BYTES | faults.WHOLE)[kind](source.read_bytes(), rng)
+        made = whole = source.read_bytes()
+        while made == whole:  # zeros written over zeros
+            made, done = (faults.BYTES | faults.WHOLE)[kind](whole, rng)
         target.write_bytes(made)
         return done
     with av.logging.Capture():

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from epicsub.files import is_folder, os_reason
+from epicsub.files import is_folder, os_reason, printable
 from epicsub.text import counted, name_some
 
 VIDEO_ID = re.compile(r"P\d\d_1?\d\d")
@@ -37,7 +37,7 @@ class VideosThere(NamedTuple):
         if self.strays:
             lines.append(
                 f"{counted(len(self.strays), 'file is', 'files are')} left alone, because name or place is not that of "
-                f"a video, such as P01/P01_01.MP4: {name_some(map(str, self.strays), SHOWN)}"
+                f"a video, such as P01/P01_01.MP4: {name_some(map(printable, self.strays), SHOWN)}"
             )
         return lines
 
@@ -120,7 +120,7 @@ def looked_for(video: Path, frames: Path, folders: Iterable[Path], computed: boo
     similar = re.compile(re.escape(video.stem) + r"(?!\d)")
     for folder in folders:
         try:
-            near += sorted(str(path) for path in folder.iterdir() if similar.search(path.name))
+            near += sorted(printable(path) for path in folder.iterdir() if similar.search(path.name))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:

@@ -18,6 +18,7 @@ from epicsub.data.features.store import read_index as read_features
 from epicsub.data.frames import ExtractedFrames
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.errors import EpicsubError
+from epicsub.files import printable
 from epicsub.models.weights import read_tensors
 from epicsub.submission.reopen import reopen
 from epicsub.training.checkpoint import load_checkpoint
@@ -25,7 +26,7 @@ from epicsub.validation.tables import read_table
 from tests.data.conftest import number_of, write_list, write_video
 
 STRAYS = ("P01/._P01_01.MP4", "P01/P01_01 (1).MP4", "P01/.DS_Store", "P01/P01_02.MP4.part", "P01/GOPR0001.MP4",
-          "P01/P01_02.mkv", "old/P01_03.MP4", "P01/.P01_01.MP4.Xa3b9Q")  # fmt: skip
+          "P01/P01_02.mkv", "old/P01_03.MP4", "P01/.P01_01.MP4.Xa3b9Q", os.fsdecode(b"P01/caf\xe9.MP4"))  # fmt: skip
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_a_stray_file_is_told_and_left_alone(command, root: Path, stray: str) ->
         done = command("data", *words, "--data", root, *(("--workers", 1) if words != ("status",) else ()))
         assert done.status == 0, done.err
         assert "1 file is left alone, because name or place is not that of a video" in done.out + done.err
-        assert str(path) in done.out + done.err
+        assert printable(path) in done.out + done.err
     assert flow_files(root) == ["P01_01.mp4", "P01_02.mp4"]
     assert path.read_bytes() == b"x"
 

@@ -16,7 +16,7 @@ from epicsub.data.root import DataRoot, group_by_video
 from epicsub.data.sampling import with_context
 from epicsub.data.sources import LONGEST_OVERRUN
 from epicsub.errors import DataError
-from epicsub.files import may_be_file
+from epicsub.files import may_be_file, printable
 from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted, first_of
 
@@ -88,7 +88,7 @@ class DataReport:
             "videos_not_in_table": self.unknown_videos,
             "left_out": self.left_out,
             "decoders": self.decoders,
-            "stray_files": [str(path) for path in self.there.strays],
+            "stray_files": [printable(path) for path in self.there.strays],
             "folders_not_listed": self.there.denied,
             "files": files,
         }
