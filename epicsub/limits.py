@@ -24,7 +24,9 @@ _BY_NUMBER_AT_START = _BY_NUMBER | dict.fromkeys(
 _BY_TEXT = {
     "CUDA out of memory": "the GPU's memory does not suffice: take a smaller batch (`epicsub train --find-batch`), "
     "fewer views, or a larger GPU",
+    "DataLoader worker": f"the system ended a process that reads clips, most likely for {MEMORY}, or {FEWER}",
     "allocate memory": MEMORY,
+    "failed to map segment": MEMORY,
     "not enough memory": MEMORY,
     "bad_alloc": MEMORY,
     "start new thread": PROCESSES,
@@ -47,7 +49,7 @@ def describe_shortage(error: BaseException) -> str | None:
         return MEMORY
     if isinstance(error, OSError):
         return _BY_NUMBER.get(error.errno or 0)
-    if isinstance(error, RuntimeError):
+    if isinstance(error, RuntimeError | ImportError):
         return next((advice for text, advice in _BY_TEXT.items() if text in str(error)), None)
     return None
 

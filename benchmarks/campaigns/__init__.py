@@ -28,4 +28,4 @@ which commit.
 """
 
 # Each is benchmarks/campaigns/NAME.py.
-CAMPAIGNS = ("kill", "video", "tables", "predictions", "submissions", "recipes")
+CAMPAIGNS = ("kill", "predictions", "recipes", "resources", "submissions", "tables", "video")

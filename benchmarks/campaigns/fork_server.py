@@ -28,9 +28,11 @@ _PR_SET_CHILD_SUBREAPER = 36  # of prctl(2)
 class ForkServer:
     """Starts one command at a time; its messages go to the file `log` in its working folder."""
 
+    FILE = __file__
+
     def __init__(self) -> None:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        self._server = subprocess.Popen([sys.executable, __file__], env=environment, stdin=-1, stdout=-1)
+        self._server = subprocess.Popen([sys.executable, self.FILE], env=environment, stdin=-1, stdout=-1)
 
     def start(self, words: list[str], folder: Path) -> int:
         """Process number of a command that now runs in a folder."""

@@ -17,6 +17,7 @@ from typer.main import get_command, get_group
 from epicsub.constants import __version__
 from epicsub.errors import EpicsubError
 from epicsub.io import is_standard_output, user_path
+from epicsub.limits import describe_shortage
 
 # Each command is the function of its name in the file of its name, with its group's name before it: data_flow.py.
 COMMANDS = (
@@ -162,8 +163,11 @@ def run() -> None:
     except EpicsubError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:
-        if error.filename is None and error.errno is None:
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
+        if (shortage := describe_shortage(error)) is not None:
+            print(f"error: {shortage}", file=sys.stderr)
+            sys.exit(2)
+        if not isinstance(error, OSError) or (error.filename is None and error.errno is None):
             raise
         print(f"error: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)

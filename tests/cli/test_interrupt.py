@@ -98,7 +98,7 @@ def test_ctrl_c_while_training_names_the_checkpoint(command, kitchens, short, mo
     stopped = command(*words)
     assert stopped.status == 130
     assert stopped.err.splitlines()[-1] == (
-        "interrupted at tiny_mmir_i3d: 5 of 12 (checkpoint of step 3): what is whole is kept; run the same command "
+        "interrupted at tiny_mmir_i3d: 5 of 12 (checkpoint of step 4): what is whole is kept; run the same command "
         "again to go on"
     )
     stopped = command(*words, "--no-resume")

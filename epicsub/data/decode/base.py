@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from epicsub.errors import DataError
+from epicsub.limits import describe_shortage
 
 HALF_MILLISECOND = 0.0005
 
@@ -75,10 +76,12 @@ class VideoFile:
         return DataError(f"{self.path}: {text}")
 
     def _not_opened(self, reason: str) -> DataError:
-        return self._error(f"cannot be opened as a video ({reason}): cut off or damaged, fetch it again")
+        shortage = describe_shortage(RuntimeError(reason))  # no fault of the file
+        return self._error(shortage or f"cannot be opened as a video ({reason}): cut off or damaged, fetch it again")
 
     def _not_decoded(self, reason: str, after: str = "") -> DataError:
-        return self._error(f"decoding fails{after} ({reason}): cut off or damaged, fetch it again")
+        shortage = describe_shortage(RuntimeError(reason))
+        return self._error(shortage or f"decoding fails{after} ({reason}): cut off or damaged, fetch it again")
 
     def _ends_before(self, time: float, end: float) -> DataError:
         """No frame for `time`: the last one is at `end`, both in seconds."""
