@@ -12,6 +12,7 @@ from epicsub.errors import EpicsubError
 from epicsub.files import os_reason
 from epicsub.text import sized
 
+_FEW_NAMES = 8  # a command makes a folder and some files at a time
 _PROBE = 1 << 20  # bytes that are written to see whether a disk is full
 
 
@@ -69,6 +70,12 @@ def _told(error: OSError, folder: Path) -> str:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     room = shutil.disk_usage(folder)
+    names = os.statvfs(folder) if hasattr(os, "statvfs") else None
+    if names and names.f_files and names.f_favail < _FEW_NAMES and room.free > _PROBE:
+        return (
+            f"{reason}: the disk holds as many files as it can (`df -i`: {names.f_favail} of {names.f_files} inodes "
+            "free); delete small files, or choose another place, and run the same command again"
+        )
     return (
         f"{reason} ({sized(room.free)} of {sized(room.total)} free); make room, or choose another place, and run the "
         "same command again"

@@ -1,6 +1,7 @@
 """A file is written whole or not at all."""
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -82,3 +83,14 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert user_path("~/runs") == tmp_path / "runs"
     assert user_path(Path("runs/~")) == Path("runs/~")
     assert user_path("~no such user/runs") == Path("~no such user/runs")
+
+
+@pytest.mark.skipif(not shutil.which("unshare") or os.geteuid() != 0, reason="mounts, which root alone may")
+def test_a_disk_without_inodes_is_not_called_full(tmp_path: Path) -> None:
+    script = "import epicsub.io as io, pathlib; [io.write_text(pathlib.Path(name), 'x') for name in '123']"
+    words = f'mount -t tmpfs -o nr_inodes=3 tmpfs {tmp_path} && cd {tmp_path} && exec {sys.executable} -c "{script}"'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", words], capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])},
+    )  # fmt: skip
+    assert "holds as many files as it can (`df -i`: 0 of 3 inodes free); delete small files" in done.stderr

@@ -76,6 +76,8 @@ class VideoFile:
         return DataError(f"{self.path}: {text}")
 
     def _not_opened(self, reason: str) -> DataError:
+        if not self.path.exists():
+            return self._error("is there no more: it was moved or deleted, or its disk taken away, while it was read")
         shortage = describe_shortage(RuntimeError(reason))  # no fault of the file
         return self._error(shortage or f"cannot be opened as a video ({reason}): cut off or damaged, fetch it again")
 
