@@ -39,7 +39,7 @@ def sampled_times(reader: PyavReader, count: int) -> np.ndarray:
     """
     first, last = reader.readable_from, last_time(reader.readable_to, reader.fps)
     places = np.linspace(first, max(first, last), count)
-    return (np.floor(places * reader.fps + 1e-6) + 0.5) / reader.fps
+    return np.minimum((np.floor(places * reader.fps + 1e-6) + 0.5) / reader.fps, max(first, last))
 
 
 def reference(reader: PyavReader, times: np.ndarray) -> Reference:

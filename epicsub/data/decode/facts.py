@@ -152,15 +152,15 @@ class _Look:
         while True:
             target = max(start, target - step)
             self._seek(target)
-            end = whole = -1
+            end = whole = own = -1
             for stamp, packet in self._stamped(self.container.demux()):
                 assert packet.time_base is not None
                 after = round((stamp + (packet.duration or 0)) * packet.time_base / tick)
                 whole = max(whole, after)
                 if packet.stream_index == stream.index and not packet.is_discard:
-                    end = max(end, stamp + (packet.duration or self.video.frame))
+                    end, own = max(end, self._goes(stamp, packet)), max(own, after)
             if end > start:
-                return end, end if stream.duration else whole
+                return end, own if stream.duration else whole
             if target <= start:
                 raise self.video._error("no picture of it can be read: cut off or damaged, fetch it again")
             step *= 4
@@ -189,11 +189,15 @@ class _Look:
                         "several recordings in one file? Write each anew, with ffmpeg -i IN OUT.mp4"
                     )
                 before = packet.dts
-            end = max(end, stamp + (packet.duration or video.frame))
+            end = max(end, self._goes(stamp, packet))
             if video.is_start(packet):
                 found.append((stamp, packet.dts if packet.dts is not None else stamp))
         video.close()
         return end, whole, tuple(found)
+
+    def _goes(self, stamp: int, packet: "Packet[Any]") -> int:
+        """When a picture goes; it stands for two frame durations at most, whatever a container says of the last one."""
+        return stamp + min(packet.duration or self.video.frame, 2 * self.video.frame)
 
     def _reorders(self) -> bool:
         return bool(self.stream.codec_context.has_b_frames)
