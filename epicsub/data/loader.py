@@ -159,12 +159,12 @@ class ClipLoader(DataLoader[Any]):
     def _refuse_ended(self, batches: Any, error: BaseException) -> None:
         """Say of which worker the system or a decoder made an end, or which limit was met; other errors are ours."""
         if self.num_workers:
-            if "DataLoader worker" in str(error):
+            if isinstance(error, EOFError | ConnectionError) or "DataLoader worker" in str(error):
                 wait([worker.sentinel for worker in batches._workers], 1)
             for number, worker in enumerate(batches._workers):
                 if worker.exitcode:
                     self._refuse(batches, self._how_it_ended(number, worker.exitcode))
-        shortage = FILES if isinstance(error, EOFError) else describe_shortage(error)
+        shortage = FILES if isinstance(error, EOFError | ConnectionError) else describe_shortage(error)
         if shortage is not None:  # the worker that closed the connection could open no more
             self._refuse(batches, f"{shortage}, or {FEWER}")
 
