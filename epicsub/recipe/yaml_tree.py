@@ -87,6 +87,10 @@ def read_yaml(text: str) -> Tree:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         return Tree(None, {"": 1}, [_syntax_problem(error, text)])
+    except RecursionError:
+        return Tree(
+            None, {"": 1}, [Problem("YAML", "sections or lists lie in each other a hundred deep; write it flat")]
+        )
     if root is None:
         return Tree(None, {"": 1}, [])
     return Tree(_values(root, "", lines, problems), lines, problems)
@@ -100,7 +104,8 @@ def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
             text_of_error += f", {error.context} from line {start.line + 1} on"  # a bracket may be open for many lines
         return Problem("YAML", text_of_error, mark.line + 1)
     position = getattr(error, "position", 0)  # a character that YAML does not allow
-    return Problem("YAML", str(error).splitlines()[0], text.count("\n", 0, position) + 1)
+    found = f"character {text[position]!r}" if position < len(text) else "byte"
+    return Problem("YAML", f"a {found} that YAML does not allow; take it out", text.count("\n", 0, position) + 1)
 
 
 def _values(node: yaml.Node, key: str, lines: dict[str, int], problems: list[Problem]) -> Any:

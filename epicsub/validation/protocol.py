@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import ErrorDetails
 
 from epicsub.constants import NUM_VERBS
 from epicsub.errors import ValidationError
 from epicsub.files import read_text
 from epicsub.io import find_shipped
+from epicsub.recipe.check import ALLOWED
+from epicsub.recipe.yaml_tree import format_value, read_yaml
 
 Task = Literal["verb", "noun", "action"]
 TASKS: tuple[Task, ...] = ("verb", "noun", "action")
@@ -207,10 +209,12 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         others = ", ".join(sorted(other.name for other in path.parent.glob("*.yaml"))) or "none"
         raise ValidationError(f"{path}: no such protocol; {path.parent} holds: {others}")
     text = read_text(path, ValidationError)
-    try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValidationError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    tree = read_yaml(text)
+    if tree.problems:
+        raise ValidationError(
+            "\n".join(f"{path}:{problem.line or 1}  {problem.key}: {problem.text}" for problem in tree.problems)
+        )
+    content = tree.values
     if not isinstance(content, dict):
         raise ValidationError(f"{path}: a protocol is a mapping with the keys {', '.join(Protocol.model_fields)}")
     return content
@@ -232,7 +236,13 @@ def _problems(error: pydantic.ValidationError) -> Iterator[str]:
             case "missing":
                 yield f"{key}: missing"
             case _:
-                yield f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+                yield f"{key}: is {format_value(problem['input'])}, {_allowed(problem)}"
+
+
+def _allowed(problem: ErrorDetails) -> str:
+    """What is allowed there, in the words that recipes use too."""
+    words = {"choices": problem.get("ctx", {}).get("expected", ""), "keys": ", ".join(_fields_at(problem["loc"]))}
+    return ALLOWED.get(problem["type"], "must be another value").format(**(problem.get("ctx", {}) | words))
 
 
 def _nearest(place: tuple[Any, ...]) -> str:

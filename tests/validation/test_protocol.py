@@ -61,8 +61,8 @@ def test_wrong_values_are_named(tmp_path, content):
     content["name"] = ""
     found = problems(tmp_path, content)
     assert len(found) == 3
-    assert "validation.count: input should be a valid integer, got '9668'" in found
-    assert "test.count: input should be greater than 0, got 0" in found
+    assert "validation.count: is '9668', must be a whole number" in found
+    assert "test.count: is 0, must be greater than 0" in found
 
 
 def test_a_missing_protocol_names_those_that_are_there(repository):
@@ -70,7 +70,9 @@ def test_a_missing_protocol_names_those_that_are_there(repository):
         load_protocol(repository / "validation" / "ek10.yaml")
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "not YAML"), ("- a", "is a mapping with the keys name, ")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "YAML: expected"), ("- a", "is a mapping with the keys name, ")]
+)
 def test_files_that_are_no_protocol(tmp_path, text, message):
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(ValidationError, match=message):
