@@ -2,14 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test campaigns lint docs wheel clean
+.PHONY: setup demo test campaigns lint audit licences docs wheel clean
 
 setup: .venv/ready
 
-# The lock names exact versions of everything; pip takes from it what this platform needs.
-.venv/ready: pyproject.toml requirements.lock
+# The lock names exact versions of everything; pip takes from it what this platform needs, and what it fetched is checked.
+.venv/ready: pyproject.toml requirements.lock requirements.hashes
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --report .venv/fetched.json -c requirements.lock \
+		-e '.[dev]'
+	$(BIN)/python benchmarks/supply.py check .venv/fetched.json
 	touch $@
 
 demo: setup
@@ -27,6 +29,15 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+
+# Known vulnerabilities of the locked versions, by pip-audit in an environment of its own; says so where it cannot.
+audit: setup
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv/audit/bin/python benchmarks/supply.py audit
+
+licences: setup
+	$(BIN)/python benchmarks/supply.py licences
 
 # The site, into site/: a broken link or a docstring that names no argument of its function fails.
 docs: setup

@@ -163,7 +163,7 @@ def read_predictions(path: Path) -> Predictions:
     if path.suffix.lower() not in readers:
         raise PredictionsError(f"{path}: predictions are read from {', '.join(readers)}, not {path.suffix!r}")
     if not path.is_file():
-        raise PredictionsError(f"{path}: no such file")
+        raise PredictionsError(f"{path}: no such file; name one that `epicsub predict` wrote")
     loaded = readers[path.suffix.lower()](path)
     try:
         return _from_loaded(loaded, str(path))

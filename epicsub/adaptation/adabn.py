@@ -46,7 +46,9 @@ class AdaBN(AdaptationMethod):
     def __init__(self, model: nn.Module, settings: AdaBNAdaptation) -> None:
         super().__init__({}, settings)
         if not batch_norms(model):
-            raise AdaptationError("AdaBN changes batch norm statistics, but the model has none: give it batch norm")
+            raise AdaptationError(
+                "adaptation.method: AdaBN changes batch norm statistics, but the model has none: give it batch norm"
+            )
         self.target_batch_after_training = (settings.batch_size or BATCH) if settings.variant == "strict" else 0
 
     @classmethod
@@ -168,7 +170,7 @@ def estimate_statistics(model: nn.Module, clips: Iterable[Mapping[str, Tensor]])
         for module, mode in modes.items():
             module.training = mode
     if len(sums) < len(layers) or any(entry.count < 2 for entry in sums.values()):  # n - 1 divides
-        raise AdaptationError("AdaBN saw too few target clips to estimate a variance")
+        raise AdaptationError("adaptation.clips: AdaBN saw too few target clips to estimate a variance; take more")
     for name, layer in layers.items():
         mean_C, variance_C = sums[name].statistics()
         layer.running_mean.copy_(mean_C)  # type: ignore[union-attr]  # batch_norms() returns none without

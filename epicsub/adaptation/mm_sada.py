@@ -145,7 +145,10 @@ class MMSADA(AdaptationMethod):
         source, target = batch.source.features, batch.target.features
         weights = self.settings.adversarial_weights, self.settings.correspondence_weights
         if batch.stage >= min(map(len, weights)):
-            raise AdaptationError(f"MM-SADA has no weights for stage {batch.stage + 1}")
+            raise AdaptationError(
+                f"adaptation: MM-SADA has no weights for stage {batch.stage + 1}; give adversarial_weights and "
+                "correspondence_weights one more"
+            )
         adversarial_weight, correspondence_weight = (of_stages[batch.stage] for of_stages in weights)
         lam = reversal_strength(batch.progress, self.settings.lam_max)
         correspondence, accuracy = self.correspondence(source, target)

@@ -153,7 +153,7 @@ class ClipModel(nn.Module):
         if self.recipe.data.features:
             raise InferenceError(f"{self.recipe.name} reads features, not videos: predict a list that has features")
         if not video.is_file():
-            raise DataError(f"{video}: no such video")
+            raise DataError(f"{video}: no such video; name one that is there")
         computed = [name for name in self.recipe.data.modalities if MODALITIES[name].command]
         if flow is None and computed:
             for folder in video.resolve().parents:

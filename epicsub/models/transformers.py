@@ -73,7 +73,7 @@ def _trunk(kind: str, config: dict[str, int], mean: tuple[float, ...], std: tupl
     try:
         import transformers  # an optional extra
     except ImportError as error:
-        raise ModelError(f"this model needs transformers: pip install 'epicsub[hf]' ({error})") from error
+        raise ModelError("model.name: this model needs transformers: pip install 'epicsub[hf]'") from error
     network: Any = getattr(transformers, f"{kind}ForVideoClassification")(
         getattr(transformers, f"{kind}Config")(**config)
     )

@@ -70,7 +70,9 @@ def find_weights(name_or_path: str, folders: Sequence[Path] | None = None) -> Pa
     if path.is_file():
         return path
     if path.suffix in FILE_ENDINGS or len(path.parts) > 1:
-        raise ModelError(f"weights {name_or_path}: no such file")
+        raise ModelError(
+            f"weights {name_or_path}: no such file; name one that is there, or a name of `epicsub weights list`"
+        )
     near = difflib.get_close_matches(name_or_path, WEIGHTS, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise ModelError(
@@ -242,7 +244,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, 
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     if any(problems.values()):
         said = "\n".join(f"  {kind} ({len(names)}): {_listed(names)}" for kind, names in problems.items() if names)
-        raise ModelError(f"{path}: does not fit the model; nothing was loaded\n{said}")
+        raise ModelError(f"{path}: does not fit the model; nothing was loaded\n{said}\nname weights of this model")
     module.load_state_dict(own | offered)
 
 

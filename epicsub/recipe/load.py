@@ -126,7 +126,7 @@ def list_recipes(folder: Path | None = None) -> list[ListedRecipe]:
     """
     folder = shipped("recipes") if folder is None else Path(folder)
     if not folder.is_dir():
-        raise RecipeError(f"{folder}: no such folder of recipes")
+        raise RecipeError(f"{folder}: no such folder of recipes; name another, or leave it out")
     return [_listed(path) for path in sorted(_recipes_below(folder), key=lambda path: (len(path.parts), path))]
 
 
@@ -153,7 +153,7 @@ def _read(path: Path) -> str:
         if not isinstance(error.__cause__, UnicodeDecodeError):
             raise
         byte = error.__cause__.start
-        raise RecipeError(f"{path}: not a text file in UTF-8 (byte {byte}), so not a recipe") from error
+        raise RecipeError(f"{path}: not a text file in UTF-8 (byte {byte}), so not a recipe; save it as UTF-8") from error
 
 
 def _nearby(given: Path) -> str:

@@ -15,6 +15,7 @@ DEEPEST = 50
 """Sections and lists in each other; a recipe has four."""
 MOST_DIGITS = 18
 """Of a whole number: what 64 bits hold."""
+MOST_KEYS = 3000
 
 
 class Problem(NamedTuple):
@@ -87,13 +88,13 @@ def read_yaml(text: str) -> Tree:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         return Tree(None, {"": 1}, [_syntax_problem(error, text)])
-    except RecursionError:
-        return Tree(
-            None, {"": 1}, [Problem("YAML", "sections or lists lie in each other a hundred deep; write it flat")]
-        )
     if root is None:
         return Tree(None, {"": 1}, [])
-    return Tree(_values(root, "", lines, problems), lines, problems)
+    values = _values(root, "", lines, problems)
+    if len(lines) > MOST_KEYS:
+        text = f"has {len(lines)} keys and items, no recipe or protocol has {MOST_KEYS}; name another file"
+        return Tree(None, {"": 1}, [Problem("YAML", text)])
+    return Tree(values, lines, problems)
 
 
 def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:

@@ -226,7 +226,7 @@ def _claim(folder: Path, settings: SynthSettings) -> None:
         try:
             there = json.loads(note.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise DataError(f"{note} cannot be read ({error}): delete {folder} or choose another folder") from error
+            raise DataError(f"{note} is no whole JSON: delete {folder} or choose another folder") from error
         different = settings.differences(there)
         if different:
             listed = "\n".join(f"  {line}" for line in different)

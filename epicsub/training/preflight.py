@@ -271,7 +271,7 @@ def _find_timm_weights(backbone: str) -> Path:
     try:
         published = timm.get_pretrained_cfg(backbone)
     except RuntimeError as error:
-        raise ModelError(f"backbone {backbone!r}: {error}") from error
+        raise ModelError(f"backbone {backbone!r}: timm has no such tag; `timm.list_pretrained()` lists all") from error
     if published is None:
         raise ModelError(f"backbone {backbone!r}: timm has no such model; `timm.list_models()` lists all")
     return find_backbone_weights(backbone, published.to_dict())

@@ -51,7 +51,7 @@ def make_lists(protocol: Protocol, annotations: Path, source: Path | None = None
     elif protocol.converted:
         tables = _convert(protocol.converted, folder)
     else:
-        raise ValidationError(f"protocol {protocol.name}: its lists are published as they are, none is to be made")
+        raise ValidationError(f"protocol {protocol.name}: its lists are published as they are; use those")
     for name, table in tables.items():
         write_text(annotations / name, table.to_csv(index=False, lineterminator="\n"), ValidationError)
     return {annotations / name: len(table) for name, table in tables.items()}

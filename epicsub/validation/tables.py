@@ -211,7 +211,7 @@ def read_table(path: Path) -> pd.DataFrame:
         ValidationError: no such table, no CSV, or rows that `read_csv` finds wrong.
     """
     if not path.is_file():
-        raise ValidationError(f"{path}: no such table")
+        raise ValidationError(f"{path}: no such table; copy it there (epic-kitchens-100-annotations)")
     check_readable(path, ValidationError)
     try:
         table = read_csv(path)

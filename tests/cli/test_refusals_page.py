@@ -16,7 +16,7 @@ import torch
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 
 HEAD = """\
-# Error messages
+# What can go wrong
 
 Ten invalid commands and what they print, on the small kitchens of `epicsub data synth`, with a run of twelve steps in
 `outputs/short` and a protocol of their counts in `small.yaml`. A test runs them and compares. All problems are
@@ -68,6 +68,15 @@ def wrong_ids(place: Path) -> None:
     torch.save(predicted, place / "ids.pt")
 
 
+def lfs_pointer(place: Path) -> None:
+    digest = "4" * 64
+    (place / "i3d.pth").write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize 49297641\n")
+
+
+def a_gift(place: Path) -> None:
+    (place / "gift.pkl").write_bytes(b"cos\nsystem\n(S'touch executed'\ntR.")
+
+
 CASES = [
     Case("A misspelt key", "train typo.yaml", "did you mean", misspelt),
     Case(
@@ -75,11 +84,7 @@ CASES = [
         f"{TRAIN} data.frames=-4 train.clip_gradd=1 model.dropout=two",
         "3 problems",
     ),
-    Case(
-        "Settings that contradict each other",
-        "train recipes/tiny/mmir_i3d.yaml train.stages.1.target_batch=3",
-        "target_batch",
-    ),
+    Case("A pointer of git-lfs in place of a checkpoint", f"validate i3d.pth {SMALL}", "git lfs pull", lfs_pointer),
     Case("Optical flow that is missing", f"{TRAIN} --data other --out outputs/f", "epicsub data flow", without_flow),
     Case(
         "Resuming with other settings",
@@ -91,12 +96,7 @@ CASES = [
         f"{TRAIN} train.stages.0.learning_rate=1e18 train.clip_grad=null --data kitchens --out outputs/n",
         "source batch",
     ),
-    Case(
-        "Another number of segments than the protocol states",
-        "validate member.pt --protocol validation/ek100.yaml --data kitchens",
-        "--count 24",
-        lambda place: torch.save(rows(place, VALIDATION_LIST), place / "member.pt"),
-    ),
+    Case("A pickle that would run a command", f"validate gift.pkl {SMALL}", "holds os.system", a_gift),
     Case(
         "A member that lacks segments",
         f"submit part.pt {LEVELS} {SMALL}",
@@ -119,7 +119,18 @@ def half_a_checkpoint(place: Path) -> None:
 
 
 OTHERS = [
-    Case("A truncated checkpoint", f"validate half.pth {SMALL}", "half.pth: damaged", half_a_checkpoint),
+    Case("A truncated checkpoint", f"validate half.pth {SMALL}", "half.pth: is cut off or damaged", half_a_checkpoint),
+    Case(
+        "Settings that contradict each other",
+        "train recipes/tiny/mmir_i3d.yaml train.stages.1.target_batch=3",
+        "target_batch",
+    ),
+    Case(
+        "Another number of segments than the protocol states",
+        "validate member.pt --protocol validation/ek100.yaml --data kitchens",
+        "--count 24",
+        lambda place: torch.save(rows(place, VALIDATION_LIST), place / "member.pt"),
+    ),
     Case("Predictions of an unknown kind", f"predict short --split test -o x.csv {SMALL}", "x.csv: "),
     Case("Several members without --ensemble", f"submit a.pt b.pt {LEVELS} {SMALL}", "add --ensemble"),
     Case("A misspelt run", f"validate shrot {SMALL}", "short"),

@@ -70,8 +70,12 @@ REFUSED = [
     ("a: 1\n\tb: 2\n", Problem("YAML", "found character '\\t' that cannot start any token (column 1)", 2)),
     ("a: &x 1\nb: *x\n", Problem("YAML", "alias *x is not read, write the value out (column 4)", 2)),
     ("a: 1\nb: \x01\n", Problem("YAML", "a character '\\x01' that YAML does not allow; take it out", 2)),
-    ("a: " + "[" * 5000, Problem("YAML", "sections or lists lie in each other a hundred deep; write it flat")),
+    ("a: " + "[" * 5000, Problem("YAML", "sections and lists lie in each other more than 50 deep (column 53)", 1)),
     ("a: " + "9" * 5000, Problem("a", "is a number of 5000 digits, 18 are read at most", 1)),
+    (
+        "".join(f"k{n}: 1\n" for n in range(5000)),
+        Problem("YAML", "has 5001 keys and items, no recipe or protocol has 3000; name another file"),
+    ),
     ("a: 1\n---\nb: 1\n", Problem("YAML", "found another document (column 1)", 2)),
     ("a: 1\na: 2\n", Problem("a", "written twice, first on line 1", 2)),
     ("a:\n  b: 1\n  c: 2\n  b: 3\n", Problem("a.b", "written twice, first on line 2", 4)),

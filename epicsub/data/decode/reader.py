@@ -159,6 +159,6 @@ def why_not(decoder: str) -> str | None:
 def _check_file(path: Path) -> None:
     check_readable(path)
     if not path.is_file():
-        raise DataError(f"{path}: is not a file")
+        raise DataError(f"{path}: is not a file; name a video")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes); fetch it again")

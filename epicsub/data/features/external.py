@@ -144,10 +144,12 @@ def _kitchen(folder: Path, table: pd.DataFrame) -> Shard:
     for row, name in track(zip(sorted(rows), ids, strict=True), label, len(ids)):
         x_TD = _segment(rows[row], name)
         if vectors and x_TD.shape != vectors[0].shape:
-            raise DataError(f"{rows[row]}: {name} has features {tuple(x_TD.shape)}, {ids[0]} {tuple(vectors[0].shape)}")
+            raise DataError(
+                f"{rows[row]}: {name} has features {tuple(x_TD.shape)}, {ids[0]} {tuple(vectors[0].shape)}; fetch it"
+            )
         vectors.append(x_TD)
     if not vectors:
-        raise DataError(f"{folder}: holds no folder of a row")
+        raise DataError(f"{folder}: holds no folder of a row; copy all of TranSVAE's folder")
     return Shard(folder, ids, {RGB.name: torch.stack(vectors)})
 
 
@@ -156,13 +158,17 @@ def _segment(folder: Path, name: str) -> torch.Tensor:
     numbers = sorted(int(match[1]) for path in folder.iterdir() if (match := FRAME_NAME.fullmatch(path.name)))
     if not numbers or numbers != list(range(1, len(numbers) + 1)):
         gaps = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
-        raise DataError(f"{folder}: {name} lacks frames {first_of([str(gap) for gap in gaps]) or '(all of them)'}")
+        raise DataError(
+            f"{folder}: {name} lacks frames {first_of([str(gap) for gap in gaps]) or '(all of them)'}; fetch them again"
+        )
     chosen = np.linspace(1, len(numbers), FRAMES).round().astype(int)
     paths = [folder / f"img_{number:05d}.t7" for number in chosen]
     frames = [_frame(path, name) for path in paths]
     for path, vector_D in zip(paths, frames, strict=True):
         if vector_D.shape != frames[0].shape:
-            raise DataError(f"{path}: {name}: has {len(vector_D)} entries, the first frame {len(frames[0])}")
+            raise DataError(
+                f"{path}: {name}: has {len(vector_D)} entries, the first frame {len(frames[0])}; fetch it again"
+            )
     return torch.stack(frames)
 
 
@@ -172,7 +178,7 @@ def _frame(path: Path, name: str) -> torch.Tensor:
     except DataError as error:
         raise DataError(f"{error} (a frame of {name})") from error
     if not isinstance(vector, torch.Tensor) or not vector.is_floating_point() or vector.numel() == 0:
-        raise DataError(f"{path}: {name}: holds no tensor of floats")
+        raise DataError(f"{path}: {name}: holds no tensor of floats; fetch it again")
     return vector.detach().flatten().float()
 
 
@@ -186,5 +192,5 @@ def _table(place: Path, folder: Path, name: str) -> pd.DataFrame:
         )
     table = load_pickle(found[0], DataError)
     if not isinstance(table, pd.DataFrame) or not {"uid", "video_id"} <= set(table.columns):
-        raise DataError(f"{found[0]}: no table of MM-SADA with uid and video_id")
+        raise DataError(f"{found[0]}: no table of MM-SADA with uid and video_id; fetch it again")
     return table

@@ -75,7 +75,7 @@ class FeatureStore:
         """
         twice = [name for name in narration_ids if name in self.narration_ids]
         if twice:
-            raise DataError(f"{self.folder}: has features of {first_of(twice)} already")
+            raise DataError(f"{self.folder}: has features of {first_of(twice)} already; name another folder with --out")
         for modality, x_ND in tensors.items():
             bad = (~x_ND.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
             if bad:

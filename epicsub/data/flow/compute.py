@@ -192,7 +192,7 @@ def _make_estimator(method: str, short_side: int) -> _Estimator:
         create = getattr(getattr(opencv, "optflow", None), "DualTVL1OpticalFlow_create", None)
         if create is None:
             raise DataError(
-                "flow method tvl1: this OpenCV has no TV-L1; install opencv-contrib-python-headless in place of "
+                "--method tvl1: this OpenCV has no TV-L1; install opencv-contrib-python-headless in place of "
                 "opencv-python-headless, or use the method dis"
             )
         tvl1: _Estimator = create().calc
