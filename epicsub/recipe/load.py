@@ -153,7 +153,9 @@ def _read(path: Path) -> str:
         if not isinstance(error.__cause__, UnicodeDecodeError):
             raise
         byte = error.__cause__.start
-        raise RecipeError(f"{path}: not a text file in UTF-8 (byte {byte}), so not a recipe; save it as UTF-8") from error
+        raise RecipeError(
+            f"{path}: not a text file in UTF-8 (byte {byte}), so not a recipe; save it as UTF-8"
+        ) from error
 
 
 def _nearby(given: Path) -> str:

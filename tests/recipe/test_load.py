@@ -105,7 +105,9 @@ def test_missing_file_names_its_neighbours(tmp_path: Path, monkeypatch: pytest.M
             load_recipe(Path(path))
         assert str(refused.value) == text
     Path("binary.yaml").write_bytes(b"name: \xff")
-    with pytest.raises(RecipeError, match=r"^binary.yaml: not a text file in UTF-8 \(byte 6\), so not a recipe; save it as UTF-8$"):
+    with pytest.raises(
+        RecipeError, match=r"^binary.yaml: not a text file in UTF-8 \(byte 6\), so not a recipe; save it as UTF-8$"
+    ):
         load_recipe(Path("binary.yaml"))
     with pytest.raises(RecipeError, match=r"^nowhere: no such folder of recipes; name another, or leave it out$"):
         list_recipes(Path("nowhere"))
