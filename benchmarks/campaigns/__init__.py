@@ -28,4 +28,4 @@ which commit.
 """
 
 # Each is benchmarks/campaigns/NAME.py.
-CAMPAIGNS = ("kill", "predictions", "recipes", "resources", "submissions", "tables", "video", "hostile")
+CAMPAIGNS = ("hostile", "kill", "predictions", "recipes", "resources", "submissions", "tables", "video")
