@@ -1,5 +1,6 @@
 """The table of commands, and the entry point that turns an error into a message and an exit status."""
 
+import io
 import logging
 import re
 import signal
@@ -157,6 +158,8 @@ def _log_to_stderr() -> Iterator[None]:
 
 def run() -> None:
     """Run the command line: exit status 0 done, 2 the user must change something, 1 our own fault (traceback)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold what the terminal's encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _log_to_stderr():
             app()
