@@ -223,3 +223,22 @@ def test_a_folder_that_may_not_be_listed_stops_no_other(command, root: Path, mon
     assert done.status == 2
     assert f"{denied}: cannot be listed: Permission denied" in done.err
     assert flow_files(root) == ["P01_01.mp4", "P01_02.mp4"]
+
+
+def test_a_link_to_nothing_and_a_place_that_may_not_be_written_stop_no_other(command, root: Path, monkeypatch) -> None:
+    link = root / "videos/P01/P01_02.MP4"
+    link.unlink()
+    link.symlink_to(root / "gone.MP4")
+    write_video(root / "videos/P02/P02_01.MP4", 12)
+    (root / "flow").mkdir()
+    (root / "flow/P02").write_text("a file where a folder is to be")
+    flow = command("data", "flow", "--data", root, "--workers", 1)
+    checked = command("data", "check", "--data", root, "--workers", 1, "--modality", "rgb")
+    prepared = command("data", "prepare", "--data", root, "--workers", 1, "--modality", "rgb")
+    assert (flow.status, checked.status, prepared.status) == (2, 2, 2)
+    for text in (flow.err, checked.out, prepared.err):
+        assert f"{link}: cannot be read: a link to {root}/gone.MP4, which is not there" in text
+    assert "no flow for 2 of 3 videos, the others are done" in flow.err
+    assert f"{root}/flow/P02" in flow.err
+    assert flow_files(root) == ["P01_01.mp4"]
+    assert [path.name for path in (root / "prepared").rglob("P*.index")] == ["P01_01.index"]

@@ -19,6 +19,7 @@ from epicsub.data.prepared.index import pictures_of, read_index
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.files import os_reason
 from epicsub.modality import MODALITIES
 from epicsub.text import counted
 
@@ -115,6 +116,8 @@ def check_file(file: FileToCheck) -> FileReport:
             facts = _video(file, path, problems, notes)
     except DataError as error:
         problems.append(str(error).removeprefix(f"{file.named}: "))
+    except OSError as error:
+        problems.append(f"{error.filename or path}: cannot be read: {os_reason(error)}")
     return FileReport(file.video_id, file.modality, file.named, problems=problems, notes=notes, key=key, **facts)
 
 

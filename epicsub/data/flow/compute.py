@@ -7,6 +7,7 @@ frames clipped at 25 pixels for 2018 (readme of epic-kitchens/annotations), over
 of epic-kitchens-100-annotations): about 8 pixels per frame in both, the default bound, so gray levels mean the same.
 """
 
+import errno
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from epicsub.data.flow.file import FlowSettings, flow_note, quantise, read_flow_
 from epicsub.data.frames import index_stride
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
+from epicsub.files import check_readable, os_reason
 from epicsub.io import hold_folder, remove_leftovers
 from epicsub.modality import FLOW, RGB
 from epicsub.progress import cores, in_processes, track
@@ -87,7 +89,12 @@ def flow_for_videos(
     for video_id in ids:
         stride, source = flow_stride(video_id), root.video(video_id)
         if source is None:
-            problems.append(f"{video_id}: no video (looked for {root.usual_paths(video_id, RGB.name)[0]})")
+            problems.append(f"{video_id}: no video ({root.looked_for(video_id, RGB.name)})")
+            continue
+        try:
+            check_readable(source)
+        except DataError as error:
+            problems.append(f"{video_id}: {error}")
             continue
         target = root.computed(video_id, FLOW.name)
         asked, there = flow_note(source, stride, settings), read_flow_note(target)
@@ -212,4 +219,8 @@ def _try_one(job: _Job) -> str | None:
         compute_flow(*job)
     except DataError as error:
         return f"{job.video_id}: {error}"
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # the next video has no room either
+        return f"{job.video_id}: {error.filename or job.target}: {os_reason(error)}"
     return None
