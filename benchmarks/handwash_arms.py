@@ -42,6 +42,7 @@ ARMS = {name: arm for name, arm in SHARED.items() if name not in ("oracle", "sup
 SUPERVISED = {f"supervised_{video:03d}": video for video in HALVES}
 """Upper bounds: trained on one target video, scored on the other."""
 POWER = "power"
+ONE_VIEW = Views()
 MARKED_STEPS = (2, 6)  # verb classes that a perfect reward pays for: a fifth of the instances of both sinks
 NO_TARGET = ("data.target=[]", "supervision.data=3", "train.stages.1.target_batch=0")
 
@@ -132,12 +133,12 @@ def marked_ids(root: DataRoot) -> set[str]:
     return {segment.narration_id for segment in segments if segment.verb_class in MARKED_STEPS}
 
 
-def scores(trained: Trained, root: DataRoot) -> dict[str, dict[str, float]]:
+def scores(trained: Trained, root: DataRoot, views: Views = ONE_VIEW) -> dict[str, dict[str, float]]:
     """Top-1 of action, verb and noun in percent, by video: the held-out one of the source, both of the target."""
     found = {}
     for name in (HELDOUT, TARGET):
         segments = read_segments(root.annotations(name))
-        loader = view_loader(trained.recipe, root, segments, Views())
+        loader = view_loader(trained.recipe, root, segments, views)
         predicted = predict(trained.model, loader, len(loader), torch.device("cpu"), name)
         rows = predicted.select([segment.narration_id for segment in segments])
         verb_N = rows.verb_logprobs.argmax(1) == np.array([segment.verb_class for segment in segments])
