@@ -273,7 +273,75 @@ def codebase() -> str:
     return markdown(["figure", "0.1.0", "now"], rows)
 
 
+HANDWASH = {
+    "source_only": "source only",
+    "bn_only": "batch norm only (target through the network, no loss)",
+    "adabn": "AdaBN",
+    "mmd": "MMD",
+    "mcd": "MCD",
+    "adversarial": "adversarial only",
+    "mm_sada": "MM-SADA",
+    "contrastive": "Kim-style",
+    "random_removal": "random removal",
+    "min_delta": "lowest relevance, no agents",
+    "mmir": "**MMIR**, as the paper has it",
+    "mmir_task": "MMIR, paid by the task (ours)",
+    "mmir_plus": "MMIR plus (ours)",
+    "relations_source_only": "relations, source only",
+    "ta3n": "TA3N",
+}
+
+
+def handwash() -> str:
+    """Every arm on frozen features of the hand-washing clips, by target video, and what exceeds the interval."""
+    return _handwash("handwash", "benchmarks/handwash.py", bound=True)
+
+
+def handwash_video() -> str:
+    """The arms that were finished end to end on the hand-washing clips."""
+    return _handwash("handwash_video", "benchmarks/handwash_video.py", bound=False)
+
+
+def _handwash(name: str, script: str, bound: bool) -> str:
+    if not (RESULTS / f"{name}.json").is_file():
+        return f"Not finished on any machine yet: `python {script}` goes on where it stopped."
+    figures = result(name)["figures"]
+    rows, apart = [], []
+    for arm, title in HANDWASH.items():
+        for key, label in ((arm, title), (f"{arm}_own", f"{title}, at its paper's setting")):
+            if f"{key}_action" not in figures:
+                continue
+            if f"{key}_gain" not in figures:
+                gain = f"not exercised (power {figures.get(f'{key}_power', figures.get('power', 0.0)):.2f})"
+            elif arm == "bn_only" and key == arm:
+                gain = ""
+            else:
+                ends = [figures[f"{key}_gain{end}"] for end in ("", "_low", "_high")]
+                gain = interval(*ends, 1)
+                apart += [f"{label} {gain}"] if ends[1] > 0 or ends[2] < 0 else []
+            halves = [f"{figures[f'{key}_action_{video}']:.1f}" for video in ("009", "010")]
+            rows.append([label, *(f"{figures[f'{key}_{task}']:.1f}" for task in TASKS), *halves, gain])
+    if bound:
+        halves = [f"{figures[f'supervised_action_{video}']:.1f}" for video in ("009", "010")]
+        scores = [f"{figures[f'supervised_{task}']:.1f}" for task in TASKS]
+        rows.append(["supervised by the other target video (bound)", *scores, *halves, ""])
+    head = ["percent", *TASKS, "action, video 009", "action, video 010", "points of action over batch norm only"]
+    told = (
+        f"Beyond the interval of two videos: {'; '.join(apart)}." if apart else
+        "No difference to batch norm only exceeds the interval of two videos."
+    )  # fmt: skip
+    seeds = f"{figures['seeds']:.0f} seeds, " if "seeds" in figures else ""
+    power = (
+        f"Power of the agents (a perfect reward, the same budget): {figures['power']:.2f}. "
+        if "power" in figures
+        else ""
+    )
+    return f"{markdown(head, rows)}\n\n{seeds}two target videos, 146 segments. {power}{told}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "handwash": handwash,
+    "handwash_video": handwash_video,
     "arms": arms,
     "video": video,
     "features": features,
