@@ -55,3 +55,40 @@ def test_the_original_folders_give_the_same_clips_once_each(shared_data: Path, t
     assert sorted((clip.video_id, clip.step, clip.hand) for clip in found) == sorted(
         (clip.video_id, clip.step, clip.hand) for clip in expected
     )
+
+
+def test_scores_are_means_over_videos_and_gains_have_the_interval_of_two(
+    shared_data: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import handwash
+    import torch
+    from handwash_data import HELDOUT, TARGET, TRAIN, make_root
+    from pairs import interval
+
+    from epicsub.data.features.store import FeatureStore
+
+    monkeypatch.chdir(repository)
+    monkeypatch.setattr(handwash, "TUNING", ())
+    root = make_root(shared_data / "handwash", tmp_path / "root")
+    segments = [segment for name in (TRAIN, HELDOUT, TARGET) for segment in root.segments(name)]
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(7, 3, 2304, generator=generator)
+    x = torch.stack([means[s.verb_class, s.noun_class] + 2 * (int(s.participant_id[1:]) > 8) for s in segments])
+    x = x[:, None] + 6 * torch.randn(len(x), 3, 2304, generator=generator)
+    store = FeatureStore(root.path / "features" / "frozen", {})
+    store.add(
+        [s.narration_id for s in segments], {"rgb": x[..., :1024].contiguous(), "flow": x[..., 1024:].contiguous()}
+    )
+    study = handwash.Study(root, tmp_path, range(1), ["bn_only", "source_only"])
+    study.make_starts(1)
+    study.make([*study.jobs("own"), *study.bounds()], 1)
+    figures = handwash.report(study)
+    for arm in ("bn_only", "source_only"):
+        halves = [figures[f"{arm}_action_{video}"] for video in ("009", "010")]
+        assert figures[f"{arm}_action"] == pytest.approx(sum(halves) / 2)
+        assert {f"{arm}_{end}" for end in ("verb", "noun", "gain", "gain_low", "gain_high")} <= figures.keys()
+    gains = torch.tensor([figures[f"source_only_action_{v}"] - figures[f"bn_only_action_{v}"] for v in ("009", "010")])
+    assert figures["source_only_gain"] == pytest.approx(float(gains.mean()), abs=1e-4)
+    half = interval(gains.numpy())
+    assert figures["source_only_gain_high"] == pytest.approx(figures["source_only_gain"] + half, abs=1e-3)
+    assert figures["bn_only_gain"] == 0.0
