@@ -23,10 +23,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from features import spread
-from kitchens import epicsub
 from machine import benchmark_parser, compact, write_figures
-from pairs import paired
+from pairs import paired, spread
+from runner import epicsub
 
 from epicsub.data.annotations import read_segments
 from epicsub.data.root import DataRoot

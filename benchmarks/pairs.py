@@ -17,3 +17,8 @@ def interval(values: np.ndarray) -> float:
     if len(values) < 2:
         return math.nan
     return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=min(1, len(values) - 1)):.1f}" if values else "-"
