@@ -11,8 +11,8 @@ MODELS = (
     "video_swin, timesformer, videomae, feature_heads, temporal_relations"
 )
 METHODS = (
-    "source_only, supervised, mmd, adabn, mcd, adversarial, mm_sada, contrastive, ta3n, mmir, random_removal, min_delta, "
-    "oracle, mmir_plus"
+    "source_only, supervised, mmd, bn_only, adabn, mcd, adversarial, mm_sada, contrastive, ta3n, mmir, random_removal, "
+    "min_delta, oracle, mmir_plus"
 )
 VALUES = [
     ("seed: 1", "seed: -1", "seed: is -1, must be at least 0"),
