@@ -1,4 +1,4 @@
-"""What the small benchmarks conclude: gains over models as clusters, one grid for all, and agents that were exercised."""
+"""What the small benchmarks conclude: gains over models as clusters, one grid, and agents that were exercised."""
 
 from pathlib import Path
 from typing import Any
