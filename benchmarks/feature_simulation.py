@@ -77,6 +77,9 @@ def report_arms(arms: dict[str, dict[int, Run]]) -> dict[str, float]:
         lost = sum(run["accuracy"] is None for run in arms[name].values())
         print(f"| {name} | {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} | {gain} | {len(values)} | {lost} |")
         figures |= {f"{name}_accuracy": float(np.mean(values)), f"{name}_diverged": float(lost)}
+        if last := [run["last_finite"] for run in arms[name].values() if run.get("last_finite") is not None]:
+            figures[f"{name}_diverged_last_finite_accuracy"] = float(np.mean(last))
+            print(f"| {name}, diverged seeds at their last finite step | {np.mean(last):.2f} | | {len(last)} | |")
         figures |= {f"{name}_over_adversarial{end}": value for end, value in _ends(difference) if name != CONTROL}
     figures |= {figure: paired(arms[arm], arms[CONTROL]).mean for figure, arm in GAINS.items() if arm in arms}
     _report_removed(arms)
@@ -148,6 +151,7 @@ def draw(curves: dict[str, list[Difference]], path: Path) -> None:
 def compact(run: Run) -> Run:
     """What the results keep of a run."""
     kept = {key: run[key] for key in ("arm", "seed", "accuracy", "diverged_at")}
+    kept |= {key: run[key] for key in ("last_finite",) if run.get(key) is not None}
     return {"rho": run["setting"]["rho"]} | kept
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from epicsub.adaptation import AdaptationBatch, AdaptationMethod
 from epicsub.models.heads import TwoHeadOutput
+from epicsub.training.agents import AgentOptimizers, missed_updates
 from simulation.agents import AgentQuality, quality_of_agents
 from simulation.arms import Arm, Case
 from simulation.generator import Instances, Simulation
@@ -35,6 +36,10 @@ class Outcome:
     """The checks it is the mean of."""
     diverged_at: int | None = None
     """Step whose loss was not finite."""
+    last_finite: float | None = None
+    """Percent of test instances of a diverged run after the step before; of networks without batch norm."""
+    missed: dict[str, int] = field(default_factory=dict)
+    """Updates that each agent missed, since its loss or gradient was not finite."""
     removed: dict[str, float] = field(default_factory=dict)
     """Share of planted instances among those removed in the second half of stage 2, by modality and domain."""
     agents: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -58,19 +63,23 @@ def train(data: Simulation, arm: Arm, lam: float, seed: int, labelled: Instances
     net = arm.net()
     method = arm.method(Case(data, lam, net))
     aligns = method is not None and not method.target_batch_after_training
-    optimizers = _optimizers(net, method)
+    optimizer, agents = _optimizers(net, method)
     outcome, qualities, planted = Outcome(), [], _Counter()
     for step in range(sum(STEPS)):
         stage = int(step >= STEPS[0])
         rows = (orders[0][step], orders[1][step])
         parts = [labelled, data.target] if stage and aligns else [labelled]
         outputs = [net(_take(part, arm, chosen)) for part, chosen in zip(parts, rows, strict=False)]
-        optimizers[0].param_groups[0]["lr"] = LEARNING_RATES[stage]
-        losses, removed = _losses(net, method, arm.class_weight, labelled.labels[rows[0]], outputs, rows, step, seed)
-        if not all(bool(torch.isfinite(loss)) for loss in losses):
+        optimizer.param_groups[0]["lr"] = LEARNING_RATES[stage]
+        loss, by_agent, removed = _losses(
+            net, method, arm.class_weight, labelled.labels[rows[0]], outputs, rows, step, seed
+        )
+        if not bool(torch.isfinite(loss)):
             outcome.diverged_at = step
+            if next(net.buffers(), None) is None:  # running statistics of this step may not be finite
+                outcome.last_finite = accuracy(net, method, arm, data)
             return outcome
-        _update(losses, optimizers, net, method)
+        _update(loss, by_agent, optimizer, agents)
         if stage and method:
             method.after_step(step)
             if step >= STEPS[0] + STEPS[1] // 2:
@@ -80,6 +89,7 @@ def train(data: Simulation, arm: Arm, lam: float, seed: int, labelled: Instances
             outcome.checks.append(accuracy(net, method, arm, data))
             qualities.append(quality_of_agents(method, net, data, seed + left))
     outcome.accuracy = sum(outcome.checks) / len(outcome.checks)
+    outcome.missed = missed_updates(agents)
     outcome.removed, outcome.agents = planted.shares(), _mean(qualities)
     return outcome
 
@@ -104,10 +114,10 @@ def _losses(
     rows: tuple[Tensor, Tensor],
     step: int,
     seed: int,
-) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """The loss of network and discriminators, that of the agents if there is one, and what was removed."""
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """The loss of network and discriminators, that of each agent, and what was removed."""
     if method is None or len(outputs) == 1:
-        return [_classification(outputs[0], labels_B)], {}
+        return _classification(outputs[0], labels_B), {}, {}
     adapted = method.losses(
         AdaptationBatch(
             source=outputs[0],
@@ -124,7 +134,7 @@ def _losses(
         )
     )
     loss = class_weight * _classification(outputs[0], labels_B, adapted.classified_B) + adapted.alignment
-    return [loss] if adapted.agents is None else [loss, adapted.agents], adapted.removed
+    return loss, dict(adapted.agent_losses or {}), adapted.removed
 
 
 def _classification(output: TwoHeadOutput, labels_B: Tensor, chosen_B: Tensor | None = None) -> Tensor:
@@ -135,23 +145,25 @@ def _classification(output: TwoHeadOutput, labels_B: Tensor, chosen_B: Tensor | 
     return torch.stack(losses).sum()
 
 
-def _optimizers(net: nn.Module, method: AdaptationMethod | None) -> list[torch.optim.Optimizer]:
+def _optimizers(
+    net: nn.Module, method: AdaptationMethod | None
+) -> tuple[torch.optim.Optimizer, AgentOptimizers | None]:
     parameters = [*net.parameters(), *(method.alignment_parameters() if method else ())]
-    made = [torch.optim.SGD(parameters, lr=0.0, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)]
-    agents = list(method.agent_parameters()) if method else []
-    return [*made, torch.optim.SGD(agents, lr=AGENT_LEARNING_RATE, momentum=MOMENTUM)] if agents else made
+    optimizer = torch.optim.SGD(parameters, lr=0.0, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    agents = method.parameters_by_agent() if method else {}
+    return optimizer, AgentOptimizers(agents, AGENT_LEARNING_RATE, MOMENTUM) if agents else None
 
 
 def _update(
-    losses: list[Tensor], optimizers: list[torch.optim.Optimizer], net: nn.Module, method: AdaptationMethod | None
+    loss: Tensor, by_agent: dict[str, Tensor], optimizer: torch.optim.Optimizer, agents: AgentOptimizers | None
 ) -> None:
-    """Step every optimiser that has a loss; clip the gradient of network and discriminators together."""
-    for loss, optimizer in zip(losses, optimizers, strict=False):
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if optimizer is optimizers[0]:
-            nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], CLIP)
-        optimizer.step()
+    """Step network and discriminators, their gradient clipped together, and each agent on its own loss."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], CLIP)
+    optimizer.step()
+    if agents is not None:
+        agents.step(by_agent)
 
 
 def _order(count: int, steps: int, generator: torch.Generator) -> Tensor:
