@@ -31,9 +31,9 @@ from epicsub.recipe.adaptation import (
 from epicsub.recipe.base import AdaptationSection
 
 METHODS: dict[type[AdaptationSection], type[AdaptationMethod]] = {
-    BNOnlyAdaptation: BNOnly,
     MMDAdaptation: MMD,
     AdaBNAdaptation: AdaBN,
+    BNOnlyAdaptation: BNOnly,
     MCDAdaptation: MCD,
     AdversarialAdaptation: Adversarial,
     MMSADAAdaptation: MMSADA,

@@ -54,12 +54,6 @@ class MMDAdaptation(AdaptationSection):
     """Weight of the discrepancy beside the classification loss; 0.2 beside 0.2 in [S]."""
 
 
-class BNOnlyAdaptation(AdaptationSection):
-    """Control: target clips go through the network, and so through its batch norms, without a loss [D]."""
-
-    method: Literal["bn_only"]
-
-
 class AdaBNAdaptation(AdaptationSection):
     """The target's own batch norm statistics."""
 
@@ -73,6 +67,12 @@ class AdaBNAdaptation(AdaptationSection):
     def trains_on_target(self) -> bool:
         """True if training steps see target clips: strict sees them after training."""
         return self.variant == "training_time"
+
+
+class BNOnlyAdaptation(AdaptationSection):
+    """Control: target clips go through the network, and so through its batch norms, without a loss [D]."""
+
+    method: Literal["bn_only"]
 
 
 class MCDAdaptation(AdaptationSection):
@@ -272,8 +272,8 @@ Adaptation = Annotated[
     SourceOnly
     | Supervised
     | MMDAdaptation
-    | BNOnlyAdaptation
     | AdaBNAdaptation
+    | BNOnlyAdaptation
     | MCDAdaptation
     | AdversarialAdaptation
     | MMSADAAdaptation

@@ -11,7 +11,7 @@ MODELS = (
     "video_swin, timesformer, videomae, feature_heads, temporal_relations"
 )
 METHODS = (
-    "source_only, supervised, mmd, bn_only, adabn, mcd, adversarial, mm_sada, contrastive, ta3n, mmir, random_removal, "
+    "source_only, supervised, mmd, adabn, bn_only, mcd, adversarial, mm_sada, contrastive, ta3n, mmir, random_removal, "
     "min_delta, oracle, mmir_plus"
 )
 VALUES = [
