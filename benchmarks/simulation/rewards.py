@@ -88,7 +88,7 @@ class OtherRewards(MMIR):
         super().after_step(step)
         if self.flush and (step + 1) % self.settings.sync_every == 0:
             for agent in self.agents.values():
-                agent.replay.pushed.zero_()
+                agent.replay.forget()
         if self.judge == "averaged":
             for mean, new in zip(self.judges.parameters(), self.discriminators.parameters(), strict=True):
                 mean.lerp_(new, 1.0 - AVERAGE)

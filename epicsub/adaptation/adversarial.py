@@ -21,7 +21,7 @@ from torch import Tensor
 
 from epicsub.adaptation.discriminator import Discriminators, relevance, reversal_strength
 from epicsub.adaptation.dqn import candidate_sets
-from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, kept_mask
+from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, kept_positions
 from epicsub.adaptation.mm_sada import optional_correspondence
 from epicsub.errors import AdaptationError
 from epicsub.recipe.adaptation import (
@@ -93,7 +93,7 @@ class RuleRemoval(AdaptationMethod):
                 score_B = self.scores(batch, domain, relevance(p[domain][modality], domain))
                 positions = self._highest_of_sets(score_B, batch.generator)
                 removed[f"{modality}_{domain}"] = positions
-                kept[domain][modality] = by_modality[modality][kept_mask(positions, len(score_B))]
+                kept[domain][modality] = by_modality[modality][kept_positions(positions, len(score_B))]
         return AdaptationLosses(self.discriminators.alignment(kept["source"], kept["target"], lam), None, logs, removed)
 
     def scores(self, batch: AdaptationBatch, domain: str, delta_B: Tensor) -> Tensor:

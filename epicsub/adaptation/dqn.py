@@ -10,7 +10,7 @@ R transitions of a replayed batch. A state is (N, D), with a row of zeros for ea
 import copy
 import math
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -105,9 +105,26 @@ class ReplayPool(nn.Module):
         self.register_buffer("done", torch.zeros(size, dtype=torch.bool))
         self.register_buffer("available_next", torch.zeros(size, candidates, dtype=torch.bool))
         self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
+        self._total: int | None = 0
 
     def __len__(self) -> int:
-        return min(int(self.pushed), self.size)
+        return min(self.total, self.size)
+
+    @property
+    def total(self) -> int:
+        """Transitions ever pushed, counted here too: the device is asked once, after a checkpoint was loaded."""
+        if self._total is None:
+            self._total = int(self.pushed)
+        return self._total
+
+    def forget(self) -> None:
+        """Count as if nothing had been pushed."""
+        self.pushed.zero_()
+        self._total = 0
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._total = None
 
     @torch.no_grad()
     def push(self, transitions: Transitions) -> None:
@@ -120,6 +137,7 @@ class ReplayPool(nn.Module):
         places = (torch.arange(count - kept, count, device=self.reward.device) + self.pushed) % self.size
         for name, values in transitions._asdict().items():
             self.get_buffer(name)[places] = values.detach()[count - kept :].to(self.get_buffer(name).dtype)
+        self._total = self.total + count
         self.pushed += count
 
     def sample(self, count: int, generator: torch.Generator) -> Transitions:
@@ -149,7 +167,7 @@ def greedy(q_KN: Tensor, available_KN: Tensor) -> Tensor:
     return q_KN.masked_fill(~available_KN, NEVER).argmax(dim=1)
 
 
-def epsilon_greedy(q_KN: Tensor, available_KN: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+def epsilon_greedy(q_KN: Tensor, available_KN: Tensor, epsilon: float | Tensor, generator: torch.Generator) -> Tensor:
     """Eq 10: with probability `epsilon` any available action, uniformly; else the greedy one.
 
     The same random numbers are drawn whatever `epsilon` is, so that runs with different ones stay comparable.
@@ -164,7 +182,7 @@ def epsilon_greedy(q_KN: Tensor, available_KN: Tensor, epsilon: float, generator
         (K,) int64.
     """
     K, N = q_KN.shape
-    explore_K = (torch.rand(K, generator=generator) < epsilon).to(q_KN.device)
+    explore_K = torch.rand(K, generator=generator).to(q_KN.device) < epsilon
     lots_KN = torch.rand(K, N, generator=generator).to(q_KN.device)
     return torch.where(explore_K, greedy(lots_KN, available_KN), greedy(q_KN, available_KN))
 

@@ -209,6 +209,20 @@ def kept_mask(removed: Tensor, count: int) -> Tensor:
     return mask_B
 
 
+def kept_positions(removed: Tensor, count: int) -> Tensor:
+    """Positions of the instances that are not removed; how many is known without asking the device.
+
+    Args:
+        removed: positions, each once.
+        count: B.
+
+    Returns:
+        (B - R,) int64, rising.
+    """
+    gone_B = torch.zeros(count, dtype=torch.int64, device=removed.device).index_fill(0, removed, 1)
+    return gone_B.argsort(stable=True)[: count - len(removed)]
+
+
 def check_features(source: Mapping[str, Tensor], target: Mapping[str, Tensor], dims: Mapping[str, int]) -> None:
     """Refuse features that do not fit the method, all problems at once.
 

@@ -31,7 +31,6 @@ released code (yuanqing-ai/MMIR), read, never run or copied, [S] MM-SADA's code,
 Shapes: B instances (Bs of the source, Bt of the target), K = B // N candidate sets of N instances, D features.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -45,6 +44,7 @@ from epicsub.adaptation.interface import (
     AdaptationMethod,
     at_least_float32,
     kept_mask,
+    kept_positions,
 )
 from epicsub.adaptation.mm_sada import optional_correspondence
 from epicsub.adaptation.task import TaskRewards, threshold_reward
@@ -130,7 +130,7 @@ class MMIR(AdaptationMethod):
             agent = _agent(self.agents[name])
             removed[name], figures = self._refine(agent, f_BD, rewards[name], draws[name])
             logs.update({f"{name}/{figure}": value for figure, value in figures.items()})
-            kept[domain][modality] = f_BD[kept_mask(removed[name], len(f_BD))]
+            kept[domain][modality] = f_BD[kept_positions(removed[name], len(f_BD))]
             loss = agent.loss(
                 self.settings.replay_batch,
                 self.settings.gamma,
@@ -210,11 +210,11 @@ class MMIR(AdaptationMethod):
         seeds = torch.randint(2**62, (len(self.agent_names),), generator=generator).tolist()
         return {name: torch.Generator().manual_seed(seed) for name, seed in zip(self.agent_names, seeds, strict=True)}
 
-    def _exploration(self, agent: Agent) -> float:
+    def _exploration(self, agent: Agent) -> float | Tensor:
         """Probability of a random pick in this agent's next episodes."""
         if self.settings.epsilon_schedule == "constant":
             return self.settings.epsilon
-        return DECAY_FLOOR + DECAY_SPAN * math.exp(-int(agent.replay.pushed) / DECAY_PICKS)
+        return DECAY_FLOOR + DECAY_SPAN * torch.exp(-agent.replay.pushed.double() / DECAY_PICKS)
 
     def after_step(self, step: int) -> None:
         """Copy to the target networks after every `sync_every` steps.

@@ -20,7 +20,7 @@ from epicsub.adaptation.interface import (
     AdaptationBatch,
     AdaptationLosses,
     AdaptationMethod,
-    kept_mask,
+    kept_positions,
 )
 from epicsub.adaptation.task import TaskStatistics, entropy
 from epicsub.constants import NUM_VERBS
@@ -51,7 +51,7 @@ class MMIRPlus(AdaptationMethod):
         unfitness = {"source": self.source_unfitness(batch), "target": self.target_unfitness(batch)}
         positions = {domain: self._largest(unfitness_B) for domain, unfitness_B in unfitness.items()}
         kept = {
-            domain: {m: f_BD[kept_mask(positions[domain], len(f_BD))] for m, f_BD in by_modality.items()}
+            domain: {m: f_BD[kept_positions(positions[domain], len(f_BD))] for m, f_BD in by_modality.items()}
             for domain, by_modality in features.items()
         }
         removed = {f"{m}_{domain}": positions[domain] for m in self.feature_dims for domain in features}

@@ -4,7 +4,7 @@ Whether it does is decided on the device: nothing here waits for it.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -105,12 +105,13 @@ def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def step_unless(optimizer: Optimizer, missed: Tensor) -> None:
+def step_unless(optimizer: Optimizer, missed: Tensor, step: Callable[[], Any] | None = None) -> None:
     """Step a fused optimiser, unless the device says that this step is missed: then no weight and no state changes.
 
     Args:
         optimizer: fused, of one device.
         missed: bool scalar on the device.
+        step: steps it, where that is not its own `step`.
     """
     for group in optimizer.param_groups:  # else the first step makes them, and one that is missed leaves them unwritten
         for parameter in group["params"]:
@@ -119,7 +120,7 @@ def step_unless(optimizer: Optimizer, missed: Tensor) -> None:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
     optimizer.found_inf = missed.float()  # type: ignore[attr-defined]  # fused optimisers read it, as a GradScaler's
     try:
-        optimizer.step()
+        (step or optimizer.step)()
     finally:
         del optimizer.found_inf  # type: ignore[attr-defined]
 

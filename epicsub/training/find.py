@@ -57,6 +57,7 @@ class Trial:
         self.state.model.train()
         batch = to_device(self.fabric, self.recipe, batch)
         metrics = train_step(self.fabric, self.recipe, stage, self.state, batch, (index, number))
+        self.state.watch.read(self.state.model.module)
         self.state.step += 1
         return metrics
 

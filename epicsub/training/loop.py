@@ -33,7 +33,7 @@ from epicsub.training.loaders import Domains, training_loader, view_loader
 from epicsub.training.processes import make_fabric
 from epicsub.training.run_folder import RemovalLog, RunLog
 from epicsub.training.selection import EvaluationResult
-from epicsub.training.state import State, build_state, ends_first_stage, save_state, total_steps
+from epicsub.training.state import State, build_state, ends_first_stage, read_watch, save_state, total_steps
 from epicsub.training.step import train_step
 
 Evaluate = Callable[[nn.Module], EvaluationResult]
@@ -83,19 +83,21 @@ def _fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | No
         freeze(state.model.module, parts_of(recipe), state.step)
         metrics = train_step(fabric, recipe, stage, state, batch, step)
         state.step += 1
-        if removals:
-            removals.add(state.step, batch, state.removed)
-        if state.average:
-            state.average.update(state.model.module, state.step)
         last = state.step == total
         evaluates = evaluate is not None and (
             is_scheduled(train.evaluate_every, state.step, total) or state.final_mean.includes(state.step, total)
         )
+        saves = evaluates or is_scheduled(train.checkpoint_every, state.step, total)
+        saves = saves or ends_first_stage(recipe, state.step)
+        logs = state.step % train.log_every == 0 or last
+        if logs or saves:
+            read_watch(fabric, recipe, domains, state, folder)
+        _keep_step(state, removals, batch)
         if evaluates or last:
             _refresh_average(recipe, domains, state, step[0], fabric)
         if last:
             _adapt_to_target(fabric, recipe, domains, state)
-        if log and (state.step % train.log_every == 0 or last):
+        if log and logs:
             log.write("train", state.step, {name: float(value) for name, value in metrics.items()}, stage=step[0] + 1)
             told = tell_missed_updates(state.agent_optimizer, told, state.step)
         best = False
@@ -103,8 +105,6 @@ def _fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | No
             with _adapted_for_evaluation(fabric, recipe, domains, state):
                 best = _evaluate(fabric, recipe, state, evaluate, log)
         state.stopped = evaluates and state.selection.should_stop(train.patience) and not last
-        saves = evaluates or is_scheduled(train.checkpoint_every, state.step, total)
-        saves = saves or ends_first_stage(recipe, state.step)
         if removals and (saves or state.step % train.log_every == 0):
             removals.flush()  # before the checkpoint, so that a resumed run lacks no step
         if saves:
@@ -115,6 +115,14 @@ def _fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | No
     if log:
         log.close()
     return folder / selected_checkpoint(recipe)
+
+
+def _keep_step(state: State, removals: RemovalLog | None, batch: Batch) -> None:
+    """Add a step to the averaged weights and to the log of removals."""
+    if removals:
+        removals.add(state.step, batch, state.removed)
+    if state.average:
+        state.average.update(state.model.module, state.step)
 
 
 def selected_checkpoint(recipe: Recipe) -> str:

@@ -215,7 +215,8 @@ class Criterion(nn.Module):
             if logits_BK is None:  # a model's second classifier has no action head
                 continue
             loss_B = self._mixed_loss(head, logits_BK, source)
-            losses.append(self.weights[head] * (loss_B if chosen_B is None else loss_B[chosen_B]).mean())
+            chosen = loss_B.mean() if chosen_B is None else torch.where(chosen_B, loss_B, 0.0).sum() / chosen_B.sum()
+            losses.append(self.weights[head] * chosen)
         loss = torch.stack(losses).sum()
         return loss if output.second is None else loss + self(output.second, source, chosen_B)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from epicsub.adaptation import AdaptationMethod
-from epicsub.progress import note_kept
+from epicsub.errors import NotFiniteError
 from epicsub.recipe import Recipe
 from epicsub.training.agents import AgentOptimizers
 from epicsub.training.averaging import WeightAverage
@@ -30,6 +30,7 @@ from epicsub.training.build import (
 from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
 from epicsub.training.device import use_fast_kernels
 from epicsub.training.distill import Teacher
+from epicsub.training.finite import LAST_FINITE, FiniteWatch
 from epicsub.training.layers import checkpoint_layers, checkpoint_pools, freeze
 from epicsub.training.loaders import Domains
 from epicsub.training.losses import Criterion
@@ -59,6 +60,8 @@ class State:
     selection: Selection = field(default_factory=Selection)
     stopped: bool = False
     """True if the run ended before its last step, as its score no longer rose."""
+    watch: FiniteWatch = field(default_factory=FiniteWatch)
+    """Of losses and gradients."""
     removed: dict[str, Tensor] = field(default_factory=dict)
     """Positions in the last step's batch that each agent removed."""
 
@@ -92,7 +95,7 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
     adaptation = adaptation_of(recipe, model)
     aligned = list(adaptation.alignment_parameters()) if adaptation else []
     # with 16-mixed the gradient is unscaled before it is clipped, which fused optimisers leave to their step
-    fused = fabric.device.type == "cuda" and recipe.train.precision != "16-mixed"
+    fused = recipe.train.precision != "16-mixed"
     optimizer = optimizer_of(recipe, trained_parameters(recipe, model, aligned), fused)
     agent_optimizer = agent_optimizer_of(recipe, adaptation.parameters_by_agent() if adaptation else {})
     step = (resumed or started).step if resumed or started else 0  # type: ignore[union-attr]  # one of them is there
@@ -185,6 +188,38 @@ def save_state(fabric: Fabric, recipe: Recipe, domains: Domains, state: State, f
     own = _own_buffers(fabric, state.adaptation)
     if not fabric.is_global_zero:
         return
+    checkpoint = _checkpoint_of(recipe, domains, state, own)
+    if ends_first_stage(recipe, state.step):
+        save_checkpoint(folder / "stage_1.pth", checkpoint)
+    if best:
+        save_checkpoint(folder / "best.pth", checkpoint)
+    save_checkpoint(folder / "last.pth", checkpoint)
+
+
+def read_watch(fabric: Fabric, recipe: Recipe, domains: Domains, state: State, folder: Path) -> None:
+    """Stop a run whose loss or gradient was not finite; what it was before that step goes into `last_finite.pth`.
+
+    Args:
+        fabric: with the processes; several leave no such file.
+        recipe: the resolved recipe.
+        domains: for the digests of its lists.
+        state: of the run.
+        folder: the run's.
+
+    Raises:
+        NotFiniteError: a step was not finite; the message names it and its narration ids.
+    """
+    try:
+        state.watch.read(state.model.module)
+    except NotFiniteError:
+        if fabric.world_size == 1:
+            state.step = state.watch.failed_step - 1
+            save_checkpoint(folder / LAST_FINITE, _checkpoint_of(recipe, domains, state, []))
+        raise
+
+
+def _checkpoint_of(recipe: Recipe, domains: Domains, state: State, own: list[dict[str, Tensor]]) -> Checkpoint:
+    """What a checkpoint holds of a state; `own` are the buffers of several processes."""
     training: dict[str, Any] = {
         "optimizer": state.optimizer.state_dict(),
         "best": state.selection.best,
@@ -196,11 +231,11 @@ def save_state(fabric: Fabric, recipe: Recipe, domains: Domains, state: State, f
         training |= {"model": state.model.state_dict(), "average": state.average.state_dict()}
     if state.adaptation is not None:
         training["adaptation"] = state.adaptation.state_dict()
-        if fabric.world_size > 1:
+        if own:
             training["adaptation_of_processes"] = own
     if state.agent_optimizer is not None:
         training["agent_optimizer"] = state.agent_optimizer.state_dict()
-    checkpoint = Checkpoint(
+    return Checkpoint(
         recipe=recipe.model_dump(mode="json"),
         seed=recipe.seed,
         step=state.step,
@@ -213,12 +248,6 @@ def save_state(fabric: Fabric, recipe: Recipe, domains: Domains, state: State, f
         stopped=state.stopped,
         commit=source_commit(),
     )
-    if ends_first_stage(recipe, state.step):
-        save_checkpoint(folder / "stage_1.pth", checkpoint)
-    if best:
-        save_checkpoint(folder / "best.pth", checkpoint)
-    save_checkpoint(folder / "last.pth", checkpoint)
-    note_kept(f"checkpoint of step {state.step}")
 
 
 def _own_buffers(fabric: Fabric, method: AdaptationMethod | None) -> list[dict[str, Tensor]]:

@@ -3,16 +3,13 @@
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn.utils import get_total_norm
-from torchmetrics.functional.classification import multiclass_accuracy
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from epicsub.adaptation import AdaptationBatch, AdaptationLosses
-from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
-from epicsub.errors import NotFiniteError
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
-from epicsub.training.agents import average_gradients
+from epicsub.training.agents import average_gradients, step_unless
 from epicsub.training.augmentation import draw_mix, mix_batch
 from epicsub.training.build import rate_scale, scheduled_rate
 from epicsub.training.parts import Passes
@@ -38,8 +35,10 @@ def train_step(
         Metrics of this batch to log.
 
     Raises:
-        NotFiniteError: a loss or the gradient is not finite; no weight has moved.
+        NotFiniteError: a loss or the gradient is not finite, and the optimiser is not fused; no weight has moved. One
+            that is fused moves none either, and `state.watch` tells when it is read.
     """
+    state.watch.begin(state.model.module, batch, state.step + 1)
     generator = seed_step(recipe.seed, state.step, fabric.global_rank)
     learning_rate = scheduled_rate(stage, step[1]) * rate_scale(recipe, stage)
     for group in state.optimizer.param_groups:
@@ -61,7 +60,7 @@ def train_step(
         loss = classification
     if state.adaptation is not None:
         average_gradients(list(state.adaptation.alignment_parameters()), fabric)
-    _update_weights(fabric, recipe, state, loss, batch)
+    _update_weights(fabric, recipe, state, loss)
     state.removed = adapted.removed if adapted else {}
     if adapted is not None:
         _step_agents(fabric, state, adapted)
@@ -112,7 +111,7 @@ def later_updates(
             for parameter in group["params"]:
                 if id(parameter) not in moved:
                     parameter.grad = None  # an optimiser leaves parameters without gradient alone
-        _update_weights(fabric, recipe, state, loss, batch)
+        _update_weights(fabric, recipe, state, loss)
         metrics[f"loss_update_{number}"] = loss.detach()
     return metrics
 
@@ -210,29 +209,28 @@ def _class_weight(recipe: Recipe, stage: Stage) -> float:
     return recipe.train.class_weight if stage.class_weight is None else stage.class_weight
 
 
-def _update_weights(fabric: Fabric, recipe: Recipe, state: State, loss: Tensor, batch: Batch) -> None:
-    """Clip the gradient and step the optimiser, unless the loss or the gradient is not finite.
+def _update_weights(fabric: Fabric, recipe: Recipe, state: State, loss: Tensor) -> None:
+    """Clip the gradient and step the optimiser, unless the loss or gradient of this or an earlier step is not finite.
 
+    A fused optimiser leaves the step out by itself, and the host reads later why (`FiniteWatch`); else it waits here.
     With 16-mixed a gradient that is not finite is no error: the scaler leaves the step out and lowers its factor.
     """
     clip, scaled = recipe.train.clip_grad, recipe.train.precision == "16-mixed"
     groups = state.optimizer.param_groups
-    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None and not scaled]
-    for name, value in {"the loss": loss, "the gradient's norm": get_total_norm(gradients)}.items():
-        if not torch.isfinite(value):
-            raise NotFiniteError(_not_finite(name, value, batch, state.step + 1))
-    if clip is not None:
+    parameters = [p for group in groups for p in group["params"] if p.grad is not None]
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None and not scaled])
+    missed = state.watch.note([loss, norm.to(loss.device)])
+    fused = all(group.get("fused") for group in groups) and not scaled
+    if not fused:
+        state.watch.read(state.model.module)
+    if clip is not None and scaled:
         fabric.clip_gradients(state.model, state.optimizer, max_norm=clip, error_if_nonfinite=False)
-    state.optimizer.step()
-
-
-def _not_finite(name: str, value: Tensor, batch: Batch, step: int) -> str:
-    ids = {domain: ", ".join(part.narration_ids) for domain, part in batch.by_domain().items()}
-    return (
-        f"step {step}: {name} is {value.item()}; stopped before the update, the last checkpoint is whole.\n"
-        + "\n".join(f"  {domain} batch: {listed}" for domain, listed in ids.items())
-        + "\nTry a lower train.stages.N.learning_rate, train.clip_grad, or precision 32-true"
-    )
+    elif clip is not None:
+        clip_grads_with_norm_(parameters, clip, norm)
+    if fused:
+        step_unless(state.optimizer.optimizer, missed, state.optimizer.step)
+    else:
+        state.optimizer.step()
 
 
 def _step_agents(fabric: Fabric, state: State, adapted: AdaptationLosses) -> None:
@@ -252,16 +250,13 @@ def _metrics(
     nouns: bool,
 ) -> Metrics:
     """Metrics of one batch; accuracies in percent, over the source batch, of nouns where it has some."""
-    with torch.no_grad():
-        verb = multiclass_accuracy(output.verb_logits_BV, labels.verb_B, NUM_VERBS, average="micro") * 100
     metrics: Metrics = {
         "learning_rate": learning_rate,
         "loss_classification": classification.detach(),
-        "verb_accuracy": verb,
+        "verb_accuracy": _top_1(output.verb_logits_BV, labels.verb_B),
     }
     if nouns:
-        noun = multiclass_accuracy(output.noun_logits_BN.detach(), labels.noun_B, NUM_NOUNS, average="micro") * 100
-        metrics["noun_accuracy"] = noun
+        metrics["noun_accuracy"] = _top_1(output.noun_logits_BN, labels.noun_B)
     if adapted is not None:
         metrics["loss_alignment"] = adapted.alignment.detach()
         if adapted.agent_losses:  # the sum of those that are finite: a file of numbers has no word for the others
@@ -269,3 +264,8 @@ def _metrics(
             metrics["loss_agents"] = losses.nan_to_num(0.0, 0.0, 0.0).sum()
         metrics.update(adapted.logs)
     return metrics
+
+
+def _top_1(logits_BC: Tensor, label_B: Tensor) -> Tensor:
+    """Percent of clips whose highest logit is that of the label."""
+    return 100.0 * (logits_BC.detach().argmax(dim=1) == label_B).float().mean()
