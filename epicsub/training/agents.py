@@ -115,8 +115,10 @@ def step_unless(optimizer: Optimizer, missed: Tensor, step: Callable[[], Any] | 
     """
     for group in optimizer.param_groups:  # else the first step makes them, and one that is missed leaves them unwritten
         for parameter in group["params"]:
+            if not group.get("momentum") or parameter.grad is None:
+                continue
             state = optimizer.state[parameter]
-            if group.get("momentum") and state.get("momentum_buffer") is None:
+            if state.get("momentum_buffer") is None:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
     optimizer.found_inf = missed.float()  # type: ignore[attr-defined]  # fused optimisers read it, as a GradScaler's
     try:
