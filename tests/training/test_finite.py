@@ -10,12 +10,19 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from epicsub.adaptation import MMIR, Adversarial, RuleRemoval
+from epicsub.adaptation import MMD, MMIR, MMSADA, Adversarial, Contrastive, RuleRemoval
 from epicsub.data.batch import Batch
 from epicsub.errors import NotFiniteError
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import load_recipe
-from epicsub.recipe.adaptation import AdversarialAdaptation, MMIRAdaptation, RandomRemovalAdaptation
+from epicsub.recipe.adaptation import (
+    AdversarialAdaptation,
+    ContrastiveAdaptation,
+    MMDAdaptation,
+    MMIRAdaptation,
+    MMSADAAdaptation,
+    RandomRemovalAdaptation,
+)
 from epicsub.training.agents import AgentOptimizers
 from epicsub.training.selection import FinalMean
 from epicsub.training.state import State
@@ -31,6 +38,9 @@ METHODS = {
         DIMS, section(MMIRAdaptation, replay_size=24, replay_batch=2, epsilon_schedule="decay"), q_hidden=(8,)
     ),
     "adversarial": lambda: Adversarial(DIMS, section(AdversarialAdaptation)),
+    "mm_sada": lambda: MMSADA(DIMS, section(MMSADAAdaptation)),
+    "mmd": lambda: MMD(DIMS, section(MMDAdaptation)),
+    "contrastive": lambda: Contrastive(DIMS, section(ContrastiveAdaptation)),
     "random removal": lambda: RuleRemoval(DIMS, section(RandomRemovalAdaptation)),
 }
 OPTIMIZERS = {
