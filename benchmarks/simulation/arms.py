@@ -4,8 +4,8 @@ Weights of the losses are 1, but for MM-SADA's classification, which is 0.2 besi
 0.5 of verbs and of nouns is 1 here, where there is one task). MMD's kernels are MM-SADA's, whose widths follow the
 length of the features, as in the other benchmarks (the kept row is of kernels that follow the distances in a batch).
 MM-SADA's correspondence is in stage 2 alone, since stage 1 sees no target here. MCD, AdaBN and TA3N have networks of
-their own (network.py); `norm_source_only`, `norm_bn_only` and `relations_source_only` are the networks without the method. MCD and TA3N
-keep their own strengths of the reversal; that of all others is the setting's.
+their own (network.py); `norm_source_only`, `norm_bn_only` and `relations_source_only` are the networks without the
+method. MCD and TA3N keep their own strengths of the reversal; that of all others is the setting's.
 """
 
 from collections.abc import Callable
