@@ -73,7 +73,7 @@ def download_package(requirement: str, folder: Path) -> Path:
             return Path(link.file_path)
         response = session.get(link.url_without_fragment, headers={"Accept-Encoding": "identity"}, stream=True)
         response.raise_for_status()
-        path = folder / link.filename
+        path = folder / str(link.filename)
         with atomic_write(path) as temporary, open(temporary, "wb") as handle:
             for chunk in response_chunks(response):
                 handle.write(chunk)

@@ -4,7 +4,7 @@ from epicsub.recipe.adaptation import AdversarialAdaptation, MMIRAdaptation, Sou
 from epicsub.recipe.load import ListedRecipe, LoadedRecipe, list_recipes, load_recipe, recipe_from_dict
 from epicsub.recipe.model import FeatureHeadsModel, FrameLSTMModel, I3DModel, TemporalRelationsModel
 from epicsub.recipe.schema import Recipe
-from epicsub.recipe.train import Stage
+from epicsub.recipe.stage import Stage
 
 __all__ = [
     "AdversarialAdaptation",

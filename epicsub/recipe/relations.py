@@ -25,7 +25,8 @@ from epicsub.recipe.model import (
     check_model,
 )
 from epicsub.recipe.schema import Recipe, check_classes
-from epicsub.recipe.train import Stage, check_train
+from epicsub.recipe.stage import Stage
+from epicsub.recipe.train import check_train
 from epicsub.recipe.yaml_tree import Problem, format_value
 
 LEAST_ROLLED = 3

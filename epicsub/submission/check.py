@@ -100,7 +100,7 @@ def _check_ids(
 ) -> dict[str, list[str]]:
     present = list(dict.fromkeys(found.ids))
     ids = {"twice": [name for name, count in Counter(found.ids).items() if count > 1]}
-    if unseen := [f"{name!r} ({', '.join(what)})" for name in present if (what := invisible_in(name))]:
+    if unseen := [f"{name!r} ({', '.join(hidden)})" for name in present if (hidden := invisible_in(name))]:
         found.problems.append(f"narration ids with characters that do not show: {name_some(unseen)}")
     if ids["twice"]:
         what = counted(len(ids["twice"]), "narration id occurs", "narration ids occur")

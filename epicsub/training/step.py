@@ -133,7 +133,7 @@ def seed_step(seed: int, step: int, rank: int = 0) -> torch.Generator:
     own = ((seed * 1_000_003 + step) * 4096 + rank) * 2
     # torch.manual_seed keeps a stack trace of every call for a GPU that is not there yet: a tenth of a small step
     torch.default_generator.manual_seed(own + 1)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's
         torch.cuda.manual_seed_all(own + 1)
     if torch.backends.mps.is_available():
         torch.mps.manual_seed(own + 1)
