@@ -277,13 +277,13 @@ def _lay_out(folder: Path, command: Command, name: str) -> Path:
 
 
 def _files(work: Path, command: Command) -> dict[str, str]:
-    """Digest of every file that a command made, but for IGNORED and for temporary files."""
-    found = [path for made in command.makes for path in ((work / made).rglob("*") if made else ())]
-    found += [work / made for made in command.makes if (work / made).is_file()]
+    """Digest of every file that a command made, but for IGNORED, temporary files, and those of temporary folders."""
+    found = [path for made in command.makes for path in [work / made, *(work / made).rglob("*")] if path.is_file()]
+    parts = {path: path.relative_to(work).parts for path in sorted(found)}
     return {
-        str(path.relative_to(work)): _digest(path)
-        for path in sorted(found)
-        if path.is_file() and not path.name.startswith(".") and not set(path.relative_to(work).parts) & IGNORED
+        "/".join(names): _digest(path)
+        for path, names in parts.items()
+        if not IGNORED & set(names) and not any(name.startswith(".") for name in names)
     }
 
 
