@@ -119,7 +119,7 @@ def trial(folder: Path, rng: random.Random, index: int) -> dict[str, str]:
     else:
         for _ in range(rng.choice((1, 1, 2, 3))):
             way = rng.choice(OF_TEXT)
-            text, done = way(text, rng), [*done, way.__name__]
+            text, done = way(text or "\n", rng), [*done, way.__name__]
     way = rng.choice(OF_BYTES) if not misspelt and rng.random() < 0.25 else as_utf8
     path = folder / "scratch" / name
     path.write_bytes(way(text, rng))

@@ -69,9 +69,9 @@ def changed_by_the_scorer(
         Where the formula puts others first.
     """
     level = _LEVEL[sent[0].dtype] if level is None else level
-    firsts = [_highest(table, COUNTED) for table in sent]
     means = [table.astype(np.float64) for table in meant]
-    best = [-np.sort(-_take(table, _highest(table, COUNTED)), axis=1) for table in means]
+    firsts = [_highest(table, mean, COUNTED) for table, mean in zip(sent, means, strict=True)]
+    best = [-np.sort(-_take(table, _highest(table, table, COUNTED)), axis=1) for table in means]
     single = [
         (np.abs(_take(table, first) - top) > level).any(axis=1)
         for table, first, top in zip(means, firsts, best, strict=True)
@@ -81,8 +81,9 @@ def changed_by_the_scorer(
     )
     with np.errstate(under="ignore"):
         products = verb_NK[:, _PAIRS[0]] * noun_NK[:, _PAIRS[1]]
-    order = np.argsort(-products, axis=1, kind="stable")[:, :COUNTED]
-    got = _take(_take(means[0], firsts[0])[:, _PAIRS[0]] + _take(means[1], firsts[1])[:, _PAIRS[1]], order)
+    sums = _take(means[0], firsts[0])[:, _PAIRS[0]] + _take(means[1], firsts[1])[:, _PAIRS[1]]
+    order = _highest(products, sums, COUNTED)
+    got = _take(sums, order)
     wanted = -np.sort(-(best[0][:, _PAIRS[0]] + best[1][:, _PAIRS[1]]), axis=1)[:, :COUNTED]
     off = np.abs(got - wanted) > 2 * level
     # Products that came out as zero, or with few bits left, are level: which of them stands first says nothing.
@@ -100,11 +101,14 @@ def _softmax_over_all(scores_NC: np.ndarray, kept: int) -> np.ndarray:
     return shares
 
 
-def _highest(scores_NC: np.ndarray, most: int) -> np.ndarray:
-    """(N, K) classes of the highest scores, highest first; of equal ones the last class, as the organisers' sort."""
-    backwards = scores_NC[:, ::-1]
-    found: np.ndarray = scores_NC.shape[1] - 1 - np.argsort(-backwards, axis=1, kind="stable")[:, :most]
-    return found
+def _highest(scores_NC: np.ndarray, meant_NC: np.ndarray, most: int) -> np.ndarray:
+    """(N, K) places of the highest scores, highest first.
+
+    Of equal ones the one that was meant lowest comes first: numpy's sort, which the organisers take, promises no order.
+    """
+    order_NC = np.argsort(meant_NC, axis=1, kind="stable")
+    found_NK = np.argsort(-_take(scores_NC, order_NC), axis=1, kind="stable")[:, :most]
+    return _take(order_NC, found_NK)
 
 
 def _take(table_NC: np.ndarray, places_NK: np.ndarray) -> np.ndarray:

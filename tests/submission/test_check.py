@@ -155,6 +155,15 @@ def test_everything_at_once(alone, ids):
     ]
 
 
+def test_a_tie_where_the_model_was_sure_is_another_ranking(tmp_path, ids, make_predictions, story):
+    made = make_predictions(spread=200.0)
+    written = write_submission(tmp_path / "sure", made, ids, 6, Levels(2, 3, 3), story)
+    written.manifest.unlink()
+    changed_pt(written.pt, lambda rows: fill(rows[2]["noun_output"][:1], rows[2]["noun_output"].max()))
+    problems = check_submission(written.pt, ids, 6, own=made).problems
+    assert problems == ["1 of 6 segments rank otherwise than the ensemble says: P01_101_2"]
+
+
 # Warnings
 
 
