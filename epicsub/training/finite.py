@@ -35,13 +35,15 @@ class FiniteWatch:
         """Running statistics of batch norms before the step, or before the first that was not finite."""
 
     def begin(self, model: nn.Module, batch: Batch, step: int) -> None:
-        """Remember what a step begins with.
+        """Remember what a step begins with; a second update of the step begins with the same.
 
         Args:
             model: whose batch norms the step changes.
             batch: of the step.
             step: of the run, from 1.
         """
+        if self._seen and self._seen[-1][0] == step:
+            return
         ids = {domain: ", ".join(part.narration_ids) for domain, part in batch.by_domain().items()}
         self._seen.append((step, ids))
         if buffers := _running(model):

@@ -97,6 +97,7 @@ def later_updates(
     updates = method.later_updates(state.model.module)
     source = _apply_mixing_and_teacher(recipe, state, batch.source, generator) if updates else batch.source
     for number, update in enumerate(updates, 1):
+        state.watch.begin(state.model.module, batch, state.step + 1)
         state.optimizer.zero_grad(set_to_none=True)
         passes = Passes(fabric, state, recipe.train.accumulate)
         outputs = (passes.forward(batch.source), passes.forward(batch.target))
