@@ -123,8 +123,8 @@ def test_greedy_precision_is_one_for_who_sees_and_a_fifth_for_who_does_not() -> 
     from power import SETS, greedy_precision
 
     draw = torch.Generator().manual_seed(0)
-    planted = torch.rand(300, generator=draw) < 0.1
-    blind = torch.randn(300, 4, generator=draw)
+    planted = torch.rand(20_000, generator=draw) < 0.1  # so many that hardly one is met twice
+    blind = torch.randn(20_000, 4, generator=draw)
     seen = blind.clone()
     seen[:, 0] = planted.float()
     assert greedy_precision(Sees(), seen, planted, 5, 0) == 1.0
