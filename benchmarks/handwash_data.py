@@ -14,6 +14,7 @@ from typing import NamedTuple
 import av
 import pandas as pd
 import torch
+import yaml
 
 from epicsub.data.features.store import FeatureStore, read_store
 from epicsub.data.root import DataRoot
@@ -132,11 +133,10 @@ def freeze(root: DataRoot) -> None:
     """Features of every segment and view by the two published networks, resumable; then side by side in one folder."""
     parts = {}
     for modality, name in FROZEN.items():
-        recipe = load_recipe(FROZEN_RECIPES / f"{name}.yaml").recipe
-        model = model_of(recipe, weights=True)
-        checkpoint = Checkpoint(
-            recipe=recipe.model_dump(mode="json"), step=0, steps=0, lists={}, scores={}, model=model.state_dict()
-        )
+        file = FROZEN_RECIPES / f"{name}.yaml"
+        model = model_of(load_recipe(file).recipe, weights=True)
+        written = yaml.safe_load(file.read_text())  # not resolved: a new setting's default makes no other features
+        checkpoint = Checkpoint(recipe=written, step=0, steps=0, lists={}, scores={}, model=model.state_dict())
         out = root.path / "features" / name
         target = Target(name, find_weights(name), checkpoint)
         extract_features(target, root, [TRAIN, HELDOUT, TARGET], out, torch.device("cpu"), VIEWS, SHARD)
