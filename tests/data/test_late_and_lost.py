@@ -10,6 +10,7 @@ from av.packet import Packet
 
 import epicsub
 from benchmarks.campaigns.coded import number_in, write_coded
+from benchmarks.campaigns.video_faults import _pieces
 from epicsub.data.annotations import Segment
 from epicsub.data.prepared.index import read_index
 from epicsub.data.prepared.plan import Settings, make_plan
@@ -95,3 +96,14 @@ def test_packets_that_the_container_lost_are_no_pictures(tmp_path: Path) -> None
     assert number_in(epicsub.read_frames(tmp_path, "P01_01", [0.2])[0]) == 6
     with pytest.raises(DataError, match=r"P01_01\.mkv: "):
         epicsub.read_frames(tmp_path, "P01_01", [2.8])
+
+
+def test_pictures_out_of_place_are_seen_though_most_are_left_out(tmp_path: Path) -> None:
+    path = write_coded(tmp_path / "videos/P01/P01_01.mkv", range(240), 50)
+    data = path.read_bytes()
+    blocks = [(begin, end) for begin, end, name, _ in _pieces(data) if name == "a3"]
+    (a, b), (c, d) = blocks[109], blocks[122]  # a picture that others need, and one that none needs
+    path.write_bytes(data[:a] + data[c:d] + data[b:c] + data[a:b] + data[d:])
+    assert number_in(epicsub.read_frames(tmp_path, "P01_01", [1.0])[0]) == 50
+    with pytest.raises(DataError, match=r"P01_01\.mkv: "):
+        epicsub.read_frames(tmp_path, "P01_01", [2.83])

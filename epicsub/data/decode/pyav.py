@@ -151,7 +151,7 @@ class PyavReader(VideoFile):
             self._seek(limit, time)
         self._advance(limit)
         assert self._current is not None
-        if any(frames.ticks(self._current) < pts <= limit for pts in frames.skipped):
+        if frames.disordered or any(frames.ticks(self._current) < pts <= limit for pts in frames.skipped):
             frames.limits = []
             self._seek(limit, time)
             self._advance(limit)

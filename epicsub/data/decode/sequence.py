@@ -18,6 +18,7 @@ from epicsub.errors import DataError
 
 # A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 frames skipped.
 SEEK_COST_FRAMES = 8
+FED = 64  # more than any codec keeps back to put pictures in order
 GAP_FRAMES, LOOKED_PAST = 2, 16  # a longer pause than that between two frames is believed if no later frame falls in it
 FAR = 60.0  # seconds to decode rather than seek, where keyframes of the container are no clean starts
 
@@ -34,6 +35,8 @@ class Sequence:
         self.video = OpenVideo(path)
         self.limits: list[int] = []  # ticks of the frames asked for, rising: where nothing may be left out
         self.skipped: list[int] = []  # timestamps of pictures not decoded since the last seek
+        self.disordered = False  # True once packets came in another order than the codec's: none may be left out
+        self._fed: list[int] = []  # timestamps of the last packets, rising
         self._facts = facts
         self._stamps = [stamp for stamp, _ in facts.starts]
         self.flags_lie = False  # True once a keyframe of the container turned out to be no clean start
@@ -246,6 +249,10 @@ class Sequence:
         """True if the packet need not be decoded: not asked for, and no other is predicted from it."""
         if not self.limits or packet.pts is None or self.video.codec != "h264" or not packet.size:
             return False
+        before = bisect.bisect_right(self._fed, packet.pts)
+        self.disordered |= len(self._fed) - before > self.video.stream.codec_context.has_b_frames
+        self._fed.insert(before, packet.pts)
+        del self._fed[:-FED]
         place = bisect.bisect_left(self.limits, packet.pts)
         if place < len(self.limits) and packet.pts > self.limits[place] - 2 * self.video.frame:
             return False
@@ -261,4 +268,4 @@ class Sequence:
             self._packets = None
         self._start = self._latest = None
         self._decoded.clear()
-        self.skipped = []
+        self.skipped, self._fed, self.disordered = [], [], False
