@@ -19,7 +19,11 @@ from epicsub.errors import DataError
 # A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 frames skipped.
 SEEK_COST_FRAMES = 8
 FED = 64  # more than any codec keeps back to put pictures in order
-GAP_FRAMES, LOOKED_PAST = 2, 16  # a longer pause than that between two frames is believed if no later frame falls in it
+GAP_FRAMES, LOOKED_PAST, PACKETS_PAST = (
+    2,
+    16,
+    600,
+)  # a longer pause than that between two frames is believed if no later frame falls in it
 FAR = 60.0  # seconds to decode rather than seek, where keyframes of the container are no clean starts
 
 
@@ -36,6 +40,7 @@ class Sequence:
         self.limits: list[int] = []  # ticks of the frames asked for, rising: where nothing may be left out
         self.skipped: list[int] = []  # timestamps of pictures not decoded since the last seek
         self.disordered = False  # True once packets came in another order than the codec's: none may be left out
+        self._ahead: deque[Packet[VideoStream]] = deque()  # read, and not yet decoded
         self._fed: list[int] = []  # timestamps of the last packets, rising
         self._facts = facts
         self._stamps = [stamp for stamp, _ in facts.starts]
@@ -105,7 +110,10 @@ class Sequence:
         if self._latest is not None:
             before = max([self._latest, *(stamp for stamp in self.skipped if stamp < ticks)])
             if ticks - before > GAP_FRAMES * self.video.frame and self._fill(LOOKED_PAST):
-                back = [stamp for stamp in map(self.ticks, self._decoded) if stamp < ticks]
+                while len(self._ahead) < PACKETS_PAST and (packet := self._read_packet()) is not None:
+                    self._ahead.append(packet)
+                later = [*map(self.ticks, self._decoded), *(stamp_of(packet) for packet in self._ahead if packet.size)]
+                back = [stamp for stamp in later if stamp is not None and stamp < ticks]
                 if back:
                     raise self._goes_back(ticks, back[0])
         self._latest = ticks
@@ -217,6 +225,9 @@ class Sequence:
         return limit is None
 
     def _next_packet(self) -> "Packet[VideoStream] | None":
+        return self._ahead.popleft() if self._ahead else self._read_packet()
+
+    def _read_packet(self) -> "Packet[VideoStream] | None":
         try:
             with av.logging.Capture() as said:
                 packet = next(self._packets, None) if self._packets else None
@@ -268,4 +279,5 @@ class Sequence:
             self._packets = None
         self._start = self._latest = None
         self._decoded.clear()
+        self._ahead.clear()
         self.skipped, self._fed, self.disordered = [], [], False
