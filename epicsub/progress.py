@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from epicsub.errors import DataError
-from epicsub.limits import MEMORY, describe_shortage, refuse_without_processes
+from epicsub.io.limits import MEMORY, describe_shortage, refuse_without_processes
 
 T = TypeVar("T")
 R = TypeVar("R")

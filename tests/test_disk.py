@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from epicsub import disk
 from epicsub.errors import EpicsubError
-from epicsub.io import atomic_write
+from epicsub.io import atomic_write, disk
 
 
 class LibraryError(Exception):

@@ -11,8 +11,7 @@ import pytest
 from epicsub.cli import main
 
 ORDER = [
-    "errors", "constants", "modality", "text", "files", "disk", "io", "unreadable", "survey", "unpickle", "limits",
-    "progress", "score_kinds", "foreign", "predictions",
+    "errors", "constants", "modality", "text", "io", "unpickle", "progress", "predictions",
     "models.table", "recipe", "data", "synth", "models", "adaptation", "training", "inference", "validation",
     "submission", "api", "studies", "cli",
 ]  # fmt: skip

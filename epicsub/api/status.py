@@ -19,7 +19,7 @@ from epicsub.data.features.store import read_index as read_features
 from epicsub.data.prepared.index import Indexes, find_incomplete, read_index
 from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
-from epicsub.files import walk_files
+from epicsub.io.files import walk_files
 from epicsub.modality import MODALITIES, VideoModality
 from epicsub.recipe import Recipe, load_recipe
 from epicsub.text import counted

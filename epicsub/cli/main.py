@@ -18,7 +18,7 @@ from typer.main import get_command, get_group
 from epicsub.constants import __version__
 from epicsub.errors import EpicsubError
 from epicsub.io import is_standard_output, user_path
-from epicsub.limits import describe_shortage
+from epicsub.io.limits import describe_shortage
 
 # Each command is the function of its name in the file of its name, with its group's name before it: data_flow.py.
 COMMANDS = (

@@ -12,8 +12,8 @@ from pathlib import Path
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.data.csv_table import CsvTable, read_csv
 from epicsub.errors import DataError
-from epicsub.files import read_text
 from epicsub.io import user_path
+from epicsub.io.files import read_text
 from epicsub.text import invisible_in
 
 SEGMENT_COLUMNS = (

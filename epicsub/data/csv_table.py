@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from epicsub.errors import DataError
-from epicsub.files import read_text
 from epicsub.io import user_path
+from epicsub.io.files import read_text
 from epicsub.text import counted, invisible_in
 
 PROBLEMS_SHOWN = 20

@@ -19,7 +19,7 @@ import torch
 from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile
 from epicsub.data.jpeg import decode_jpeg
 from epicsub.errors import DataError
-from epicsub.files import may_be_file, os_reason
+from epicsub.io.files import may_be_file, os_reason
 from epicsub.modality import video_modality
 
 FRAME_FILE = re.compile(r"frame_(\d+)\.jpe?g", re.IGNORECASE)

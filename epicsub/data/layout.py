@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from epicsub.files import is_folder, os_reason, printable
+from epicsub.io.files import is_folder, os_reason, printable
 from epicsub.text import counted, name_some
 
 VIDEO_ID = re.compile(r"P\d\d_1?\d\d")

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from epicsub.data.batch import collate_views
 from epicsub.data.packing import AT_REST, BUSY, Collate, Opened, Packed, Problem
 from epicsub.errors import DataError
-from epicsub.limits import FEWER, FILES, MEMORY, SHARED, describe_shortage, refuse_without_processes
+from epicsub.io.limits import FEWER, FILES, MEMORY, SHARED, describe_shortage, refuse_without_processes
 from epicsub.progress import cores, hold_interrupts
 
 MOST_WORKERS = 16

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from epicsub.limits import FILES, SHARED, describe_shortage
+from epicsub.io.limits import FILES, SHARED, describe_shortage
 
 BUSY, AT_REST = -1.0, 0.0  # in place of the second at which a worker began to read an item
 FILES_OF_WORKER = 32  # that are open at once: a shared tensor is one, and two batches of some are on their way

@@ -18,8 +18,8 @@ from typing import Any, TypeVar, get_args
 from epicsub.data.annotations import VIDEO_INFO, Segment, VideoInfo, read_segments, read_video_info
 from epicsub.data.layout import VIDEO_ID, VideosThere, looked_for, participant, places_of, same_file, video_in
 from epicsub.errors import DataError
-from epicsub.files import is_folder, may_be_file, walk_files
 from epicsub.io import user_path
+from epicsub.io.files import is_folder, may_be_file, walk_files
 from epicsub.modality import MODALITIES, RGB, VideoModality, video_modality
 from epicsub.text import counted
 

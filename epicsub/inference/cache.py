@@ -43,7 +43,7 @@ _CODE = (
     "training/device.py",
     "training/loaders.py",
     "modality.py",
-    "predictions.py",
+    "predictions",
 )
 _LIBRARIES = (
     "torch",

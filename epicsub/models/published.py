@@ -24,8 +24,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
-from epicsub.files import os_reason
 from epicsub.io import atomic_write
+from epicsub.io.files import os_reason
 from epicsub.models.registry import copy_bounded, download_package
 from epicsub.models.state_dict import plain_names, read_tensors, with_own_names
 from epicsub.models.table import MODELS, WEIGHTS, WeightFile

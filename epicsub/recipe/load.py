@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from epicsub.errors import RecipeError
-from epicsub.files import may_be_file, read_text, walk_files
 from epicsub.io import find_shipped, shipped
+from epicsub.io.files import may_be_file, read_text, walk_files
 from epicsub.recipe.check import check_recipe
 from epicsub.recipe.schema import Recipe
 from epicsub.recipe.yaml_tree import Problem, format_value, read_yaml, subkey

@@ -15,10 +15,10 @@ import numpy as np
 
 from epicsub.data.annotations import Segment
 from epicsub.errors import SubmissionError
-from epicsub.files import read_text
 from epicsub.io import sha256
+from epicsub.io.files import read_text
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions
-from epicsub.score_kinds import SUM_TOLERANCE, are_probabilities, are_scaled
+from epicsub.predictions.score_kinds import SUM_TOLERANCE, are_probabilities, are_scaled
 from epicsub.submission.ensemble import logsumexp
 from epicsub.submission.json_zip import CHALLENGES
 from epicsub.submission.ranking import Changed, changed_by_the_scorer, log_softmax

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from epicsub.errors import SubmissionError
-from epicsub.files import read_text
 from epicsub.io import sha256, write_text
+from epicsub.io.files import read_text
 from epicsub.submission.json_zip import CHALLENGES
 from epicsub.text import name_some
 

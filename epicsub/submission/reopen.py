@@ -13,12 +13,12 @@ import numpy as np
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError, SubmissionError
-from epicsub.files import check_readable, may_be_file
+from epicsub.io.files import check_readable, may_be_file
 from epicsub.submission.json_zip import JSON_VERSION, RESULTS
 from epicsub.submission.supervision import HIGHEST
 from epicsub.text import name_some, sized
 from epicsub.unpickle import load_torch
-from epicsub.unreadable import why_unreadable
+from epicsub.unpickle.unreadable import why_unreadable
 
 KINDS = {"verb": NUM_VERBS, "noun": NUM_NOUNS}
 _ITEM_KEYS = ("narration_id", "verb_output", "noun_output")

@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from epicsub.data.batch import Batch
-from epicsub.disk import writing
 from epicsub.errors import TrainingError
 from epicsub.io import remove_leftovers, try_lock, write_text
+from epicsub.io.disk import writing
 from epicsub.progress import process_number
 
 REMOVALS_FILE = "removed.jsonl"

@@ -15,8 +15,8 @@ from pydantic_core import ErrorDetails
 
 from epicsub.constants import NUM_VERBS
 from epicsub.errors import ValidationError
-from epicsub.files import read_text
 from epicsub.io import find_shipped
+from epicsub.io.files import read_text
 from epicsub.recipe.check import ALLOWED
 from epicsub.recipe.yaml_tree import format_value, read_yaml
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from epicsub.errors import ValidationError
-from epicsub.files import read_text
 from epicsub.io import write_text
+from epicsub.io.files import read_text
 from epicsub.validation.detail import Detail
 from epicsub.validation.protocol import TASKS
 from epicsub.validation.report import Evaluation

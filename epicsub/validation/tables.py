@@ -12,7 +12,7 @@ import pandas as pd
 from epicsub.data.annotations import parse_timestamp, read_class_names, read_video_info
 from epicsub.data.csv_table import hint_of_separator, read_csv
 from epicsub.errors import DataError, EpicsubError, ValidationError
-from epicsub.files import check_readable
+from epicsub.io.files import check_readable
 from epicsub.text import name_some
 from epicsub.validation.protocol import TASKS, Protocol, SegmentList
 

@@ -18,7 +18,7 @@ from epicsub.data.features.store import read_index as read_features
 from epicsub.data.frames import ExtractedFrames
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.errors import EpicsubError
-from epicsub.files import printable
+from epicsub.io.files import printable
 from epicsub.models.weights import read_tensors
 from epicsub.submission.reopen import reopen
 from epicsub.training.checkpoint import load_checkpoint

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from epicsub.errors import PredictionsError
-from epicsub.foreign import MMSADA_VERBS
 from epicsub.predictions import read_predictions
+from epicsub.predictions.foreign import MMSADA_VERBS
 from epicsub.validation import load_parts, make_lists
 from tests.cli.conftest import Call
 

@@ -9,7 +9,7 @@ import pytest
 from epicsub.data.annotations import read_ids, read_segments, read_skip_list, read_video_info
 from epicsub.data.csv_table import read_csv
 from epicsub.errors import DataError, ValidationError
-from epicsub.files import read_text
+from epicsub.io.files import read_text
 from epicsub.validation.protocol import SegmentList
 from epicsub.validation.tables import read_labels, read_table
 

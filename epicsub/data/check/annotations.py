@@ -16,7 +16,7 @@ from epicsub.data.root import DataRoot, group_by_video
 from epicsub.data.sampling import with_context
 from epicsub.data.sources import LONGEST_OVERRUN
 from epicsub.errors import DataError
-from epicsub.files import may_be_file, printable
+from epicsub.io.files import may_be_file, printable
 from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted, first_of
 

@@ -19,7 +19,7 @@ from epicsub.data.prepared.index import pictures_of, read_index
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
-from epicsub.files import os_reason
+from epicsub.io.files import os_reason
 from epicsub.modality import MODALITIES
 from epicsub.text import counted
 

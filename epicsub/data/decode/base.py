@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from epicsub.errors import DataError
-from epicsub.limits import describe_shortage
+from epicsub.io.limits import describe_shortage
 
 HALF_MILLISECOND = 0.0005
 

@@ -9,7 +9,7 @@ from epicsub.data.decode.compare import disagreement, read_through, reference, s
 from epicsub.data.decode.others import DecordReader, TorchcodecReader
 from epicsub.data.decode.pyav import PyavReader
 from epicsub.errors import DataError
-from epicsub.files import check_readable
+from epicsub.io.files import check_readable
 
 VERIFIED_AT, COMPARED_AT = 6, 16  # times in each file
 DECODERS = ("pyav", "torchcodec", "decord")  # the fastest first: see benchmarks/loading.py

@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from epicsub.data.features.external import FRAMES, read_external
 from epicsub.data.features.table import FeatureTable, Shard
 from epicsub.errors import DataError
-from epicsub.files import check_readable
 from epicsub.io import atomic_write, hold_folder, remove_leftovers, write_text
+from epicsub.io.files import check_readable
 from epicsub.text import first_of
 from epicsub.unpickle import load_safetensors
 

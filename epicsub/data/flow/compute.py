@@ -27,8 +27,8 @@ from epicsub.data.flow.file import FlowSettings, flow_note, quantise, read_flow_
 from epicsub.data.frames import index_stride
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
-from epicsub.files import check_readable, os_reason
 from epicsub.io import hold_folder, remove_leftovers
+from epicsub.io.files import check_readable, os_reason
 from epicsub.modality import FLOW, RGB
 from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted

@@ -28,7 +28,7 @@ from epicsub.data.annotations import Segment
 from epicsub.data.decode.base import HALF_MILLISECOND, last_time
 from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
-from epicsub.files import check_readable
+from epicsub.io.files import check_readable
 from epicsub.modality import MODALITIES
 from epicsub.text import counted
 

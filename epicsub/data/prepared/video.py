@@ -28,8 +28,8 @@ from epicsub.data.prepared.index import (
     why_none,
 )
 from epicsub.errors import DataError
-from epicsub.files import check_readable
 from epicsub.io import flush, sync_folder, temporary_beside
+from epicsub.io.files import check_readable
 from epicsub.text import counted
 
 PICTURES_AT_ONCE = 64

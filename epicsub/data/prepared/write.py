@@ -20,8 +20,8 @@ from epicsub.data.prepared.plan import Interval, Job, Plan
 from epicsub.data.prepared.video import write_entry
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
-from epicsub.files import os_reason
 from epicsub.io import hold_folder, remove_leftovers
+from epicsub.io.files import os_reason
 from epicsub.modality import MODALITIES
 from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted, sized

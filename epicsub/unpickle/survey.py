@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, ClassVar, NoReturn
 
-from epicsub.unreadable import ForeignObjectError
+from epicsub.unpickle.unreadable import ForeignObjectError
 
 Place = tuple[str, str]
 HASH_COST = 10_000  # entries, nested ones counted each time, of a tuple that is a key

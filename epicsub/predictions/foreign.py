@@ -18,8 +18,8 @@ import numpy as np
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
-from epicsub.files import read_text
-from epicsub.score_kinds import are_probabilities, are_scaled
+from epicsub.io.files import read_text
+from epicsub.predictions.score_kinds import are_probabilities, are_scaled
 from epicsub.text import name_some
 
 RESULTS = ("results", "results_target")

@@ -11,7 +11,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import BinaryIO, NamedTuple
 
-from epicsub.files import os_reason
+from epicsub.io.files import os_reason
 from epicsub.text import name_some, sized
 
 Source = Path | io.BytesIO

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from epicsub.errors import EpicsubError
-from epicsub.files import os_reason
+from epicsub.io.files import os_reason
 from epicsub.text import sized
 
 _FEW_NAMES = 8  # a command makes a folder and some files at a time

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from epicsub.errors import EpicsubError, PredictionsError
-from epicsub.survey import survey
-from epicsub.unreadable import ForeignObjectError, Source, why_unreadable
+from epicsub.unpickle.survey import survey
+from epicsub.unpickle.unreadable import ForeignObjectError, Source, why_unreadable
 
 if TYPE_CHECKING:
     from torch import Tensor
