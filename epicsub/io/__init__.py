@@ -279,7 +279,7 @@ def shipped(kind: Literal["recipes", "validation"]) -> Path:
     Returns:
         The folder inside the installed package, or the checkout's where the package runs from its repository.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / "shipped" / kind
     return inside if inside.is_dir() else package.parent / kind
 
