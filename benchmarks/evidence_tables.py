@@ -312,7 +312,7 @@ def _handwash(name: str, script: str, bound: bool) -> str:
             if f"{key}_action" not in figures:
                 continue
             if f"{key}_gain" not in figures:
-                gain = f"not exercised (power {figures.get(f'{key}_power', figures.get('power', 0.0)):.2f})"
+                gain = f"not exercised (power {figures.get(f'{key}_power', figures.get('power', 0.0)):.3f})"
             elif arm == "bn_only" and key == arm:
                 gain = ""
             else:
@@ -330,9 +330,10 @@ def _handwash(name: str, script: str, bound: bool) -> str:
         f"Beyond the interval of two videos: {'; '.join(apart)}." if apart else
         "No difference to batch norm only exceeds the interval of two videos."
     )  # fmt: skip
-    seeds = f"{figures['seeds']:.0f} seeds, " if "seeds" in figures else ""
+    way = "settings chosen on the other video" if figures.get("tuned") else "its paper's settings, the grid was not run"
+    seeds = f"{figures['seeds']:.0f} seeds, each arm at {way}; " if "seeds" in figures else ""
     power = (
-        f"Power of the agents (a perfect reward, the same budget): {figures['power']:.2f}. "
+        f"Power of the agents (a perfect reward, the same budget): {figures['power']:.3f}. "
         if "power" in figures
         else ""
     )
