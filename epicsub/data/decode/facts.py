@@ -24,6 +24,7 @@ from epicsub.data.decode.opened import NO_TIMES, OpenVideo, stamp_of
 
 INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "asf")
 LOOKED_AT = 40  # packets at the beginning: more than any codec keeps back to put pictures in order
+AVI_CHUNK_HEAD = 8  # bytes between where an AVI's index says that a picture is and the picture
 CUT_OFF = 1.0  # seconds that a header may state too much
 
 
@@ -76,6 +77,8 @@ class _Look:
         begun = list(islice(self._stamped(self.container.demux(stream)), LOOKED_AT))
         if self.container.format.name == "avi" and self.video.length_size is not None and self._reorders():
             raise video._error(NO_TIMES)  # AVI has decoding times alone; FFmpeg's guess is wrong for these codecs
+        if self.container.format.name == "avi":
+            self._check_avi_index()
         shown = [stamp for stamp, packet in begun if not packet.is_discard]
         if not shown:
             raise video._error("holds no picture that can be read: cut off or damaged, fetch it again")
@@ -107,8 +110,29 @@ class _Look:
                     raise self.video._error(NO_TIMES)
                 if packet.size and stamp is not None:
                     yield stamp, packet
+        except IndexError:  # PyAV knows the streams that a file begins with
+            raise self.video._error(
+                "another stream begins in the middle of it: damaged, or several recordings in one file? Write it anew, "
+                "with ffmpeg -i IN OUT.mp4"
+            ) from None
         except av.error.FFmpegError:
             return
+
+    def _check_avi_index(self) -> None:
+        """Refuse an AVI whose index and pictures disagree: it has no timestamps, the one or the other numbers them."""
+        video = OpenVideo(self.video.path)
+        try:
+            packets = [packet for _, packet in self._stamped(video.container.demux(video.stream))]
+            read = {(packet.dts, packet.pos) for packet in packets if packet.stream_index == video.stream.index}
+            entries = [entry for entry in video.stream.index_entries if entry.size]
+        finally:
+            video.close()
+        listed = {(entry.timestamp, entry.pos + AVI_CHUNK_HEAD) for entry in entries}
+        if listed and listed != read:
+            raise self.video._error(
+                f"its index lists {len(listed)} pictures, {len(listed & read)} of {len(read)} lie where it says: cut "
+                "off or damaged, fetch it again, or write it anew, with ffmpeg -i IN OUT.mp4"
+            )
 
     def _is_indexed(self) -> bool:
         """True if the container finds any place without being read through."""
@@ -169,7 +193,10 @@ class _Look:
         try:
             self.container.seek(target, stream=self.stream)
         except av.error.FFmpegError:
-            self.container.seek(0)
+            try:
+                self.container.seek(0)
+            except av.error.FFmpegError:
+                raise self.video._error("no place in it can be found: cut off or damaged, fetch it again") from None
 
     def _read_through(self, start: int) -> tuple[int, int, tuple[tuple[int, int], ...]]:
         """When the last picture goes, the last packet of any stream, and all clean starts."""
