@@ -123,7 +123,7 @@ class ReplayPool(nn.Module):
         self._total = 0
 
     def _load_from_state_dict(self, *arguments: Any) -> None:
-        super()._load_from_state_dict(*arguments)  # type: ignore[no-untyped-call]  # torch's
+        super()._load_from_state_dict(*arguments)
         self._total = None
 
     @torch.no_grad()

@@ -99,7 +99,7 @@ class FiniteWatch:
         buffers = _running(model)
         if self._statistics is None:
             return
-        parts = self._statistics.split([buffer.numel() for buffer in buffers])
+        parts = self._statistics.split([buffer.numel() for buffer in buffers])  # type: ignore[no-untyped-call]  # torch's
         for buffer, part in zip(buffers, parts, strict=True):
             buffer.copy_(part.view_as(buffer))
 

@@ -15,7 +15,7 @@ from epicsub.unpickle.unreadable import ForeignObjectError
 
 Place = tuple[str, str]
 HASH_COST = 10_000  # entries, nested ones counted each time, of a tuple that is a key
-EXPANDED = 1 << 20  # entries of a tensor beyond those of its storage
+EXPANDED = 1 << 28  # entries of a tensor beyond those of its storage: a gigabyte, once it is copied
 # Made empty and filled, never called with content.
 _BARE = {"ndarray", "DataFrame", "Series", "Index", "RangeIndex", "CategoricalIndex", "MultiIndex", "Categorical"}
 _DTYPE = re.compile(r"[<>=|]?(?:[?biufcO](\d*)|([SU])(\d+)|[Mm]8(?:\[\d*[A-Za-zμ]+\])?)")
