@@ -233,7 +233,9 @@ def aligned(
             for name in lacking
             if (others := others_than(members[name].narration_ids.tolist(), narration_ids))
         ]
-        raise SubmissionError("\n".join([*problems, OTHER_LIST_HINT if foreign else hint, *instead]))
+        raise SubmissionError(
+            "\n".join([*problems, OTHER_LIST_HINT if foreign and hint == FILL_HINT else hint, *instead])
+        )
     return [member.select(narration_ids) for member in members.values()]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from epicsub.data.batch import Batch
 from epicsub.data.sampling import Views
-from epicsub.progress import track
+from epicsub.progress import note_kept, track
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.agents import missed_updates, tell_missed_updates
 from epicsub.training.augmentation import augments_on_device, to_device
@@ -109,6 +109,7 @@ def _fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | No
             removals.flush()  # before the checkpoint, so that a resumed run lacks no step
         if saves:
             save_state(fabric, recipe, domains, state, folder, best)
+            note_kept(f"checkpoint of step {state.step}")
         fabric.barrier()
         if state.stopped:
             break

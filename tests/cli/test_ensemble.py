@@ -165,7 +165,7 @@ def test_every_damaged_member_is_named_at_once(command, kitchens, members, run, 
     )
     done = submit(command, kitchens, [run, "bad.pt", members[1], "few.npz"])
     assert done.status == 2
-    assert "bad: bad.pt: not a file of predictions" in done.err
+    assert "bad: bad.pt: is a text that begins with 'text': another file was meant" in done.err
     assert "few: few.npz: 125 verb classes, 97 expected" in done.err
     assert "few: few.npz: 352 noun classes, 300 expected" in done.err
 

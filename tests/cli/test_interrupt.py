@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextvars import ContextVar
 
 import pytest
 
@@ -72,7 +73,8 @@ def children_of(pid):
     return found.stdout.split()
 
 
-def test_a_position_is_that_of_the_work_begun_last():
+def test_a_position_is_that_of_the_work_begun_last(monkeypatch):
+    monkeypatch.setattr("epicsub.progress._position", ContextVar("position", default=None))
     places = []
     for _ in track([1, 2], "outer", 2):
         for _ in track([1], "inner", 1):

@@ -9,7 +9,7 @@ import torch
 from epicsub.errors import TrainingError
 from epicsub.recipe import Stage, load_recipe
 from epicsub.training.build import model_of, scheduled_rate
-from epicsub.training.checkpoint import Checkpoint, _differences, load_checkpoint, save_checkpoint
+from epicsub.training.checkpoint import Checkpoint, differences, load_checkpoint, save_checkpoint
 from epicsub.training.count import clip_work, weightless_model, work_of
 from epicsub.training.loop import is_scheduled
 from epicsub.training.run_folder import RunLog, read_metrics
@@ -49,9 +49,9 @@ def test_metrics_after_the_resumed_step_and_half_lines_are_dropped(tmp_path: Pat
 
 def test_differences_name_leaves() -> None:
     before = {"a": {"b": [1, 2]}, "c": 1}
-    assert _differences(before, {"a": {"b": [1, 3]}, "c": 1}) == {"a.b.1": (2, 3)}
-    assert _differences(before, {"a": {"b": [1]}, "c": 1}) == {"a.b": ([1, 2], [1])}
-    assert _differences(before, before) == {}
+    assert differences(before, {"a": {"b": [1, 3]}, "c": 1}) == {"a.b.1": (2, 3)}
+    assert differences(before, {"a": {"b": [1]}, "c": 1}) == {"a.b": ([1, 2], [1])}
+    assert differences(before, before) == {}
 
 
 def test_seeds_differ_by_step_rank_and_seed() -> None:

@@ -98,7 +98,9 @@ def test_the_table_has_the_figures(annotations, protocol):
 def test_predictions_outside_the_list_are_refused(annotations, protocol):
     made = predictions_for(annotations, protocol, 3)
     other = Predictions(np.array(["P01_101_0", "P01_01_0", "P01_101_1"]), made.verb_logprobs, made.noun_logprobs)
-    with pytest.raises(ValidationError, match=r"2 of 3 predicted segments are not .*: P01_101_0, P01_101_1; are these"):
+    with pytest.raises(
+        ValidationError, match=r"2 of 3 predicted segments are not .*: P01_101_0, P01_101_1; the list has .*; are these"
+    ):
         evaluate(other, protocol, annotations)
 
 
