@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from epicsub.io import atomic_write, find_shipped, sha256, shipped, user_path, write_text
+from epicsub.io.files import walk_files
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
@@ -94,3 +95,12 @@ def test_a_disk_without_inodes_is_not_called_full(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])},
     )  # fmt: skip
     assert "holds as many files as it can (`df -i`: 0 of 3 inodes free); delete small files" in done.stderr
+
+
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
+    videos = tmp_path / "root" / "videos"
+    videos.mkdir(parents=True)
+    write_text(videos / "a.mp4", "")
+    (videos / "up").symlink_to(tmp_path)
+    (videos / "all").symlink_to("/")
+    assert list(walk_files(videos)) == [videos / "a.mp4"]

@@ -100,7 +100,7 @@ def read_text(path: Path, failure: type[EpicsubError]) -> str:
 
 
 def walk_files(folder: Path, denied: list[str] | None = None) -> Iterator[Path]:
-    """List the files in a folder and below it. Links are followed; each folder is listed once, so that loops end.
+    """List the files in a folder and below it. Links are followed, but for those to a folder above.
 
     Args:
         folder: where to begin.
@@ -112,7 +112,7 @@ def walk_files(folder: Path, denied: list[str] | None = None) -> Iterator[Path]:
     Raises:
         OSError: a folder cannot be listed, and `denied` is not given.
     """
-    waiting, seen = [Path(folder)], set()
+    waiting, seen, top = [Path(folder)], set(), Path(folder).resolve()
     while waiting:
         here = waiting.pop(0)
         try:
@@ -128,10 +128,10 @@ def walk_files(folder: Path, denied: list[str] | None = None) -> Iterator[Path]:
             continue
         below = []
         for entry in entries:
-            if is_folder(entry):
-                below.append(entry)
-            else:
+            if not is_folder(entry):
                 yield entry
+            elif not (entry.is_symlink() and top.is_relative_to(entry.resolve())):
+                below.append(entry)
         waiting[:0] = below
 
 

@@ -57,7 +57,7 @@ def test_a_deep_check_keeps_its_findings_elsewhere(tmp_path, monkeypatch, caplog
         tmp_path / "cache",
     )  # in a folder that is not there nothing can be written
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "epicsub"):
         assert memory.memory_of(root).parent == cache / "epicsub"
         assert "what is checked is kept in" in caplog.text
         shutil.rmtree(cache)

@@ -69,7 +69,7 @@ def test_processes_that_were_started_are_joined_or_refused(by, started, monkeypa
 
 def test_what_is_not_followed_is_told(monkeypatch, caplog):
     monkeypatch.setenv("SLURM_NTASKS", "4")
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "epicsub"):
         join_processes(1)
     assert "train.devices is 1: one process; not followed: SLURM_NTASKS=4" in caplog.text
 
