@@ -80,7 +80,7 @@ def one_of_two(rank: int, folder: str) -> None:
 
 
 def test_two_real_processes_both_have_the_whole(tmp_path: Path) -> None:
-    start_processes(one_of_two, (str(tmp_path),), nprocs=2, start_method="fork")  # a fresh one imports for seconds
+    start_processes(one_of_two, (str(tmp_path),), nprocs=2)
     alone = share(0, 1)
     assert alone is not None
     for rank in (0, 1):

@@ -30,7 +30,7 @@ def one_of_two(rank: int, folder: str) -> None:
 
 
 def test_two_processes_score_with_the_batch_norms_of_the_first(tmp_path: Path) -> None:
-    start_processes(one_of_two, (str(tmp_path),), nprocs=2, start_method="fork")
+    start_processes(one_of_two, (str(tmp_path),), nprocs=2)
     for rank in (0, 1):
         assert torch.load(tmp_path / f"{rank}.pt")["running_mean"].tolist() == [5.0, 5.0]
 
