@@ -98,8 +98,8 @@ def audit() -> int:
     print(done.stdout, end="")
     if done.returncode and not done.stdout.strip():
         print(
-            "audit: NOT DONE: pip-audit reaches no list of vulnerabilities from here (a mirror has none); run "
-            "`make audit` where pypi.org or osv.dev is reached",
+            "audit: NOT DONE: pip-audit reaches no list of vulnerabilities from here (a mirror of the package "
+            "index has none); run `make audit` on a machine that reaches the index itself",
             file=sys.stderr,
         )
         return 2

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.campaigns.byte_faults import appended, cut, flipped, flipped_at_an_end, taken_out, zeroed
 from epicsub.errors import EpicsubError
 from epicsub.predictions import read_predictions
 
@@ -405,43 +406,6 @@ OF_SCORES: dict[str, Way] = {
     "an id less": lambda t, r: _with(t, "refuse", ids=IDS[:-1]),
     "more keys": lambda t, r: _with(t, "same", more={"clip": 3}),
 }
-
-
-# Ways to change bytes
-
-
-def flipped(content: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(content)
-    for _ in range(rng.choice((1, 1, 4))):
-        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
-    return bytes(changed)
-
-
-def flipped_at_an_end(content: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(content)
-    place = rng.randrange(min(400, len(content)))
-    changed[place if rng.random() < 0.5 else -1 - place] = rng.randrange(256)
-    return bytes(changed)
-
-
-def cut(content: bytes, rng: random.Random) -> bytes:
-    return content[: rng.randrange(len(content))]
-
-
-def zeroed(content: bytes, rng: random.Random) -> bytes:
-    changed = bytearray(content)
-    place, length = rng.randrange(len(changed)), rng.choice((1, 16, 4096))
-    changed[place : place + length] = bytes(len(changed[place : place + length]))
-    return bytes(changed)
-
-
-def taken_out(content: bytes, rng: random.Random) -> bytes:
-    place = rng.randrange(len(content))
-    return content[:place] + content[place + rng.choice((1, 2, 512)) :]
-
-
-def appended(content: bytes, rng: random.Random) -> bytes:
-    return content + rng.randbytes(rng.choice((1, 30)))
 
 
 OF_BYTES = (flipped, flipped, flipped_at_an_end, cut, zeroed, taken_out, appended)

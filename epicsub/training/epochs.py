@@ -19,8 +19,30 @@ def count_epochs(recipe: Recipe, segments: int) -> Recipe:
         The recipe with steps in every stage.
 
     Raises:
-        TrainingError: settings that do not fit these steps, such as a longer warm-up.
+        TrainingError: see `epoch_problems`.
     """
+    counted = _in_steps(recipe, segments)
+    if problems := epoch_problems(recipe, segments):
+        raise TrainingError(join_problems(problems, "nothing was started"))
+    return counted
+
+
+def epoch_problems(recipe: Recipe, segments: int) -> list[str]:
+    """List settings that do not fit the steps of a stage's epochs, such as a longer warm-up.
+
+    Args:
+        recipe: before its epochs were counted.
+        segments: of the training lists.
+
+    Returns:
+        One problem each, with its key.
+    """
+    if all(stage.epochs is None for stage in recipe.train.stages):
+        return []  # checked as the recipe was read
+    return [f"{problem.key}: {problem.text}" for problem in check_train(_in_steps(recipe, segments).train)]
+
+
+def _in_steps(recipe: Recipe, segments: int) -> Recipe:
     if all(stage.epochs is None for stage in recipe.train.stages):
         return recipe
     stages = [
@@ -30,8 +52,6 @@ def count_epochs(recipe: Recipe, segments: int) -> Recipe:
         for stage in recipe.train.stages
     ]
     train = recipe.train.model_copy(update={"stages": tuple(stages)})
-    if problems := [f"{problem.key}: {problem.text}" for problem in check_train(train)]:
-        raise TrainingError(join_problems(problems, "nothing was started"))
     return recipe.model_copy(update={"train": train})
 
 
@@ -47,7 +67,7 @@ def epoch_notes(recipe: Recipe, segments: int) -> list[str]:
     """
     counted = count_epochs(recipe, segments).train.stages
     return [
-        f"stage {number}: {stage.epochs:g} epochs of {segments} segments, {stage.source_batch} a step, are "
+        f"stage {number}: {stage.epochs:g} epochs of {segments} segments, {stage.source_batch} per step, are "
         f"{counted[number - 1].length} steps"
         for number, stage in enumerate(recipe.train.stages, 1)
         if stage.epochs is not None

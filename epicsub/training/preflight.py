@@ -26,7 +26,7 @@ from epicsub.text import join_problems
 from epicsub.training.build import model_of
 from epicsub.training.devices import lacks
 from epicsub.training.distill import load_teacher, with_teacher_modalities
-from epicsub.training.epochs import count_epochs
+from epicsub.training.epochs import count_epochs, epoch_problems
 from epicsub.training.loaders import Domains, features_of, source_segments, store_of, target_segments
 from epicsub.training.start import start_problems
 
@@ -151,11 +151,9 @@ def _feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
 
 def _length_and_start_problems(loaded: LoadedRecipe, segments: int) -> list[str]:
     """Epochs whose steps do not fit the recipe, or else a start that is no end of its first stage."""
-    try:
-        recipe = count_epochs(loaded.recipe, segments)
-    except TrainingError as error:
-        return [f"{loaded.where('train.stages')}  {error}"]
-    return start_problems(replace(loaded, recipe=recipe))
+    if problems := epoch_problems(loaded.recipe, segments):
+        return [f"{loaded.where(problem.partition(':')[0])}  {problem}" for problem in problems]
+    return start_problems(replace(loaded, recipe=count_epochs(loaded.recipe, segments)))
 
 
 def _folder_problems(folder: Path) -> list[str]:

@@ -25,8 +25,8 @@ def test_epochs_are_counted_in_segments_and_told(command, features_root: Path, t
     assert "stage 2: 8 steps, 96 labelled clips, 2.0 times each segment" in dry.out
     done = command("train", *words)
     assert done.status == 0, done.err
-    assert "stage 1: 1.5 epochs of 48 segments, 10 a step, are 8 steps" in done.err
-    assert "stage 2: 2 epochs of 48 segments, 12 a step, are 8 steps" in done.err
+    assert "stage 1: 1.5 epochs of 48 segments, 10 per step, are 8 steps" in done.err
+    assert "stage 2: 2 epochs of 48 segments, 12 per step, are 8 steps" in done.err
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["stage"]) for line in lines] == [(n, 1 + (n > 8)) for n in range(1, 17)]
     rates = [line["learning_rate"] for line in lines[:8]]
