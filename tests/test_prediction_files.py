@@ -260,7 +260,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PredictionsError, match="cannot be written: "):
         save_predictions(good(), tmp_path / "file" / "x.npz")
-    with pytest.raises(PredictionsError, match=r"written as \.npz or \.pt, not '\.pkl'"):
+    with pytest.raises(PredictionsError, match=r"expected \.npz or \.pt for predictions, not '\.pkl'"):
         save_predictions(good(), tmp_path / "x.pkl")
 
 

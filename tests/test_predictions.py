@@ -123,7 +123,10 @@ def test_select_names_what_is_missing():
     with pytest.raises(PredictionsError) as caught:
         good().select(wanted)
     assert str(caught.value) == (
-        "no predictions for 12 of 13 segments: " + ", ".join(wanted[1:11]) + ", ... (12 in all)"
+        "no predictions for 12 of 13 segments: " + ", ".join(wanted[1:11]) + ", ... (12 in all); it has "
+        f"{len(IDS) - 1} others: {', '.join(map(repr, [name for name in IDS if name != IDS[1]][:3]))}"
+        + (f", ... ({len(IDS) - 1} in all)" if len(IDS) > 4 else "")
+        + "; give those of the whole list"
     )
 
 

@@ -207,7 +207,10 @@ def _open_original(root: DataRoot, video_id: str, modality: str, decoder: str) -
 def _checked(reader: FrameReader, path: Path, row: Modality) -> FrameReader:
     if not row.is_color and reader.width % row.channels:
         width = reader.width
-        raise DataError(f"{path}: is {width} pixels wide, which {row.channels} channels side by side cannot be")
+        raise DataError(
+            f"{path}: is {width} pixels wide, expected a multiple of {row.channels} (channels side by side): "
+            f"make it again with {row.command}"
+        )
     return reader
 
 

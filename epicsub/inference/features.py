@@ -57,7 +57,9 @@ def segments_of(root: DataRoot, lists: Sequence[str]) -> list[Segment]:
             if (first.video_id, first.start, first.stop) != (segment.video_id, segment.start, segment.stop):
                 differing.append(f"{segment.narration_id} is another segment in {name} than in {where}")
     if differing:
-        raise InferenceError(f"{len(differing)} segments differ between lists: {first_of(differing)}")
+        raise InferenceError(
+            f"{len(differing)} segments differ between lists: {first_of(differing)}; name lists that agree"
+        )
     return [segment for segment, _ in found.values()]
 
 

@@ -17,7 +17,7 @@ def check_fit(name: str | None, model: str) -> None:
         ModelError: it is for another.
     """
     if name in WEIGHTS and WEIGHTS[name].model != model:
-        raise ModelError(f"weights {name} are for {WEIGHTS[name].model}, not for {model}")
+        raise ModelError(f"weights {name} are for {WEIGHTS[name].model}, not for {model}: see `epicsub weights list`")
 
 
 def check_modalities(what: str, given: Iterable[str], modalities: Sequence[str]) -> None:

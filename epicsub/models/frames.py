@@ -85,7 +85,7 @@ class TemporalTransformer(nn.Module):
     def __init__(self, dim: int, frames: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
         if dim % heads:
-            raise ModelError(f"the backbone's {dim} features do not divide over {heads} heads")
+            raise ModelError(f"the backbone's {dim} features do not divide over {heads} heads: choose a divisor")
         self.num_features = dim
         self.positions_TD = nn.Parameter(torch.zeros(frames, dim))
         nn.init.trunc_normal_(self.positions_TD, std=0.02)
@@ -107,7 +107,9 @@ class TemporalTransformer(nn.Module):
             ModelError: the clip has another number of frames than the positions.
         """
         if x_BTD.shape[1] != len(self.positions_TD):
-            raise ModelError(f"the model was made for {len(self.positions_TD)} frames, the clip has {x_BTD.shape[1]}")
+            raise ModelError(
+                f"the model was made for {len(self.positions_TD)} frames, the clip has {x_BTD.shape[1]}: give as many"
+            )
         encoded_BTD: Tensor = self.encoder(x_BTD + self.positions_TD)
         return encoded_BTD.mean(dim=1)
 

@@ -273,7 +273,10 @@ def build_i3d(
     for modality, name in weights.items():
         check_fit(name, ROW.name)
         if name in WEIGHTS and WEIGHTS[name].modality != modality:
-            raise ModelError(f"weights {name} are for {WEIGHTS[name].modality}, not for the {modality} stream")
+            raise ModelError(
+                f"weights {name} are for {WEIGHTS[name].modality}, not for the {modality} stream: see `epicsub "
+                "weights list`"
+            )
         if name in WEIGHTS and width != 1.0:
             raise ModelError(f"weights {name} are for width 1.0, not {width}; with another width write null")
     model = two_stream_i3d(modalities, width, classes=classes, **settings)

@@ -223,7 +223,10 @@ def _from_efficientnet_lite(file: Path) -> dict[str, Tensor]:
         own = timm.create_model("tf_efficientnet_lite0").state_dict()
     pairs = list(zip(own, theirs.items(), strict=False))
     if len(own) != len(theirs) or any(own[name].shape != value.shape for name, (_, value) in pairs):
-        raise ModelError(f"{file}: its {len(theirs)} tensors are not the {len(own)} of tf_efficientnet_lite0, in order")
+        raise ModelError(
+            f"{file}: its {len(theirs)} tensors are not the {len(own)} of tf_efficientnet_lite0, in order; "
+            "fetch the published file again"
+        )
     return {name: value for name, (_, value) in pairs}
 
 

@@ -143,7 +143,7 @@ class TemporalRelations(StreamsModel[RelationStream]):
         classes: Classes = ALL_CLASSES,
     ) -> None:
         if segments < 2:
-            raise ModelError(f"relations are between 2 frames or more, not {segments}")
+            raise ModelError(f"relations need at least 2 frames, not {segments}")
         streams = {m: RelationStream(dim, segments, shared, hidden, dropout, classes) for m, dim in dims.items()}
         super().__init__(streams, dict.fromkeys(dims, hidden), classes)
         self.segments, self.attention = segments, attention

@@ -17,7 +17,7 @@ from epicsub.errors import PredictionsError
 from epicsub.io import atomic_write, is_stream, user_path
 from epicsub.predictions.foreign import read_scores
 from epicsub.predictions.score_kinds import PROBABILITY_FLOOR, log_sum, to_logprobs
-from epicsub.text import invisible_in, name_some
+from epicsub.text import invisible_in, name_some, others_than
 from epicsub.unpickle import load_npz, load_pickle, load_torch
 
 __all__ = ["PROBABILITY_FLOOR", "Predictions", "read_predictions", "save_predictions", "write_organisers_list"]
@@ -109,7 +109,10 @@ class Predictions:
         missing = [name for name in narration_ids if name not in rows]
         if missing:
             what = f"{len(missing)} of {len(narration_ids)} segments"
-            raise PredictionsError(f"no predictions for {what}: {name_some(missing)}")
+            others = others_than(self.narration_ids.tolist(), narration_ids)
+            raise PredictionsError(
+                f"no predictions for {what}: {name_some(missing)}{others}; give those of the whole list"
+            )
         order = np.array([rows[name] for name in narration_ids], dtype=np.intp)
         return Predictions(self.narration_ids[order], self.verb_logprobs[order], self.noun_logprobs[order])
 
@@ -127,7 +130,7 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
     path = user_path(path)
     suffix = path.suffix.lower() or (".npz" if is_stream(path) else "")
     if suffix not in (".npz", ".pt"):
-        raise PredictionsError(f"{path}: predictions are written as .npz or .pt, not {path.suffix!r}")
+        raise PredictionsError(f"{path}: expected .npz or .pt for predictions, not {path.suffix!r}")
     try:
         with atomic_write(path) as temporary:
             if suffix == ".pt":

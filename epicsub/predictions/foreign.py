@@ -55,9 +55,11 @@ def read_scores(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise PredictionsError(f"{path}: not JSON: line {error.lineno}, column {error.colno}") from error
     except (ValueError, RecursionError) as error:
-        raise PredictionsError(f"{path}: not JSON of scores: numbers too long, or objects too deep") from error
+        raise PredictionsError(
+            f"{path}: not JSON of scores: numbers too long, or objects too deep; write it again"
+        ) from error
     if twice:
-        raise PredictionsError(f"{path}: has keys more than once: {name_some(twice)}")
+        raise PredictionsError(f"{path}: has keys more than once: {name_some(twice)}; write each once")
     found = [key for key in RESULTS if isinstance(content, dict) and isinstance(content.get(key), dict)]
     if len(found) != 1 or not content[found[0]]:
         keys = name_some(map(repr, content)) if isinstance(content, dict) else f"a {type(content).__name__}"
@@ -74,7 +76,7 @@ def read_scores(path: Path) -> dict[str, Any]:
 def _of_rows(rows: Mapping[str, Any]) -> dict[str, Any]:
     plain = [name for name, row in rows.items() if not isinstance(row, dict) or not isinstance(row.get("verb"), dict)]
     if plain:
-        raise PredictionsError(f"not predictions: no verb scores by class for {name_some(plain)}")
+        raise PredictionsError(f"not predictions: expected verb scores by class for {name_some(plain)}")
     eight = len(next(iter(rows.values()))["verb"]) == len(MMSADA_VERBS)
     verb_NV, problems = _table(rows, "verb", len(MMSADA_VERBS) if eight else NUM_VERBS)
     if eight:

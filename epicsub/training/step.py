@@ -271,4 +271,5 @@ def _metrics(
 def _top_1(logits_BC: Tensor, label_B: Tensor) -> Tensor:
     """Percent of clips whose highest logit is that of the label; checking the arguments would wait for the device."""
     classes = logits_BC.shape[1]
-    return multiclass_accuracy(logits_BC.detach(), label_B, classes, average="micro", validate_args=False) * 100
+    share: Tensor = multiclass_accuracy(logits_BC.detach(), label_B, classes, average="micro", validate_args=False)
+    return share * 100

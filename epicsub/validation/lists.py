@@ -114,7 +114,9 @@ def _converted(path: Path, verbs: Sequence[int]) -> pd.DataFrame:
     require_columns(table, path, PICKLED_COLUMNS)
     outside = table[~table["verb_class"].isin(range(len(verbs)))]
     if len(outside):
-        raise ValidationError(f"{path}: verb_class is not within 0 to {len(verbs) - 1} for {name_some(outside['uid'])}")
+        raise ValidationError(
+            f"{path}: expected a verb_class from 0 to {len(verbs) - 1} for {name_some(outside['uid'])}"
+        )
     ids = FOREIGN_PREFIX + table["uid"].astype(str)
     renumbered = table["verb_class"].map(dict(enumerate(verbs)))
     return table.assign(narration_id=ids, verb_class=renumbered, noun_class="")[list(CONVERTED_COLUMNS)]

@@ -80,7 +80,7 @@ def read_labels(
         labels["seconds"] = _seconds(table["stop_timestamp"], path) - _seconds(table["start_timestamp"], path)
         if (wrong := labels["seconds"] <= 0).any():
             where = name_some(f"line {line}" for line in labels.index[wrong])
-            raise ValidationError(f"{path}: start_timestamp is not before stop_timestamp in {where}")
+            raise ValidationError(f"{path}: expected a start_timestamp before stop_timestamp in {where}")
     _check_ids(labels["narration_id"], path, count or segments.count)
     return labels.reset_index(drop=True)
 
@@ -158,7 +158,7 @@ def _seconds(times: pd.Series, path: Path) -> pd.Series:
         except ValueError:
             wrong.append(f"line {line} ({text!r})")
     if wrong:
-        raise ValidationError(f"{path}: {times.name} is not HH:MM:SS.ff in {name_some(wrong)}")
+        raise ValidationError(f"{path}: expected HH:MM:SS.ff as {times.name}: {name_some(wrong)}")
     return pd.Series(seconds)
 
 
@@ -245,7 +245,7 @@ def require_columns(table: pd.DataFrame, path: Path, columns: Sequence[str]) -> 
 def _whole_numbers(values: pd.Series, path: Path) -> pd.Series:
     wrong = [f"line {line} ({value!r})" for line, value in values.items() if not re.fullmatch("[0-9]{1,9}", str(value))]
     if wrong:
-        raise ValidationError(f"{path}: {values.name} is not a class id in {name_some(wrong)}")
+        raise ValidationError(f"{path}: expected class ids as {values.name}: {name_some(wrong)}")
     return values.astype(int)
 
 

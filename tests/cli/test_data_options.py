@@ -50,7 +50,7 @@ def test_no_workers_are_refused(command, root, name, workers) -> None:
 def test_a_clip_of_no_number_is_refused(command, root) -> None:
     refused = command("data", "check", "--data", root, "--clip-seconds", "nan")
     assert refused.status == 2
-    assert "clip_seconds=nan: seconds of a clip, above 0" in refused.err
+    assert "clip_seconds=nan: expected seconds of a clip, above 0" in refused.err
 
 
 def test_a_bad_video_does_not_keep_its_flow_from_being_prepared(command, root) -> None:

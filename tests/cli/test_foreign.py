@@ -80,7 +80,7 @@ FULL = {"verb": entries(np.zeros(97)), "noun": entries(np.zeros(300))}
         ("{", "not JSON: line 1"),
         ("[1, 2]", "holds a list; expected one of results or results_target"),
         (json.dumps({"results": {}}), "holds 'results'; expected"),
-        (json.dumps({"results": {"P01_1_0": 3}}), "no verb scores by class for P01_1_0"),
+        (json.dumps({"results": {"P01_1_0": 3}}), "expected verb scores by class for P01_1_0"),
         (
             json.dumps({"results": {"P01_1_0": FULL, "P01_1_1": FULL | {"verb": {"0": 1.0}, "noun": {}}}}),
             r"verb scores are not of the classes 0 to 96: P01_1_1 \(1\)\n.*noun scores .* 0 to 299: P01_1_1 \(0\)",

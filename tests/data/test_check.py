@@ -201,7 +201,7 @@ def test_a_video_that_the_table_does_not_know(root):
 
 @pytest.mark.parametrize("seconds", [float("nan"), -1.0, 0.0, float("inf")])
 def test_a_clip_of_no_length_is_refused(tmp_path, seconds):
-    with pytest.raises(DataError, match=f"clip_seconds={seconds}: seconds of a clip, above 0"):
+    with pytest.raises(DataError, match=f"clip_seconds={seconds}: expected seconds of a clip, above 0"):
         check_data(DataRoot(tmp_path), {}, ["rgb"], seconds)
 
 

@@ -132,7 +132,7 @@ while True:
 def test_what_is_not_finite_is_neither_written_nor_read(folder: Path) -> None:
     bad = values(7, 2)
     bad[1, 0] = float("nan")
-    with pytest.raises(DataError, match="the model: rgb features are not finite for P01_01_8; they are not written"):
+    with pytest.raises(DataError, match="the model: rgb features are not finite for P01_01_8; nothing was written"):
         FeatureStore(folder, MADE_BY).add(ids(7, 2), {"rgb": bad})
     stored = load_file(folder / "features-00000.safetensors")
     stored = {name: x_ND.clone() for name, x_ND in stored.items()}

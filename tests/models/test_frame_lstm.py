@@ -137,9 +137,9 @@ def test_the_order_of_frames_matters_to_what_reads_time() -> None:
     with torch.no_grad():
         module.positions_TD.normal_()
         assert not torch.allclose(module(x_BTD), module(x_BTD.flip(1)), atol=1e-4)
-    with pytest.raises(ModelError, match="made for 6 frames, the clip has 5"):
+    with pytest.raises(ModelError, match="made for 6 frames, the clip has 5: give as many"):
         module(x_BTD[:, :5])
-    with pytest.raises(ModelError, match="8 features do not divide over 3 heads"):
+    with pytest.raises(ModelError, match="8 features do not divide over 3 heads: choose a divisor"):
         TemporalTransformer(8, 6, 2, 3, 0.0)
 
 

@@ -131,9 +131,9 @@ def test_all_problems_of_the_tables_at_once(annotations, protocol):
         read_reference(protocol, annotations)
     text = str(caught.value)
     assert len(text.splitlines()) == 4
-    assert "EPIC_100_validation.csv: verb_class is not a class id in line 5 ('')" in text
+    assert "EPIC_100_validation.csv: expected class ids as verb_class: line 5 ('')" in text
     assert "EPIC_100_tail_verbs.csv: no such table" in text
-    assert "EPIC_100_tail_nouns.csv: noun is not a class id in line 3 ('fork')" in text
+    assert "EPIC_100_tail_nouns.csv: expected class ids as noun: line 3 ('fork')" in text
     assert "no column participant_id; it has name" in text
 
 

@@ -123,7 +123,7 @@ def check_data(
         DataError: the table of videos or `clip_seconds` is wrong.
     """
     if not 0 < clip_seconds < float("inf"):
-        raise DataError(f"clip_seconds={clip_seconds}: seconds of a clip, above 0")
+        raise DataError(f"clip_seconds={clip_seconds}: expected seconds of a clip, above 0")
     skipped = set(skip)
     kept = {name: [s for s in segments if s.narration_id not in skipped] for name, segments in lists.items()}
     every = {segment.narration_id: segment for segments in kept.values() for segment in segments}

@@ -80,7 +80,10 @@ class FeatureStore:
             bad = (~x_ND.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
             if bad:
                 names = first_of([narration_ids[row] for row in bad])
-                raise DataError(f"{origin}: {modality} features are not finite for {names}; they are not written")
+                raise DataError(
+                    f"{origin}: {modality} features are not finite for {names}; nothing was "
+                    "written: look at the weights that made them"
+                )
         number = 1 + max((int(entry["file"][9:14]) for entry in self.shards), default=-1)
         file = f"features-{number:05d}.safetensors"
         with atomic_write(self.folder / file) as temporary:
