@@ -1,7 +1,9 @@
 """Small kitchens, a trained run and the command line, as a user has them."""
 
 import io
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -116,3 +118,26 @@ def run(command: Call, kitchens: Path, work: Path) -> Path:
     done = command("train", "recipes/tiny/mmir_i3d.yaml", *SHORT, "--data", kitchens, "--out", "outputs/short")
     assert done.status == 0, done.err
     return work / "outputs" / "short"
+
+
+@pytest.fixture(scope="module")
+def runs_root(features_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs, which is a data root too."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("annotations", "features"):
+        (folder / name).symlink_to(features_root / name)
+    return folder
+
+
+@pytest.fixture
+def fresh_process(repository: Path, work: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run Python anew with these words, in the folder of `command`; for what one process per test must have."""
+
+    def run_python(*words: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+        whole = [sys.executable, *words]
+        return subprocess.run(
+            whole, cwd=work, env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+
+    return run_python

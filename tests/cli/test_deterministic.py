@@ -1,8 +1,6 @@
 """What is equal to the bit: with train.deterministic or without on a CPU, and a resumed run on several processes."""
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,23 +34,14 @@ run()
 """
 
 
-@pytest.fixture(scope="module")
-def root(features_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for runs, which is a data root too."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name in ("annotations", "features"):
-        (folder / name).symlink_to(features_root / name)
-    return folder
-
-
-def test_a_cpu_gives_the_same_with_it_and_without(command, root: Path) -> None:
+def test_a_cpu_gives_the_same_with_it_and_without(command, runs_root: Path) -> None:
     ends = []
     for word in ("false", "true"):
-        words = [*STEPS, f"train.deterministic={word}", "--data", root, "--out", root / word]
+        words = [*STEPS, f"train.deterministic={word}", "--data", runs_root, "--out", runs_root / word]
         done = command("train", RECIPE, *words)
         assert done.status == 0, done.err
         assert not torch.are_deterministic_algorithms_enabled()
-        ends.append(torch.load(root / word / "last.pth", weights_only=True)["model"])
+        ends.append(torch.load(runs_root / word / "last.pth", weights_only=True)["model"])
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
 
 
@@ -70,27 +59,19 @@ def test_a_kernel_without_a_deterministic_form_is_named(repository: Path) -> Non
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_resumed_run_on_two_processes_has_the_replay_of_each(root: Path, work: Path, repository: Path) -> None:
+def test_a_resumed_run_on_two_processes_has_the_replay_of_each(runs_root: Path, fresh_process: Callable) -> None:
     """The first run leaves a copy of its folder at step 5, as a kill would; the second goes on from there."""
-    script = root / "killed.py"
+    script = runs_root / "killed.py"
     script.write_text(KILLED)
 
     def train(out: str, *first: str) -> None:
-        words = ["train", RECIPE, *STEPS, "train.devices=2", "--data", str(root), "--out", str(root / out)]
-        done = subprocess.run(
-            [sys.executable, *first, *words],
-            cwd=work,
-            env={**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        words = ["train", RECIPE, *STEPS, "train.devices=2", "--data", str(runs_root), "--out", str(runs_root / out)]
+        done = fresh_process(*first, *words)
         assert done.returncode == 0, done.stderr
 
     train("whole", str(script))
     train("killed", "-m", "epicsub")
-    whole, resumed = (torch.load(root / name / "last.pth", weights_only=True) for name in ("whole", "killed"))
+    whole, resumed = (torch.load(runs_root / name / "last.pth", weights_only=True) for name in ("whole", "killed"))
     one, other = whole["training"]["adaptation_of_processes"]
     states = "agents.rgb_source.replay.state"
     assert not torch.equal(one[states], other[states])

@@ -20,41 +20,32 @@ ARMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def root(features_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for runs, which is a data root too."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name in ("annotations", "features"):
-        (folder / name).symlink_to(features_root / name)
-    return folder
-
-
-def train(command, root: Path, arm: str, out: str, *more: str):
+def train(command, runs_root: Path, arm: str, out: str, *more: str):
     words = {word.partition("=")[0]: word for word in (*ARMS[arm], *STEPS, *more)}.values()  # the last of a key counts
-    return command("train", *words, "--data", root, "--out", root / out)
+    return command("train", *words, "--data", runs_root, "--out", runs_root / out)
 
 
 @pytest.fixture(scope="module")
-def first(command, root: Path) -> Path:
+def first(command, runs_root: Path) -> Path:
     """The end of the first stage, which a run of source only leaves."""
-    done = train(command, root, "source_only", "whole_source_only")
+    done = train(command, runs_root, "source_only", "whole_source_only")
     assert done.status == 0, done.err
-    path = root / "whole_source_only" / "stage_1.pth"
+    path = runs_root / "whole_source_only" / "stage_1.pth"
     assert torch.load(path, weights_only=True)["step"] == 4
     return path
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_an_arm_from_the_shared_start_is_the_whole_arm(command, root: Path, first: Path, arm: str) -> None:
+def test_an_arm_from_the_shared_start_is_the_whole_arm(command, runs_root: Path, first: Path, arm: str) -> None:
     """To the bit, where the first stage is the same; MCD has another network in it, and starts as far trained."""
-    done = train(command, root, arm, f"from_{arm}", f"train.start={first}")
+    done = train(command, runs_root, arm, f"from_{arm}", f"train.start={first}")
     assert done.status == 0, done.err
-    assert not (root / f"from_{arm}" / "stage_1.pth").exists()
+    assert not (runs_root / f"from_{arm}" / "stage_1.pth").exists()
     if arm != "source_only":
-        assert train(command, root, arm, f"whole_{arm}").status == 0
-    one, whole = (torch.load(root / f"{way}_{arm}" / "last.pth", weights_only=True) for way in ("from", "whole"))
+        assert train(command, runs_root, arm, f"whole_{arm}").status == 0
+    one, whole = (torch.load(runs_root / f"{way}_{arm}" / "last.pth", weights_only=True) for way in ("from", "whole"))
     assert one["step"] == whole["step"] == 8
-    lines = [(root / f"{way}_{arm}" / "metrics.jsonl").read_text().splitlines() for way in ("from", "whole")]
+    lines = [(runs_root / f"{way}_{arm}" / "metrics.jsonl").read_text().splitlines() for way in ("from", "whole")]
     assert len(lines[0]) == 4
     if arm == "mcd":
         shared = torch.load(first, weights_only=True)["model"]
@@ -65,7 +56,9 @@ def test_an_arm_from_the_shared_start_is_the_whole_arm(command, root: Path, firs
         assert torch.equal(one["model"][name], value), name
 
 
-def test_the_second_classifier_starts_as_far_trained_and_another(root: Path, first: Path, repository: Path) -> None:
+def test_the_second_classifier_starts_as_far_trained_and_another(
+    runs_root: Path, first: Path, repository: Path
+) -> None:
     from epicsub.recipe import load_recipe
     from epicsub.training.build import model_of
     from epicsub.training.start import load_start, start_of
@@ -91,19 +84,21 @@ def test_the_second_classifier_starts_as_far_trained_and_another(root: Path, fir
     ],
 )
 def test_another_start_is_refused_with_all_that_differs(
-    command, root: Path, first: Path, words: list[str], problems: list[str]
+    command, runs_root: Path, first: Path, words: list[str], problems: list[str]
 ) -> None:
-    done = train(command, root, "mmir", "refused", f"train.start={first}", *words)
+    done = train(command, runs_root, "mmir", "refused", f"train.start={first}", *words)
     assert done.status == 2
     for problem in (f"{first}: is not the end of this recipe's first stage", *problems):
         assert problem in done.err
 
 
-def test_a_start_that_is_not_there_or_leaves_nothing_is_refused(command, root: Path, first: Path) -> None:
-    done = train(command, root, "mmir", "refused", "train.start=nowhere.pth")
+def test_a_start_that_is_not_there_or_leaves_nothing_is_refused(command, runs_root: Path, first: Path) -> None:
+    done = train(command, runs_root, "mmir", "refused", "train.start=nowhere.pth")
     assert done.status == 2
     assert "train.start: nowhere.pth: no such checkpoint" in done.err
     one = "train.stages=[{steps: 4, learning_rate: 1e-3, source_batch: 40}]"
-    done = command("train", ARMS["source_only"][0], one, f"train.start={first}", "--data", root, "--out", root / "r")
+    done = command(
+        "train", ARMS["source_only"][0], one, f"train.start={first}", "--data", runs_root, "--out", runs_root / "r"
+    )
     assert done.status == 2
     assert "the end of the first stage, but there is no second: leave it out" in done.err

@@ -1,10 +1,8 @@
 """A run on two processes: each scores its share of the validation list, and the scores are the checkpoint's own."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +20,7 @@ SETTINGS = [
 
 
 def test_two_processes_score_what_the_checkpoint_scores(
-    command, kitchens: Path, work: Path, repository: Path, tmp_path: Path
+    command, kitchens: Path, fresh_process: Callable, tmp_path: Path
 ) -> None:
     """24 segments in batches of 9: two for the first process, one for the second. The model has batch norms."""
     shutil.copytree(kitchens / "annotations", tmp_path / "annotations")
@@ -32,15 +30,7 @@ def test_two_processes_score_what_the_checkpoint_scores(
     features = {name: torch.randn(len(ids), 256, generator=generator) for name in ("rgb", "flow")}
     FeatureStore(tmp_path / "features/source_only", {"model": "made up"}).add(ids, features)
     words = [*SETTINGS, "--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    done = subprocess.run(
-        [sys.executable, "-m", "epicsub", "train", "recipes/tiny/features_source_only.yaml", *words],
-        cwd=work,
-        env={**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    done = fresh_process("-m", "epicsub", "train", "recipes/tiny/features_source_only.yaml", *words)
     assert done.returncode == 0, done.stderr
     assert "validation: 2 of 2" in done.stderr
     assert "validation: 1 of 1" in done.stderr
