@@ -74,7 +74,7 @@ def test_frames_are_chosen_from_equal_parts() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ModelError, match="2 frames or more"):
+    with pytest.raises(ModelError, match="at least 2 frames, not 1"):
         TemporalRelations({"rgb": 4}, segments=1)
     with pytest.raises(ModelError, match="lacks audio"):
         model()({"rgb": clips()["rgb"]})
