@@ -11,7 +11,7 @@ import pytest
 from epicsub.cli import main
 
 ORDER = [
-    "errors", "constants", "modality", "text", "io", "unpickle", "progress", "predictions",
+    "errors", "constants", "modality", "slots", "text", "io", "unpickle", "progress", "predictions",
     "models.table", "recipe", "data", "synth", "models", "adaptation", "training", "inference", "validation",
     "submission", "api", "studies", "cli",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from epicsub.recipe.base import (
     WholeNumber,
     purpose_of,
 )
+from epicsub.recipe.boxes import Boxes
 from epicsub.recipe.yaml_tree import Problem, format_value
 
 _COLOR = [modality.name for modality in MODALITIES.values() if modality.is_color]
@@ -105,6 +106,8 @@ class Data(Section):
     """Pixels of the square that the model sees."""
     augment: Augment | None = None
     """Random changes of a training clip."""
+    boxes: Boxes | None = None
+    """Hands and objects beside the pixels; null is none."""
     workers: WholeNumber | None = None
     """Processes that decode; null is one for each core, from 1 to 16. 0 decodes in the training process, where a stuck
     decoder is never ended."""
@@ -180,6 +183,7 @@ def _check_videos_or_features(data: Data) -> Iterator[Problem]:
         "synchronised": data.synchronised,
         "store": data.store,
         "decoder": data.decoder,
+        "boxes": data.boxes,
         "workers": data.workers,
     }
     if data.features is None:
