@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.campaigns import video, video_faults
+from benchmarks.campaigns import apart, video, video_faults
 from benchmarks.campaigns.coded import picture, write_coded
 
 FILES = {"x.mp4": {}, "x.mkv": {}, "x.avi": {"codec": "mpeg4", "b_frames": 0}, "x.ts": {"container": "mpegts"}}
@@ -41,14 +41,14 @@ def test_a_wrong_picture_is_silent_and_the_right_one_is_not(whole: Path) -> None
 
 
 def test_what_ends_a_process_is_told() -> None:
-    def fall(send: video.Send) -> None:
+    def fall(send: apart.Send) -> None:
         send({})
         os.kill(os.getpid(), signal.SIGSEGV)
 
-    def take(send: video.Send) -> None:
-        send({"taken": len(bytearray(8 * video.MEMORY))})
+    def take(send: apart.Send) -> None:
+        send({"taken": len(bytearray(8 * apart.MEMORY))})
 
-    def fail(send: video.Send) -> None:
+    def fail(send: apart.Send) -> None:
         raise KeyError("it")
 
-    assert [video._in_process(work)[-1]["ended"] for work in (fall, take, fail)] == ["crash", "memory", "crash"]
+    assert [apart.in_process(work)[-1]["ended"] for work in (fall, take, fail)] == ["crash", "memory", "crash"]

@@ -12,15 +12,8 @@ were damaged, that decoding counts only if its number can be read and comes up o
 by the one before it. `undetectable` are damaged pictures at which FFmpeg, decoding all before them, reports nothing.
 """
 
-import json
 import os
 import random
-import resource
-import select
-import signal
-import time
-import traceback
-from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -34,6 +27,7 @@ import torch
 
 import epicsub
 from benchmarks.campaigns import video_faults as faults
+from benchmarks.campaigns.apart import Send, in_process
 from benchmarks.campaigns.coded import number_in, write_coded
 from epicsub.data.annotations import Segment
 from epicsub.data.check.annotations import check_data
@@ -50,8 +44,7 @@ from epicsub.errors import EpicsubError
 TOTAL = 1000
 MUST_BE_ZERO = ("silent", "hang", "crash", "memory", "nameless")
 WORST = ("crash", "hang", "memory", "silent", "nameless", "undetectable", "right", "refused")
-SECONDS, SEQUENTIAL_SECONDS, BUSY = 10.0, 30.0, 6
-MEMORY = 1 << 30  # bytes that a read may take beside what the process had
+SEQUENTIAL_SECONDS = 30.0
 VIDEO = "P01_01"
 COUNT = 240
 THUMB, ALIKE = (32, 24), 4.0  # pixels; gray levels between two codings of one picture
@@ -140,9 +133,7 @@ def trial(folder: Path, rng: random.Random, index: int) -> dict[str, str]:
             verdicts += _judge(_reads(folder / "scratch", calls, way, truth), path, kind, truth, way)
     else:
         work = {"check": _check, "flow": _flow, "store": _store}[way]
-        verdicts += _judge(
-            _in_process(lambda send: work(folder / "scratch", path, truth, send)), path, kind, truth, way
-        )
+        verdicts += _judge(in_process(lambda send: work(folder / "scratch", path, truth, send)), path, kind, truth, way)
     worst = min(verdicts, key=lambda verdict: WORST.index(verdict[0]))
     return {"outcome": worst[0], "detail": f"{name}, {kind}: {done[:400]}. {worst[1][-1200:]}"}
 
@@ -186,9 +177,6 @@ def _truth(path: Path) -> Truth:
     return Truth(float(Fraction((DRAWN | STAND_INS)[path.name]["rate"])), COUNT, None)
 
 
-Send = Callable[[dict[str, Any]], None]
-
-
 def _reads(root: Path, calls: list[list[float]], decoder: str, truth: Truth) -> list[dict[str, Any]]:
     def work(send: Send) -> None:
         for call in calls:
@@ -199,7 +187,7 @@ def _reads(root: Path, calls: list[list[float]], decoder: str, truth: Truth) -> 
             else:
                 send(_pictures(call, frames, truth))
 
-    return _in_process(work)
+    return in_process(work)
 
 
 def _pictures(times: list[float], frames: np.ndarray, truth: Truth) -> dict[str, Any]:
@@ -349,81 +337,9 @@ def _decode_apart(path: Path, real: bool) -> Decoded:
         shown = [(one.seconds, one.number, one.thumb.tobytes().hex()) for one in decoded.pictures]
         send({"shown": shown, "complaints": decoded.complaints, "starts": decoded.starts})
 
-    for answer in _in_process(work, SEQUENTIAL_SECONDS):
+    for answer in in_process(work, SEQUENTIAL_SECONDS):
         if "starts" in answer:
             thumbs = [np.frombuffer(bytes.fromhex(one[2]), np.uint8).reshape(THUMB[::-1]) for one in answer["shown"]]
             shown = [Shown(one[0], one[1], thumb) for one, thumb in zip(answer["shown"], thumbs, strict=True)]
             return Decoded(shown, answer["complaints"], tuple(answer["starts"]))
     return Decoded([], [], (0.0,))
-
-
-def _in_process(work: Callable[[Send], None], seconds: float = SECONDS) -> list[dict[str, Any]]:
-    """What `work` sent from a process of its own; a last answer says how it ended, unless it ended well."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _as_child(work, reading, writing)
-    os.close(writing)
-    data, ended, last, used = b"", "", time.monotonic(), 0.0
-    while True:
-        ready, _, _ = select.select([reading], [], [], 1.0)
-        if not ready:
-            if _used(child) - used > seconds or time.monotonic() - last > BUSY * seconds:
-                os.kill(child, signal.SIGKILL)
-                ended = "hang"
-                break
-            continue
-        more = os.read(reading, 1 << 20)
-        if not more:
-            break
-        data += more
-        if b"\n" in more:
-            last, used = time.monotonic(), _used(child)
-    os.close(reading)
-    _, status, usage = os.wait4(child, 0)
-    answers = [json.loads(line) for line in data.split(b"\n") if line.endswith(b"}")]
-    grown = usage.ru_maxrss * 1024 - _resident()
-    if ended:
-        answers.append({"ended": ended, "why": f"no answer within {seconds:g} s, after {len(answers)}"})
-    elif os.WIFSIGNALED(status):
-        answers.append({"ended": "crash", "why": f"signal {os.WTERMSIG(status)}, after {len(answers)} answers"})
-    elif grown > MEMORY:
-        answers.append({"ended": "memory", "why": f"grew by {grown / 1e6:.0f} MB"})
-    return answers
-
-
-def _as_child(work: Callable[[Send], None], reading: int, writing: int) -> None:
-    os.close(reading)
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 2)
-    os.dup2(quiet, 1)
-    limit = _pages(0) + 3 * MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    with os.fdopen(writing, "wb", buffering=0) as pipe:
-
-        def send(answer: dict[str, Any]) -> None:
-            data = json.dumps(answer).encode() + b"\n"
-            while data:
-                data = data[pipe.write(data) :]
-
-        try:
-            work(send)
-        except MemoryError:
-            send({"ended": "memory", "why": traceback.format_exc()[-800:]})
-        except BaseException:
-            send({"ended": "crash", "why": traceback.format_exc()[-800:]})
-    os._exit(0)
-
-
-def _used(process: int) -> float:
-    """Seconds of a core that a process has used."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _pages(field: int) -> int:
-    return int(Path("/proc/self/statm").read_text().split()[field]) * resource.getpagesize()
-
-
-def _resident() -> int:
-    return _pages(1)

@@ -86,6 +86,32 @@ def test_another_decoder_is_right_or_refused(decoder, name, tmp_path):
     reader.close()
 
 
+@pytest.mark.parametrize("decoder", ["torchcodec", "decord"])
+@pytest.mark.parametrize(
+    ("name", "place", "told"), [("x.mp4", 60, ""), ("x.mp4", 62, "go back"), ("x.mkv", 62, "go back")]
+)
+def test_another_decoder_is_compared_at_every_pause(decoder, name, place, told, tmp_path):
+    """Pictures from a place on come seven frames later, also those that belong before the last of the earlier ones."""
+    if why_not(decoder):
+        pytest.skip(f"{decoder} does not load here")
+    path = tmp_path / name
+    with av.open(str(make(tmp_path / "whole.mp4"))) as given, av.open(str(path), "w") as out:
+        stream = given.streams.video[0]
+        made = out.add_stream_from_template(stream)
+        for number, packet in enumerate(packet for packet in given.demux(stream) if packet.size):
+            late = 7 * round(1 / (30 * packet.time_base)) if number >= place else 0
+            packet.pts, packet.dts, packet.stream = packet.pts + late, packet.dts + late, made
+            out.mux(packet)
+    if told:
+        with pytest.raises(DataError, match=rf"{path}: .*{told}"):
+            open_reader(path, decoder)
+        return
+    reader = open_reader(path, decoder)
+    shown = reader.frames_at(np.array([1.99, 2.1, 2.24, 2.4])).numpy()
+    assert [number_in(frame) for frame in shown] == [59, 59, 60, 65]
+    reader.close()
+
+
 def test_pictures_without_times_of_showing_are_refused(tmp_path):
     with pytest.raises(DataError, match="without a time of showing"):
         open_reader(make(tmp_path / "reordered.avi"))

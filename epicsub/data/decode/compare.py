@@ -4,19 +4,26 @@ Decoders differ over edit lists, missing beginnings, several streams and flags t
 PyAV's pictures and the timestamps that came with them are the measure.
 """
 
+from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 import torch
 
 from epicsub.data.decode.base import HALF_MILLISECOND, TimedReader, last_time
+from epicsub.data.decode.facts import facts_of
+from epicsub.data.decode.opened import OpenVideo, reason_of, stamp_of
 from epicsub.data.decode.pyav import PyavReader
+from epicsub.data.decode.sequence import GAP_FRAMES
 from epicsub.errors import DataError
 
 SMALL = (32, 24)  # width and height at which pictures are compared
 MEAN, MOST = 4.0, 24.0  # gray levels that two roundings of one picture may differ by, on average and in any small pixel
 LATE = 0.002  # seconds that two readings of one timestamp may differ by: decord keeps float32
+MOST_PAUSES = 32  # each is compared on its own
 
 
 class Reference(NamedTuple):
@@ -40,6 +47,37 @@ def sampled_times(reader: PyavReader, count: int) -> np.ndarray:
     first, last = reader.readable_from, last_time(reader.readable_to, reader.fps)
     places = np.linspace(first, max(first, last), count)
     return np.minimum((np.floor(places * reader.fps + 1e-6) + 0.5) / reader.fps, max(first, last))
+
+
+def times_at_pauses(path: Path) -> np.ndarray:
+    """Choose times around each pause: there decoders that sort pictures by time go their own ways.
+
+    Args:
+        path: of the video; read to its end, unless the container has an index of all pictures.
+
+    Returns:
+        (T,) seconds, rising; none of an even video.
+
+    Raises:
+        DataError: it has more pauses than can be compared, or cannot be opened.
+    """
+    facts, video = facts_of(path), OpenVideo(path)
+    try:
+        stamps = [entry.timestamp + facts.delay for entry in video.stream.index_entries]
+        if not video.container.format.name.startswith("mov") or len(stamps) != video.stream.frames:
+            packets = video.container.demux(video.stream)
+            stamps = [stamp for packet in packets if packet.size and (stamp := stamp_of(packet)) is not None]
+    except av.error.FFmpegError as error:
+        raise video._not_decoded(reason_of(error)) from None
+    finally:
+        video.close()
+    ends = [after for before, after in pairwise(sorted(stamps)) if after - before > GAP_FRAMES * video.frame]
+    if len(ends) > MOST_PAUSES:
+        raise video._error(f"has {len(ends)} pauses between its pictures: decoder auto alone reads it")
+    frames = np.array([end - facts.start for end in ends])[:, None] / video.frame + np.arange(-8, 8) + 0.5
+    seconds = np.unique(frames) * float(video.frame * video.tick)
+    until = float((facts.end - facts.start) * video.tick) - 0.5 / float(video.rate)
+    return seconds[(seconds >= 0) & (seconds <= until)]
 
 
 def reference(reader: PyavReader, times: np.ndarray) -> Reference:

@@ -4,8 +4,10 @@ import importlib
 from functools import cache, lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from epicsub.data.decode.base import FrameReader, TimedReader, first_line
-from epicsub.data.decode.compare import disagreement, read_through, reference, sampled_times
+from epicsub.data.decode.compare import disagreement, read_through, reference, sampled_times, times_at_pauses
 from epicsub.data.decode.others import DecordReader, TorchcodecReader
 from epicsub.data.decode.pyav import PyavReader
 from epicsub.errors import DataError
@@ -97,7 +99,8 @@ def _difference(path: Path, decoder: str, size: int, changed: int) -> str:
     """How a decoder differs from the file's timestamps, found once per file and process; empty if it does not."""
     del size, changed  # part of the key
     ours = PyavReader(path)
-    known, lie = reference(ours, sampled_times(ours, VERIFIED_AT)), ours.keyframes_lie
+    times = np.union1d(sampled_times(ours, VERIFIED_AT), times_at_pauses(path))
+    known, lie = reference(ours, times), ours.keyframes_lie
     ours.close()
     if lie:
         return "its keyframes do not decode on their own, which this decoder does not notice"
