@@ -27,7 +27,7 @@ COMMANDS = (
 GROUPS = {
     "ensemble": (("plan", "views"), "Which members and which views are worth their cost."),
     "data": (
-        ("synth", "lists", "check", "status", "prepare", "flow", "features"),
+        ("synth", "lists", "check", "status", "prepare", "flow", "boxes", "features"),
         "Data on the disk: synthetic kitchens, optical flow, the prepared store, features.",
     ),
     "weights": (("list", "fetch", "convert"), "Published weights: what there is, and getting one."),

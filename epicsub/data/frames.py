@@ -26,8 +26,15 @@ FRAME_FILE = re.compile(r"frame_(\d+)\.jpe?g", re.IGNORECASE)
 _Location = Path | tuple[int, int]  # a file, or offset and size in the tar
 
 
-def _index_rate(video_id: str) -> int:
-    """Frames per second of the organisers' frame numbers: 50 for PXX_1YY, else 60."""
+def index_rate(video_id: str) -> int:
+    """Frames per second of the organisers' frame numbers.
+
+    Args:
+        video_id: like P01_01 or P01_101.
+
+    Returns:
+        50 for PXX_1YY, else 60.
+    """
     return 50 if re.fullmatch(r"P\d+_1\d\d", video_id) else 60
 
 
@@ -41,7 +48,7 @@ def index_stride(video_id: str, modality: str) -> int:
     Returns:
         RGB frames from one to the next; of flow, 1 for PXX_1YY, else 2.
     """
-    return 1 if _index_rate(video_id) == 50 else video_modality(modality).frame_stride_2018
+    return 1 if index_rate(video_id) == 50 else video_modality(modality).frame_stride_2018
 
 
 class ExtractedFrames(VideoFile):
@@ -60,7 +67,7 @@ class ExtractedFrames(VideoFile):
         """
         self.path = path
         self._row = video_modality(modality)
-        self.fps = _index_rate(video_id) / index_stride(video_id, modality)
+        self.fps = index_rate(video_id) / index_stride(video_id, modality)
         self._channels = self._row.gray_channels or ("",)  # folders; one without a name holds color pictures
         try:
             self._tar = path.open("rb") if may_be_file(path) else None

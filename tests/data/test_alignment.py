@@ -10,7 +10,7 @@ import pytest
 
 from epicsub.data.annotations import Segment
 from epicsub.data.decode.reader import DECODERS, open_reader, why_not
-from epicsub.data.frames import _index_rate, index_stride
+from epicsub.data.frames import index_rate, index_stride
 from epicsub.data.prepared.plan import Settings, make_plan
 from epicsub.data.prepared.write import prepare
 from epicsub.data.root import DataRoot
@@ -93,7 +93,7 @@ def test_originals_and_their_store(name, rates, tmp_path):
 def test_extracted_frames_and_their_store(name, base, packed, rates, tmp_path):
     """Index n holds what the video shows at n/60 (n/50) s: never more than one index behind the instant asked for."""
     rate, video = rates[name], "P01_101" if name == "50" else "P01_01"
-    index, stride = Fraction(_index_rate(video)), index_stride(video, "flow")
+    index, stride = Fraction(index_rate(video)), index_stride(video, "flow")
     indices = [0, *(n for start, stop in PARTS for n in range(shown(start, index), shown(stop, index)))]
     rgb = {n: shown(n / index, rate) for n in indices}
     flow = {n // stride: rgb[n] for n in indices if n % stride == 0}

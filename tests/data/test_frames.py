@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from epicsub.data.frames import ExtractedFrames, _index_rate, index_stride
+from epicsub.data.frames import ExtractedFrames, index_rate, index_stride
 from epicsub.errors import DataError
 
 
@@ -36,7 +36,7 @@ def pack(folder, prefix=""):
     ("video", "rate", "stride"), [("P01_01", 60, 2), ("P37_103", 50, 1), ("P22_117", 50, 1), ("P04_25", 60, 2)]
 )
 def test_rates(video, rate, stride):
-    assert (_index_rate(video), index_stride(video, "flow")) == (rate, stride)
+    assert (index_rate(video), index_stride(video, "flow")) == (rate, stride)
 
 
 @pytest.mark.parametrize("base", [0, 1])
