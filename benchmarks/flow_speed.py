@@ -14,8 +14,8 @@ import av
 from machine import benchmark_parser, write_figures
 
 from epicsub.data.annotations import read_video_info
+from epicsub.data.flow import FlowSettings
 from epicsub.data.flow.compute import compute_flow, flow_stride
-from epicsub.data.flow.file import FlowSettings
 from epicsub.progress import cores, in_processes
 
 PIECES = {"dis": 30.0, "tvl1": 1.0}  # seconds

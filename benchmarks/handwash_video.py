@@ -24,8 +24,8 @@ from machine import benchmark_parser, write_figures
 from power import perfect_rewards, power_of_run
 
 from epicsub.api.train import train
+from epicsub.data.flow import FlowSettings
 from epicsub.data.flow.compute import flow_for_videos
-from epicsub.data.flow.file import FlowSettings
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import parse_views
 from epicsub.inference.targets import Target

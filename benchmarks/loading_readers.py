@@ -16,7 +16,7 @@ import torch
 from epicsub.data.annotations import Segment
 from epicsub.data.clips import ViewClips
 from epicsub.data.decode.pyav import PyavReader
-from epicsub.data.prepared.index import read_index
+from epicsub.data.prepared import read_index
 from epicsub.data.prepared.video import PreparedVideo, decoder, needed_places
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views

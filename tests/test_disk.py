@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from epicsub.errors import EpicsubError
-from epicsub.io import atomic_write, disk
+from epicsub.io import atomic_write, limits
 
 
 class LibraryError(Exception):
@@ -26,7 +26,7 @@ def test_any_library_s_words_for_a_full_disk_become_one_error(kind, tmp_path: Pa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     (tmp_path / "x.pt").write_text("before")
-    monkeypatch.setattr(disk.os, "fsync", full)
+    monkeypatch.setattr(limits.os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device \(.* of .* free\); make room, or choose") as caught:
         write_half(tmp_path / "x.pt", kind("unexpected pos 64 vs 0"))
     assert caught.value.filename == str(tmp_path / "x.pt")

@@ -30,11 +30,11 @@ from benchmarks.campaigns import video_faults as faults
 from benchmarks.campaigns.apart import Send, in_process
 from benchmarks.campaigns.coded import number_in, write_coded
 from epicsub.data.annotations import Segment
-from epicsub.data.check.annotations import check_data
-from epicsub.data.decode.base import last_time
+from epicsub.data.check import check_data
+from epicsub.data.decode import last_time
 from epicsub.data.decode.reader import why_not
+from epicsub.data.flow import FlowSettings
 from epicsub.data.flow.compute import compute_flow
-from epicsub.data.flow.file import FlowSettings
 from epicsub.data.prepared.plan import Settings, make_plan
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.prepared.write import prepare as prepare_store

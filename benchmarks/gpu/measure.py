@@ -30,7 +30,7 @@ from models import seconds
 
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
-from epicsub.data.prepared.index import StoreChoice
+from epicsub.data.prepared import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.models.i3d import I3D
 from epicsub.recipe import Recipe, load_recipe

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from epicsub.api.common import data_root
+from epicsub.api import data_root
 from epicsub.data.annotations import read_ids, read_segments
 from epicsub.io import user_path
 from epicsub.submission import Findings

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from epicsub.api.common import data_root, root_to_write
+from epicsub.api import data_root, root_to_write
 from epicsub.data.annotations import Segment, read_skip_list
-from epicsub.data.check.annotations import DataReport
-from epicsub.data.check.annotations import check_data as check_lists
+from epicsub.data.check import DataReport
+from epicsub.data.check import check_data as check_lists
 from epicsub.data.prepared.plan import Measured, Plan, Settings, listed_segments, make_plans, measured_rate
 from epicsub.data.prepared.plan import names_of_lists as lists_or_official
 from epicsub.data.prepared.write import Summary, check_space, prepare_all

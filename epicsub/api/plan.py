@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from epicsub.api.common import as_list, data_root, device_of, protocol_of
+from epicsub.api import as_list, data_root, device_of, protocol_of
 from epicsub.data.annotations import Segment, read_ids
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views

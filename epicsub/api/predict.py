@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from epicsub.api.common import data_root, device_of, protocol_of
+from epicsub.api import data_root, device_of, protocol_of
 from epicsub.data.annotations import Segment, read_class_names
 from epicsub.data.batch import collate_views
 from epicsub.data.clips import ViewClips

@@ -10,13 +10,13 @@ from typing import get_args
 
 import torch
 
-from epicsub.api.common import data_root
+from epicsub.api import data_root
 from epicsub.constants import __version__
 from epicsub.data.annotations import SEGMENT_COLUMNS, Segment
 from epicsub.data.decode.reader import DECODERS, choose_decoder, why_not
 from epicsub.data.features.store import INDEX
 from epicsub.data.features.store import read_index as read_features
-from epicsub.data.prepared.index import Indexes, find_incomplete, read_index
+from epicsub.data.prepared import Indexes, find_incomplete, read_index
 from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
 from epicsub.io.files import walk_files

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from epicsub.api.common import as_list, data_root, device_of, protocol_of
+from epicsub.api import as_list, data_root, device_of, protocol_of
 from epicsub.api.plan import labelled_members, predict_members
 from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot

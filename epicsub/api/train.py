@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from epicsub.api.common import data_root
+from epicsub.api import data_root
 from epicsub.data.sampling import parse_views
 from epicsub.errors import ModelError
 from epicsub.inference.predict import gather_predictions, predict

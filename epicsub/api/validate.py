@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from epicsub.api.common import data_root, device_of, protocol_of
+from epicsub.api import data_root, device_of, protocol_of
 from epicsub.data.annotations import Segment, read_skip_list
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import parse_views

@@ -8,8 +8,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from epicsub.cli.options import DataOption, DeviceOption
-from epicsub.cli.tables import print_whole
+from epicsub.cli.options import DataOption, DeviceOption, print_whole
 from epicsub.errors import ValidationError
 from epicsub.io import write_text
 from epicsub.studies.domains import OUTPUTS, DomainTable, run_domains

@@ -7,9 +7,8 @@ import typer
 from rich.table import Table
 
 from epicsub.api.data import CLIP_SECONDS, check_data, write_skip_list
-from epicsub.cli.options import DataOption, SkipOption, write_json
-from epicsub.cli.tables import print_whole
-from epicsub.data.check.annotations import DataReport
+from epicsub.cli.options import DataOption, SkipOption, print_whole, write_json
+from epicsub.data.check import DataReport
 from epicsub.data.decode.reader import choose_decoder
 from epicsub.modality import VideoModality
 from epicsub.text import counted

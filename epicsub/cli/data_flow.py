@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from epicsub.api.common import root_to_write
+from epicsub.api import root_to_write
 from epicsub.cli.options import DataOption, LinkedOption
+from epicsub.data.flow import FlowSettings
 from epicsub.data.flow.compute import flow_for_videos
-from epicsub.data.flow.file import FlowSettings
 from epicsub.errors import DataError
 from epicsub.modality import FLOW, RGB
 from epicsub.text import counted

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from epicsub.api.common import root_to_write
+from epicsub.api import root_to_write
 from epicsub.cli.options import DataOption, LinkedOption
 from epicsub.validation import load_parts, make_lists
 

@@ -7,8 +7,7 @@ import typer
 from rich.table import Table
 
 from epicsub.api.status import data_status
-from epicsub.cli.options import DataOption
-from epicsub.cli.tables import print_whole
+from epicsub.cli.options import DataOption, print_whole
 from epicsub.text import counted, sized
 
 

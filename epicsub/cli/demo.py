@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from epicsub.cli.tables import print_whole
+from epicsub.cli.options import print_whole
 
 RECIPES = ("mmir_i3d", "resnet_bilstm")
 SCORED = {"target": "tiny", "source, held out": "tiny_heldout"}

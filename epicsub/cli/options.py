@@ -1,10 +1,12 @@
-"""Options that several commands share, and how they write JSON."""
+"""Options that several commands share, and how they write tables and JSON."""
 
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 
 from epicsub.io import write_text
 
@@ -51,3 +53,20 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """
     write_text(path, json.dumps(content, indent=1) + "\n")
     typer.echo(f"wrote {path}")
+
+
+_ANY_WIDTH = 10_000
+
+
+def print_whole(*parts: RenderableType) -> None:
+    """Print tables and lines as wide as they are; a terminal that is narrower wraps them itself.
+
+    Args:
+        parts: what rich can print; text as it is, without markup.
+    """
+    terminal = Console()
+    wide = Console(width=_ANY_WIDTH)
+    for part in parts:
+        needed = Measurement.get(wide, wide.options, part).maximum
+        console = Console(width=max(terminal.width, needed))
+        console.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str))

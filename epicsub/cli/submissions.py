@@ -8,7 +8,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from epicsub.cli.tables import print_whole
+from epicsub.cli.options import print_whole
 from epicsub.errors import SubmissionError
 from epicsub.submission.ledger import COLUMNS, LEDGER, Limits, mark_uploaded, read_ledger
 

@@ -6,8 +6,15 @@ from typing import Annotated
 import typer
 
 from epicsub.api import validate as api
-from epicsub.cli.options import CountOption, DataOption, DeviceOption, ProtocolOption, SkipOption, TtaOption
-from epicsub.cli.tables import print_whole
+from epicsub.cli.options import (
+    CountOption,
+    DataOption,
+    DeviceOption,
+    ProtocolOption,
+    SkipOption,
+    TtaOption,
+    print_whole,
+)
 from epicsub.validation import Model, comparison, show
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from epicsub.data.annotations import Segment
-from epicsub.data.decode.base import FrameReader, last_time
+from epicsub.data.decode import FrameReader, last_time
 from epicsub.data.decode.reader import choose_decoder, open_reader
 from epicsub.data.frames import ExtractedFrames
-from epicsub.data.prepared.index import Indexes
+from epicsub.data.prepared import Indexes
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError

@@ -10,7 +10,7 @@ import torch
 
 from epicsub.data.annotations import Segment
 from epicsub.data.features.store import SHARD_SEGMENTS, FeatureStore
-from epicsub.data.prepared.index import StoreChoice
+from epicsub.data.prepared import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import InferenceError

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from epicsub.data.annotations import Segment
-from epicsub.data.prepared.index import StoreChoice
+from epicsub.data.prepared import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import EpicsubError, InferenceError, PredictionsError

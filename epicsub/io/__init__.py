@@ -15,8 +15,8 @@ from typing import BinaryIO, Literal
 from filelock import FileLock, Timeout
 
 from epicsub.errors import DataError, EpicsubError
-from epicsub.io.disk import writing
 from epicsub.io.files import may_be_file
+from epicsub.io.limits import writing
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # as `temporary_beside` names files
 

@@ -8,11 +8,10 @@ from torch import nn
 
 from epicsub.errors import ModelError
 from epicsub.modality import MODALITIES, Modality
-from epicsub.models.check import check_fit, check_modalities
 from epicsub.models.heads import ALL_CLASSES, Classes
 from epicsub.models.streams import Normalise, TwoStream
 from epicsub.models.table import MODELS, ModelRow
-from epicsub.models.weights import find_weights, load_published
+from epicsub.models.weights import check_fit, check_modalities, find_weights, load_published
 
 
 def build_model(

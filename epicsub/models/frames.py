@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from epicsub.errors import ModelError
 from epicsub.modality import MODALITIES, Modality
-from epicsub.models.check import check_fit
 from epicsub.models.heads import Classes
 from epicsub.models.streams import Normalise, TwoStream
-from epicsub.models.weights import find_backbone_weights, find_weights, load_published
+from epicsub.models.weights import check_fit, find_backbone_weights, find_weights, load_published
 
 SCALES = (1, 2, 4)  # every frame, every second, every fourth
 

@@ -13,12 +13,11 @@ from torch.nn import functional as F
 
 from epicsub.errors import ModelError
 from epicsub.modality import Modality
-from epicsub.models.check import check_fit, check_modalities
 from epicsub.models.heads import ALL_CLASSES, Classes
 from epicsub.models.pooling import SameMaxPool3d, mean_of_pairs, same_paddings
 from epicsub.models.streams import Normalise, TwoStream
 from epicsub.models.table import MODELS, WEIGHTS
-from epicsub.models.weights import find_weights, load_published
+from epicsub.models.weights import check_fit, check_modalities, find_weights, load_published
 
 ROW = MODELS["i3d"]
 MIN_FRAMES = ROW.min_frames  # the temporal chain T -> T/2 -> T/4 -> T/8 must reach the 2 of the last average pool

@@ -15,8 +15,7 @@ import numpy as np
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
 from epicsub.io import atomic_write, is_stream, user_path
-from epicsub.predictions.foreign import read_scores
-from epicsub.predictions.score_kinds import PROBABILITY_FLOOR, log_sum, to_logprobs
+from epicsub.predictions.foreign import PROBABILITY_FLOOR, log_sum, read_scores, to_logprobs
 from epicsub.text import invisible_in, name_some, others_than
 from epicsub.unpickle import load_npz, load_pickle, load_torch
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from epicsub.api.common import data_root, device_of
+from epicsub.api import data_root, device_of
 from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot
 from epicsub.data.sources import middle_frames

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from epicsub.api.common import data_root, device_of
+from epicsub.api import data_root, device_of
 from epicsub.api.train import train
 from epicsub.errors import EpicsubError, NotFiniteError, TrainingError
 from epicsub.inference.targets import predictions_of, resolve_target

@@ -18,7 +18,7 @@ from epicsub.errors import SubmissionError
 from epicsub.io import sha256
 from epicsub.io.files import read_text
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions
-from epicsub.predictions.score_kinds import SUM_TOLERANCE, are_probabilities, are_scaled
+from epicsub.predictions.foreign import SUM_TOLERANCE, are_probabilities, are_scaled
 from epicsub.submission.ensemble import logsumexp
 from epicsub.submission.json_zip import CHALLENGES
 from epicsub.submission.ranking import Changed, changed_by_the_scorer, log_softmax

@@ -21,9 +21,9 @@ from epicsub.models.two_classifiers import TwoClassifiers
 from epicsub.recipe import Recipe, Stage
 from epicsub.recipe.adaptation import OracleAdaptation
 from epicsub.training.agents import AgentOptimizers
-from epicsub.training.averaging import WeightAverage
 from epicsub.training.layers import Part, parameter_groups
 from epicsub.training.losses import Criterion, HeadLoss
+from epicsub.training.selection import WeightAverage
 
 ParameterGroups = list[nn.Parameter] | list[dict[str, Any]]
 

@@ -8,13 +8,13 @@ from torch.utils.data import DataLoader
 
 from epicsub.data.annotations import Segment, read_skip_list
 from epicsub.data.batch import collate
-from epicsub.data.check.annotations import lengths_note, short_with_context
+from epicsub.data.check import lengths_note, short_with_context
 from epicsub.data.clips import TrainClips, ViewClips
 from epicsub.data.domains import load_source, load_target
+from epicsub.data.features import FeatureBatches, FeatureTable, FeatureViews
 from epicsub.data.features.store import open_features
-from epicsub.data.features.table import FeatureBatches, FeatureTable, FeatureViews
 from epicsub.data.loader import make_loader
-from epicsub.data.prepared.index import Indexes, StoreChoice, choose_store
+from epicsub.data.prepared import Indexes, StoreChoice, choose_store
 from epicsub.data.root import DataRoot
 from epicsub.data.samplers import StepSampler, balanced_weights, batches_of_share
 from epicsub.data.sampling import Views

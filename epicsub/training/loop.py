@@ -22,7 +22,6 @@ from epicsub.progress import note_kept, track
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.agents import missed_updates, tell_missed_updates
 from epicsub.training.augmentation import augments_on_device, to_device
-from epicsub.training.averaging import refresh_batch_norms
 from epicsub.training.build import parts_of
 from epicsub.training.checkpoint import Checkpoint
 from epicsub.training.device import copied_ahead, deterministic_kernels, tell_promise
@@ -32,7 +31,7 @@ from epicsub.training.layers import freeze
 from epicsub.training.loaders import Domains, training_loader, view_loader
 from epicsub.training.processes import make_fabric
 from epicsub.training.run_folder import RemovalLog, RunLog
-from epicsub.training.selection import EvaluationResult
+from epicsub.training.selection import EvaluationResult, refresh_batch_norms
 from epicsub.training.state import State, build_state, ends_first_stage, read_watch, save_state, total_steps
 from epicsub.training.step import train_step
 

@@ -14,7 +14,7 @@ import torch
 from epicsub.data.annotations import Segment, read_ids
 from epicsub.data.decode.reader import choose_decoder
 from epicsub.data.features.store import made_by_digest
-from epicsub.data.prepared.index import StoreChoice
+from epicsub.data.prepared import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.io import atomic_write, sha256, user_path
@@ -24,7 +24,7 @@ from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel
 from epicsub.text import join_problems
 from epicsub.training.build import model_of
-from epicsub.training.devices import lacks
+from epicsub.training.device import lacks
 from epicsub.training.distill import load_teacher, with_teacher_modalities
 from epicsub.training.epochs import count_epochs, epoch_problems
 from epicsub.training.loaders import Domains, features_of, source_segments, store_of, target_segments

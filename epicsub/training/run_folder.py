@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from epicsub.data.batch import Batch
 from epicsub.errors import TrainingError
 from epicsub.io import remove_leftovers, try_lock, write_text
-from epicsub.io.disk import writing
+from epicsub.io.limits import writing
 from epicsub.progress import process_number
 
 REMOVALS_FILE = "removed.jsonl"

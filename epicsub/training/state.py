@@ -15,7 +15,6 @@ from epicsub.adaptation import AdaptationMethod
 from epicsub.errors import NotFiniteError
 from epicsub.recipe import Recipe
 from epicsub.training.agents import AgentOptimizers
-from epicsub.training.averaging import WeightAverage
 from epicsub.training.build import (
     action_table,
     adaptation_of,
@@ -34,7 +33,7 @@ from epicsub.training.finite import LAST_FINITE, FiniteWatch
 from epicsub.training.layers import checkpoint_layers, checkpoint_pools, freeze
 from epicsub.training.loaders import Domains
 from epicsub.training.losses import Criterion
-from epicsub.training.selection import FinalMean, Selection
+from epicsub.training.selection import FinalMean, Selection, WeightAverage
 from epicsub.training.start import load_start, load_start_optimizer, start_of
 
 log = logging.getLogger(__name__)

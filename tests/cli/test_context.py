@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from epicsub.data.annotations import Segment
-from epicsub.data.prepared.index import StoreChoice
+from epicsub.data.prepared import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.recipe import load_recipe
 from epicsub.training.loaders import Domains, source_segments, target_segments, training_loader

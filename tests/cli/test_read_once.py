@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from epicsub.data import annotations
-from epicsub.data.prepared import index, video
+from epicsub.data import annotations, prepared
+from epicsub.data.prepared import video
 
 pytestmark = pytest.mark.xdist_group("cli")
 
@@ -31,10 +31,10 @@ def test_each_index_and_table_is_read_once(command, kitchens: Path, short: list[
 
     words = [*short, "train.evaluate_every=12", "train.average={name: ema, decay: 0.5, bn_batches: 1}", "seed=1"]
     with pytest.MonkeyPatch.context() as patch:
-        for module in (index, video):
+        for module in (prepared, video):
             patch.setattr(module, "read_index", counting("index", video.read_index))
         patch.setattr(annotations, "read_csv", counting("table", annotations.read_csv))
-        patch.setattr("epicsub.training.loaders.choose_store", counting("choice", index.choose_store))
+        patch.setattr("epicsub.training.loaders.choose_store", counting("choice", prepared.choose_store))
         run = ("train", "recipes/tiny/mmir_i3d.yaml", *words, "--data", tmp_path / "data", "--out", tmp_path / "run")
         done = command(*run, "evaluation.protocol=small.yaml")
     assert done.status == 0, done.err

@@ -6,7 +6,7 @@ import pytest
 from rich.table import Table
 
 from epicsub.cli.main import app
-from epicsub.cli.tables import print_whole
+from epicsub.cli.options import print_whole
 
 NAME = "may_12_two_stream_ensemble_with_flow_and_five_views_per_segment_of_the_test_list_a"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from epicsub.data.annotations import Segment, VideoInfo
-from epicsub.data.check.annotations import check_data, lengths_note, short_with_context
+from epicsub.data.check import check_data, lengths_note, short_with_context
 from epicsub.data.check.files import FileToCheck, check_file
 from epicsub.data.decode.reader import DECODERS, open_reader, why_not
 from epicsub.data.prepared.plan import Settings, make_plan

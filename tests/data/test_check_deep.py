@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from epicsub.data import check as checkup
 from epicsub.data.annotations import Segment
-from epicsub.data.check import annotations as checkup
-from epicsub.data.check.annotations import check_data
+from epicsub.data.check import check_data
 from epicsub.data.check.files import check_file
 from epicsub.data.flow.compute import compute_flow
 from epicsub.data.prepared.plan import Settings, make_plan

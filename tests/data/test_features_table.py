@@ -8,8 +8,8 @@ import torch
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import LabelledClipBatch
 from epicsub.data.domains import SOURCE
+from epicsub.data.features import FeatureBatches, FeatureViews
 from epicsub.data.features.store import FeatureStore, open_features
-from epicsub.data.features.table import FeatureBatches, FeatureViews
 from epicsub.data.samplers import StepSampler
 from epicsub.errors import DataError
 
@@ -46,7 +46,7 @@ def sampler(first: int, target_batch: int = 6) -> StepSampler:
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_batch_is_what_was_drawn(tables, in_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not in_memory:
-        monkeypatch.setattr("epicsub.data.features.table.IN_MEMORY", 0)
+        monkeypatch.setattr("epicsub.data.features.IN_MEMORY", 0)
     batches = FeatureBatches(SOURCE_SEGMENTS, TARGETS, tables, sampler(0))
     assert len(batches) == 9
     for batch, draws in zip(batches, sampler(0), strict=True):

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from epicsub.data.flow import FlowSettings, quantise, read_flow_note
 from epicsub.data.flow import compute as flow_module
 from epicsub.data.flow.compute import _flow_size, compute_flow, flow_for_videos, flow_stride
-from epicsub.data.flow.file import FlowSettings, quantise, read_flow_note
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.io import hold_folder

@@ -12,7 +12,7 @@ import epicsub
 from benchmarks.campaigns.coded import number_in, write_coded
 from benchmarks.campaigns.video_faults import _pieces
 from epicsub.data.annotations import Segment
-from epicsub.data.prepared.index import read_index
+from epicsub.data.prepared import read_index
 from epicsub.data.prepared.plan import Settings, make_plan
 from epicsub.data.prepared.write import prepare
 from epicsub.data.root import DataRoot

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epicsub.data.annotations import Segment
-from epicsub.data.prepared import video
+from epicsub.data.prepared import KEY, PACKET, REFERENCE, read_index, video
 from epicsub.data.prepared import write as prepare_module
-from epicsub.data.prepared.index import KEY, PACKET, REFERENCE, read_index
 from epicsub.data.prepared.plan import (
     MERGE_GAP,
     Settings,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from epicsub.data.annotations import Segment
-from epicsub.data.prepared.index import choose_store
+from epicsub.data.prepared import choose_store
 from epicsub.data.prepared.plan import Settings, make_plan
 from epicsub.data.prepared.write import prepare
 from epicsub.data.root import DataRoot

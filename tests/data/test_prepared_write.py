@@ -13,7 +13,7 @@ import pytest
 
 from epicsub.data.annotations import Segment
 from epicsub.data.decode.pyav import PyavReader
-from epicsub.data.prepared.index import read_index
+from epicsub.data.prepared import read_index
 from epicsub.data.prepared.plan import Settings, make_plan, measured_rate
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.prepared.write import _remove_leftovers, prepare

@@ -95,7 +95,7 @@ def test_source_code_is_part_of_the_key(asked, monkeypatch):
     monkeypatch.setattr("epicsub.inference.cache._code", lambda: "other")
     assert asked()["code"] != before
     files = {file.name for file in code_files()}
-    assert {"pyav.py", "clips.py", "i3d.py", "build.py", "predict.py", "score_kinds.py"} <= files
+    assert {"pyav.py", "clips.py", "i3d.py", "build.py", "predict.py", "foreign.py"} <= files
 
 
 def flipped(path, asked, made):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from epicsub.training.averaging import WeightAverage, refresh_batch_norms
 from epicsub.training.layers import Part
+from epicsub.training.selection import WeightAverage, refresh_batch_norms
 
 
 def walk(steps: int) -> tuple[nn.Module, list[dict[str, torch.Tensor]]]:

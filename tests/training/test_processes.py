@@ -5,11 +5,11 @@ import os
 import pytest
 import torch
 
-from epicsub.api.common import device_of
+from epicsub.api import device_of
 from epicsub.errors import InferenceError, TrainingError
 from epicsub.progress import process_number
 from epicsub.recipe import load_recipe
-from epicsub.training.devices import lacks
+from epicsub.training.device import lacks
 from epicsub.training.processes import RunEnvironment, join_processes, make_fabric
 
 LEFT_IN_A_SHELL = [

@@ -144,7 +144,7 @@ def test_rates_scale_with_the_batch_and_say_so(repository) -> None:
 
 
 def test_state_uses_the_last_weights_until_there_is_an_average() -> None:
-    from epicsub.training.averaging import WeightAverage
+    from epicsub.training.selection import WeightAverage
 
     model = Small()
     state = State(

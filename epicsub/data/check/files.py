@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from epicsub.data.annotations import VIDEO_INFO, VideoInfo
-from epicsub.data.decode.base import FrameReader, last_time
+from epicsub.data.decode import FrameReader, last_time
 from epicsub.data.decode.pyav import PyavReader
 from epicsub.data.decode.reader import compare_decoders, open_reader
-from epicsub.data.flow.file import read_flow_note
+from epicsub.data.flow import read_flow_note
 from epicsub.data.frames import ExtractedFrames
-from epicsub.data.prepared.index import pictures_of, read_index
+from epicsub.data.prepared import pictures_of, read_index
 from epicsub.data.prepared.video import PreparedVideo
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from epicsub.data.decode.base import HALF_MILLISECOND, TimedReader, last_time
+from epicsub.data.decode import HALF_MILLISECOND, TimedReader, last_time
 from epicsub.data.decode.facts import facts_of
 from epicsub.data.decode.opened import OpenVideo, reason_of, stamp_of
 from epicsub.data.decode.pyav import PyavReader

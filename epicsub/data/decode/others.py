@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile
+from epicsub.data.decode import HALF_MILLISECOND, VideoFile
 from epicsub.data.decode.facts import facts_of
 from epicsub.data.decode.opened import OpenVideo
 from epicsub.data.loader import keep_memory

@@ -20,7 +20,7 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from epicsub.data.decode.base import HALF_MILLISECOND, VideoFile, copy_pixels
+from epicsub.data.decode import HALF_MILLISECOND, VideoFile, copy_pixels
 from epicsub.data.decode.facts import facts_of
 from epicsub.data.decode.sequence import Sequence
 from epicsub.errors import DataError

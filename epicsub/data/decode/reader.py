@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from epicsub.data.decode.base import FrameReader, TimedReader, first_line
+from epicsub.data.decode import FrameReader, TimedReader, first_line
 from epicsub.data.decode.compare import disagreement, read_through, reference, sampled_times, times_at_pauses
 from epicsub.data.decode.others import DecordReader, TorchcodecReader
 from epicsub.data.decode.pyav import PyavReader

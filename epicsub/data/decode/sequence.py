@@ -12,8 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from epicsub.data.decode.facts import Facts
-from epicsub.data.decode.opened import NO_TIMES, OpenVideo, complaints, reason_of, stamp_of
-from epicsub.data.decode.starts import has_reference_slice, leads
+from epicsub.data.decode.opened import NO_TIMES, OpenVideo, complaints, has_reference_slice, leads, reason_of, stamp_of
 from epicsub.errors import DataError
 
 # A seek drops the frames the decoder has in work. Measured on 100x80 to 640x360 H.264: it pays from 8 frames skipped.

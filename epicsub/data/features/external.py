@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from epicsub.data.features.table import Shard
+from epicsub.data.features import Shard
 from epicsub.errors import DataError
 from epicsub.modality import RGB
 from epicsub.progress import track

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from epicsub.data.features import FeatureTable, Shard
 from epicsub.data.features.external import FRAMES, read_external
-from epicsub.data.features.table import FeatureTable, Shard
 from epicsub.errors import DataError
 from epicsub.io import atomic_write, hold_folder, remove_leftovers, write_text
 from epicsub.io.files import check_readable

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from epicsub.data.decode.base import last_time
+from epicsub.data.decode import last_time
 from epicsub.data.decode.pyav import PyavReader
 from epicsub.data.decode.reader import open_reader
-from epicsub.data.flow.file import FlowSettings, flow_note, quantise, read_flow_note, write_flow
+from epicsub.data.flow import FlowSettings, flow_note, quantise, read_flow_note, write_flow
 from epicsub.data.frames import index_stride
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError

@@ -15,11 +15,11 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from epicsub.data.decode.opened import has_reference_slice
 from epicsub.data.decode.pyav import EDGE_FRAMES, PyavReader
 from epicsub.data.decode.reader import open_reader
-from epicsub.data.decode.starts import has_reference_slice
 from epicsub.data.frames import ExtractedFrames
-from epicsub.data.prepared.index import KEY, REFERENCE
+from epicsub.data.prepared import KEY, REFERENCE
 from epicsub.data.root import DataRoot
 from epicsub.modality import MODALITIES
 

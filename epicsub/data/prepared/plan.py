@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from epicsub.data.annotations import Segment
-from epicsub.data.decode.base import last_time
+from epicsub.data.decode import last_time
+from epicsub.data.prepared import Index, read_index
 from epicsub.data.prepared.encode import encode, open_source, source_name
-from epicsub.data.prepared.index import Index, read_index
 from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
 from epicsub.modality import MODALITIES

@@ -14,9 +14,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from epicsub.data.decode.base import copy_pixels
-from epicsub.data.prepared.encode import Picture, encode
-from epicsub.data.prepared.index import (
+from epicsub.data.decode import copy_pixels
+from epicsub.data.prepared import (
     FORMAT,
     KEY,
     PACKET,
@@ -27,6 +26,7 @@ from epicsub.data.prepared.index import (
     read_index,
     why_none,
 )
+from epicsub.data.prepared.encode import Picture, encode
 from epicsub.errors import DataError
 from epicsub.io import flush, sync_folder, temporary_beside
 from epicsub.io.files import check_readable

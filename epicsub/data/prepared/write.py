@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from epicsub.data.decode.base import last_time
+from epicsub.data.decode import last_time
 from epicsub.data.layout import VIDEO_ID
 from epicsub.data.prepared.encode import open_source
 from epicsub.data.prepared.plan import Interval, Job, Plan
