@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from epicsub.api.common import root_to_write
+from epicsub.api import root_to_write
 from epicsub.cli.options import DataOption, LinkedOption
 from epicsub.data.boxes.convert import convert_boxes
 from epicsub.data.boxes.store import FOLDER

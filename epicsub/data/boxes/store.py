@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from epicsub.data.boxes.detections import Arrays
-from epicsub.data.decode.base import HALF_MILLISECOND
+from epicsub.data.decode import HALF_MILLISECOND
 from epicsub.data.layout import participant
 from epicsub.errors import DataError
 from epicsub.io import atomic_write
