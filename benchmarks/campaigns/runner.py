@@ -106,9 +106,10 @@ def _one(campaign: ModuleType, folder: Path, rng: random.Random, index: int) -> 
 
 
 def _source(campaign: ModuleType) -> str:
-    """Digest of the package and of the campaign: what another source prepared may not be what this one would."""
+    """Digest of the package, its commit and the campaign: another may prepare other files, which tell the commit."""
     files = [*PACKAGE.rglob("*.py"), Path(campaign.__file__ or __file__)]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+    content = b"".join(file.read_bytes() for file in sorted(files))
+    return hashlib.sha256(_commit().encode() + content).hexdigest()
 
 
 def _commit() -> str:

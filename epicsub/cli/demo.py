@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from epicsub.cli.options import print_whole
+from epicsub.io import user_path
 
 RECIPES = ("mmir_i3d", "resnet_bilstm")
 SCORED = {"target": "tiny", "source, held out": "tiny_heldout"}
@@ -23,7 +24,8 @@ QUICK_STEPS = {
 
 def demo(
     context: typer.Context,
-    folder: Annotated[Path, typer.Option(help="Where the kitchens go.")] = Path("kitchens"),
+    folder: Annotated[Path | None, typer.Option(help="Where the kitchens go. Default: kitchens/ of --out.")] = None,
+    out: Annotated[Path, typer.Option(help="Where all that is made goes. Default: the present folder.")] = Path(),
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Fewer segments and steps, to see that everything works; scores mean little."),
@@ -32,23 +34,27 @@ def demo(
     """Make kitchens, train two recipes, validate, ensemble with test-time views, write and check the upload."""
     began = time.monotonic()
     epicsub = context.find_root().command
-    data = ["--data", str(folder)]
     sizes = QUICK_SIZES if quick else {}
-    runs = [f"outputs/tiny_{name}" for name in RECIPES]
+    out = user_path(out)
+    folder = out / "kitchens" if folder is None else user_path(folder)
+    runs = [str(out / "outputs" / f"tiny_{name}") for name in RECIPES]
+    data, upload = ["--data", str(folder)], out / "submissions" / "demo"
     _call(epicsub, "data", "synth", str(folder), *(word for name in sizes for word in (f"--{name}", str(sizes[name]))))
     _call(epicsub, "data", "flow", "--bound", "4", *data)
-    for name in RECIPES:
-        _call(epicsub, "train", f"tiny/{name}", *(QUICK_STEPS[name] if quick else ()), *data)
+    for name, run in zip(RECIPES, runs, strict=True):
+        _call(epicsub, "train", f"tiny/{name}", *(QUICK_STEPS[name] if quick else ()), "--out", run, *data)
     scores = {}
     for (kitchens, protocol), split in zip(SCORED.items(), ("validation", "heldout"), strict=True):
-        path = Path("outputs") / f"demo_{protocol}.json"
+        path = out / "outputs" / f"demo_{protocol}.json"
         _call(epicsub, "validate", *runs, "--protocol", protocol, "--json", str(path), *_count(sizes, split), *data)
         scores[kitchens] = json.loads(path.read_text())
     test = (*_count(sizes, "test"), *data)
-    _call(epicsub, "submit", "--ensemble", *runs, "--tta", "2x1", "--name", "demo", *test)
-    _call(epicsub, "check", "submissions/demo/submission.zip", "--protocol", "tiny", *test)
+    name = "demo" if out == Path() else str(upload.absolute())
+    _call(epicsub, "submit", "--ensemble", *runs, "--tta", "2x1", "--name", name, *test)
+    _call(epicsub, "check", str(upload / "submission.zip"), "--protocol", "tiny", *test)
     _show(scores)
-    typer.echo(f"Models: {', '.join(runs)}; upload: submissions/demo/submission.zip; scores: outputs/demo_*.json")
+    scored = out / "outputs" / "demo_*.json"
+    typer.echo(f"Models: {', '.join(runs)}; upload: {upload / 'submission.zip'}; scores: {scored}")
     typer.echo(f"Done in {time.monotonic() - began:.0f} s.")
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from epicsub.cli.options import print_whole
 from epicsub.errors import SubmissionError
+from epicsub.io import user_path
 from epicsub.submission.ledger import COLUMNS, LEDGER, Limits, mark_uploaded, read_ledger
 
 FOLDER = Path("submissions")
@@ -23,6 +24,7 @@ def submissions(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of that upload, UTC. Default: today.")
     ] = None,
     per_day: Annotated[int, typer.Option(min=1, help="Uploads that the phase takes per day.")] = 1,
+    folder: Annotated[Path, typer.Option(help="Of the submissions.")] = FOLDER,
     in_all: Annotated[int, typer.Option(min=1, help="Uploads that the phase allows.")] = 50,
 ) -> None:
     """List the submissions, when each was uploaded, and how many uploads are left."""
@@ -30,11 +32,12 @@ def submissions(
         raise SubmissionError("--day is the day of an upload: give --uploaded NAME with it")
     limits = Limits(per_day, in_all)
     today = datetime.now(UTC).date()
-    ledger = read_ledger(FOLDER)
+    folder = user_path(folder)
+    ledger = read_ledger(folder)
     if uploaded:
         written = mark_uploaded(ledger, uploaded, day.date() if day else today, today, limits)
-        typer.echo(f"wrote {FOLDER / LEDGER}: {written.name}, uploaded on {written.day}")
-        ledger = read_ledger(FOLDER)
+        typer.echo(f"wrote {folder / LEDGER}: {written.name}, uploaded on {written.day}")
+        ledger = read_ledger(folder)
     if ledger.entries:
         table = Table(box=box.SIMPLE_HEAD)
         for column in COLUMNS:
@@ -43,6 +46,6 @@ def submissions(
             table.add_row(*row)
         print_whole(table)
     else:
-        typer.echo(f"no submissions in {FOLDER}/ yet; `epicsub submit MEMBER...` writes one")
+        typer.echo(f"no submissions in {folder}/ yet; `epicsub submit MEMBER...` writes one")
     for line in ledger.report(today, limits):
         typer.echo(line)

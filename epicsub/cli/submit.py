@@ -1,5 +1,7 @@
 """epicsub submit: members become one checked upload."""
 
+import shlex
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -64,8 +66,10 @@ def submit(
     )
     for note in joined.notes:
         typer.echo(note)
-    for file in api.write_submission(joined, name):
+    written = api.write_submission(joined, name)
+    for file in written:
         typer.echo(f"wrote {file}")
     count_of = counted(len(joined.manifest["members"]), "member", "members")
     typer.echo(f"{len(joined)} segments, {count_of}; all three files reopened and checked: good")
-    typer.echo(f"once it is uploaded: epicsub submissions --uploaded {name}")
+    place = f"--folder {shlex.quote(str(written.pt.parent.parent))} " if Path(name).name != name else ""
+    typer.echo(f"once it is uploaded: epicsub submissions {place}--uploaded {shlex.quote(written.pt.parent.name)}")

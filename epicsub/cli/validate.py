@@ -26,6 +26,7 @@ def validate(
     record: Annotated[
         bool, typer.Option("--record", help="Write each target's figures, and a table, to runs/ beside the protocol.")
     ] = False,
+    record_to: Annotated[Path | None, typer.Option(help="Record in this folder instead.")] = None,
     tta: TtaOption = None,
     count: CountOption = None,
     skip: SkipOption = None,
@@ -48,7 +49,7 @@ def validate(
         written.append(json_file)
     if report:
         written.append(found.write_report(report))
-    if record:
-        written += found.write_records()
+    if record or record_to:
+        written += found.write_records(record_to)
     for path in written:
         typer.echo(f"wrote {path}")

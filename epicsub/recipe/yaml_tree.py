@@ -45,7 +45,7 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  # PyYAML's own name
 
-    depth = 0
+    depth = keys = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -57,6 +57,11 @@ class _Loader(yaml.SafeLoader):
         if self.depth > DEEPEST:
             event = cast(Any, self).peek_event()
             problem = f"sections and lists lie in each other more than {DEEPEST} deep"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self.keys += index is not None  # keys themselves have none
+        if self.keys > MOST_KEYS:  # before all of a large file has been read, which takes minutes
+            event = cast(Any, self).peek_event()
+            problem = f"more than {MOST_KEYS} keys and items, which no recipe or protocol has; name another file"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -91,9 +96,6 @@ def read_yaml(text: str) -> Tree:
     if root is None:
         return Tree(None, {"": 1}, [])
     values = _values(root, "", lines, problems)
-    if len(lines) > MOST_KEYS:
-        text = f"has {len(lines)} keys and items, no recipe or protocol has {MOST_KEYS}; name another file"
-        return Tree(None, {"": 1}, [Problem("YAML", text)])
     return Tree(values, lines, problems)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from epicsub.errors import SubmissionError
 from epicsub.io import sha256, write_text
-from epicsub.io.files import read_text
+from epicsub.io.files import os_reason, read_text
 from epicsub.submission.json_zip import CHALLENGES
 from epicsub.text import name_some
 
@@ -224,7 +224,14 @@ def mark_uploaded(ledger: Ledger, name: str, day: date, today: date, limits: Lim
     upload = Upload(name, day.isoformat(), entry.challenge, entry.manifest_sha256)
     uploads = sorted([*ledger.uploads, upload], key=lambda upload: upload.day)
     content = {"uploads": [asdict(upload) for upload in uploads]}
-    write_text(ledger.folder / LEDGER, json.dumps(content, indent=1) + "\n", SubmissionError)
+    path = ledger.folder / LEDGER
+    try:
+        write_text(path, json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        raise SubmissionError(
+            f"{path}: cannot be written: {os_reason(error)}; copy the folder to where you may write, and name that "
+            "with --folder"
+        ) from error
     return upload
 
 

@@ -6,18 +6,19 @@ bytes: dates inside the zips are fixed.
 
 import json
 import platform
+import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS, __version__
 from epicsub.errors import SubmissionError
-from epicsub.io import atomic_write, sha256, write_text
+from epicsub.io import atomic_write, sha256, try_lock, write_text
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, write_organisers_list
 from epicsub.submission.ensemble import OTHER_LIST_HINT, floored, missing_of
 from epicsub.submission.json_zip import CHALLENGES, write_json_zip, write_zip
@@ -103,7 +104,8 @@ def write_submission(
 
     Raises:
         SubmissionError: another count, ids that occur twice, missing segments, an incomplete manifest (all at once), no
-            such challenge, or a folder that cannot be written. Nothing has been changed then.
+            such challenge, or a folder that cannot be written or that another process writes. Nothing has been changed
+            then.
     """
     from epicsub.training.checkpoint import source_commit  # torch, which checking and planning can do without
 
@@ -119,9 +121,8 @@ def write_submission(
         *(folder / name for name in ("submission.pt", "submission.zip", "submission_json.zip", "manifest.json"))
     )
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".unfinished") as unfinished:
-            made = Written(*(Path(unfinished) / path.name for path in names))
+        with _unfinished(folder) as unfinished:
+            made = Written(*(unfinished / path.name for path in names))
             _write_whole(made.pt, lambda path: write_organisers_list(chosen, path))
             with open(made.pt, "rb") as handle:
                 _write_whole(
@@ -149,6 +150,24 @@ def write_submission(
             "place, too"
         ) from error
     return names
+
+
+@contextmanager
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """Hold a hidden folder beside a submission's, for its files until all are whole; a killed run's is used again."""
+    place = folder.with_name(f".{folder.name}.unfinished")
+    place.mkdir(parents=True, exist_ok=True)
+    lock = try_lock(place / "lock")
+    if lock is None:
+        raise SubmissionError(f"{folder}: another process is writing this submission; wait for it, or stop it")
+    try:
+        for path in place.iterdir():
+            if path.name != "lock":
+                path.unlink()
+        yield place
+    finally:
+        lock.release()
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _check_fill(

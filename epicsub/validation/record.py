@@ -8,7 +8,7 @@ from typing import Any
 
 from epicsub.errors import ValidationError
 from epicsub.io import write_text
-from epicsub.io.files import read_text
+from epicsub.io.files import os_reason, read_text
 from epicsub.validation.detail import Detail
 from epicsub.validation.protocol import TASKS
 from epicsub.validation.report import Evaluation
@@ -52,7 +52,7 @@ def write_record(
         "from": dict(provenance),
     }
     content["scores"] = _rounded(content["scores"])
-    write_text(path, json.dumps(content, indent=1) + "\n", ValidationError)
+    _write(path, json.dumps(content, indent=1) + "\n")
     return path
 
 
@@ -75,8 +75,17 @@ def write_table(folder: Path) -> Path:
         rows.sort(key=lambda record: (-_best(record), record["name"]))
         parts.append(f"## {protocol}\n\n" + _table(rows))
     path = Path(folder) / TABLE
-    write_text(path, "\n".join(parts), ValidationError)
+    _write(path, "\n".join(parts))
     return path
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise ValidationError(
+            f"{path}: cannot be written: {os_reason(error)}; --record-to DIR takes another"
+        ) from error
 
 
 def recorded_scores(digest: str, folder: Path) -> list[dict[str, Any]]:

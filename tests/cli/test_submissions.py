@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 
 from epicsub.predictions import Predictions, save_predictions
 from epicsub.validation import recorded_scores
@@ -59,6 +60,41 @@ def test_the_same_members_give_the_same_bytes(submit, test_ids, tmp_path) -> Non
     first, second = submit("first", *members), submit("second", *members)
     for name in (*FILES, "manifest.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_what_a_killed_run_left_is_used_again_and_another_run_is_waited_for(
+    submit, command, kitchens, work, test_ids, tmp_path
+):
+    one = member(tmp_path / "one.npz", test_ids)
+    left = work / "submissions" / ".killed.unfinished"
+    left.mkdir(parents=True)
+    (left / "submission.pt").write_bytes(b"half")
+    folder = submit("killed", one)
+    assert not left.exists()
+    assert {path.name for path in folder.iterdir()} == {*FILES, "manifest.json"}
+    left.mkdir()  # of a run that goes on
+    with FileLock(left / "lock"):
+        words = ["--name", "killed", *LEVELS, "--protocol", "small.yaml", "--data", kitchens]
+        done = command("submit", one, *words)
+    assert done.status == 2
+    assert "submissions/killed: another process is writing this submission; wait for it" in done.err
+
+
+def test_submissions_lie_in_another_place(command, kitchens, work, test_ids, tmp_path):
+    one, place = member(tmp_path / "one.npz", test_ids), tmp_path / "a place"
+    words = ["--name", place / "first", *LEVELS, "--protocol", "small.yaml", "--data", kitchens]
+    done = command("submit", one, *words)
+    assert done.status == 0, done.err
+    assert f"epicsub submissions --folder '{place}' --uploaded first" in done.out
+    done = command("submissions", "--folder", place, "--uploaded", "first")
+    assert done.status == 0, done.err
+    assert f"wrote {place / 'uploads.json'}" in done.out
+    (place / "uploads.json").unlink()
+    (place / "uploads.json").mkdir()
+    done = command("submissions", "--folder", place, "--uploaded", "first")
+    assert done.status == 2
+    assert f"{place / 'uploads.json'}: cannot be written: " in done.err
+    assert "name that with --folder" in done.err
 
 
 def test_filled_segments_are_recorded_and_pass(submit, check, command, test_ids, tmp_path) -> None:

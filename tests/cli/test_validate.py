@@ -162,6 +162,17 @@ def test_a_damaged_record_is_named(command, kitchens, files) -> None:
     assert "runs/broken.json: not a record of `validate --record`" in done.err
 
 
+def test_records_go_elsewhere(command, kitchens, files, tmp_path) -> None:
+    words = ["validate", "good.npz", "--data", kitchens, "--protocol", "small.yaml", "--record-to"]
+    done = command(*words, tmp_path / "own")
+    assert done.status == 0, done.err
+    assert {path.name for path in (tmp_path / "own").iterdir()} == {"good.small.json", "README.md"}
+    (tmp_path / "file").touch()
+    done = command(*words, tmp_path / "file" / "own")
+    assert done.status == 2
+    assert "file/own/good.small.json: cannot be written: Not a directory; --record-to DIR takes another" in done.err
+
+
 def test_a_protocol_with_parts_is_asked_for_one(command, kitchens, files) -> None:
     done = command("validate", "good.npz", "--data", kitchens, "--protocol", "validation/mmsada.yaml")
     assert done.status == 2

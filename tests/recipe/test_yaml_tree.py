@@ -74,7 +74,11 @@ REFUSED = [
     ("a: " + "9" * 5000, Problem("a", "is a number of 5000 digits, 18 are read at most", 1)),
     (
         "".join(f"k{n}: 1\n" for n in range(5000)),
-        Problem("YAML", "has 5001 keys and items, no recipe or protocol has 3000; name another file"),
+        Problem(
+            "YAML",
+            "more than 3000 keys and items, which no recipe or protocol has; name another file (column 8)",
+            3001,
+        ),
     ),
     ("a: 1\n---\nb: 1\n", Problem("YAML", "found another document (column 1)", 2)),
     ("a: 1\na: 2\n", Problem("a", "written twice, first on line 1", 2)),
