@@ -24,6 +24,10 @@ NOUNS = {
     18: "board:chopping", 26: "package",
 }  # fmt: skip
 
+BOX_NOISE = ("box_miss", "box_jitter", "box_false", "box_swap")
+NEWER = {"distractors": 0, "boxes": False, **dict.fromkeys(BOX_NOISE, 0.0)}
+"""Settings that earlier kitchens do not name, and what they were made with."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SynthSettings:
@@ -55,6 +59,12 @@ class SynthSettings:
     jitter: float = 1.0  # shake of the camera, 1 as drawn
     noise: float = 4.0  # grey levels, standard deviation of the sensor's noise
     crf: int = 20  # H.264 quality, lower is better
+    distractors: int = 0  # objects of other nouns that lie around the action
+    boxes: bool = False  # write hand-objects/ too: hands and objects of every frame, in the official format
+    box_miss: float = 0.0  # share of boxes that are not found
+    box_jitter: float = 0.0  # standard deviation of each side of a box, in its width or height
+    box_false: float = 0.0  # share of frames with an object that is none
+    box_swap: float = 0.0  # share of frames in which a hand seems to hold another object than it does
 
     def __post_init__(self) -> None:
         """Check all values."""
@@ -64,7 +74,7 @@ class SynthSettings:
 
     def _checks(self) -> list[tuple[bool, str]]:
         counts = ("train", "heldout", "validation", "test")
-        shares = ("brief", "overlap", "irrelevant", "outside")
+        shares = ("brief", "overlap", "irrelevant", "outside", "box_miss", "box_false", "box_swap")
         return [
             *((getattr(self, k) < 1, f"{k}={getattr(self, k)}: at least 1 segment") for k in counts),
             *((not 0 <= getattr(self, k) <= 1, f"{k}={getattr(self, k)}: a share from 0 to 1") for k in shares),
@@ -77,7 +87,9 @@ class SynthSettings:
              f"shortest={self.shortest}, longest={self.longest}: 0.2 s or more, and in this order"),
             (self.segments_per_video < 1, f"segments_per_video={self.segments_per_video}: at least 1"),
             *((getattr(self, k) < 0, f"{k}={getattr(self, k)}: not negative")
-              for k in ("seed", "shift", "clutter", "jitter", "noise")),
+              for k in ("seed", "shift", "clutter", "jitter", "noise", "distractors", "box_jitter")),
+            *((getattr(self, k) > 0 and not self.boxes, f"{k}={getattr(self, k)}: is of boxes, which are not asked for")
+              for k in BOX_NOISE),
             (not 0 <= self.crf <= 51, f"crf={self.crf}: from 0 to 51"),
         ]  # fmt: skip
 
@@ -89,6 +101,15 @@ class SynthSettings:
         """
         return asdict(self)
 
+    def of_pictures(self) -> dict[str, Any]:
+        """The settings that a video's bytes depend on; what is newer than the first kitchens only where it is used.
+
+        Returns:
+            Value of each by name.
+        """
+        unused = {"boxes", *BOX_NOISE, *(() if self.distractors else ("distractors",))}
+        return {name: value for name, value in asdict(self).items() if name not in unused}
+
     def differences(self, other: dict[str, Any]) -> list[str]:
         """The settings that differ from those of other kitchens.
 
@@ -99,8 +120,8 @@ class SynthSettings:
             A line per setting: its name and both values.
         """
         mine = self.as_dict()
-        names = [field.name for field in fields(self)]
-        return [f"{k}: {other.get(k)} there, {mine[k]} asked" for k in names if other.get(k) != mine[k]]
+        there = {field.name: other.get(field.name, NEWER.get(field.name)) for field in fields(self)}
+        return [f"{k}: {there[k]} there, {mine[k]} asked" for k in there if there[k] != mine[k]]
 
     @property
     def verb_ids(self) -> list[int]:

@@ -14,6 +14,7 @@ from epicsub.synth.kitchens import Kitchen
 
 CANVAS = 256  # pixels of a painter's canvas, scaled down when the sprite is made
 OBJECT_SIDE = 0.56  # picture heights
+WRIST = 0.54  # share of the hand's canvas down to which its outline goes
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
 
@@ -22,12 +23,14 @@ Colour = tuple[int, int, int]
 class Sprite:
     """Premultiplied colour and what is left of the background, with the map from its pixels to picture heights.
 
-    colour, keep: (h, w, 3) uint8; to_world: (3, 3) float64, the anchor goes to (0, 0).
+    colour, keep: (h, w, 3) uint8; to_world: (3, 3) float64, the anchor goes to (0, 0). outline: (3, N) float64, corners
+    of the convex hull of what is painted, in picture heights.
     """
 
     colour: np.ndarray
     keep: np.ndarray
     to_world: np.ndarray
+    outline: np.ndarray
 
 
 class Canvas:
@@ -258,7 +261,7 @@ def make_sprites(kitchen: Kitchen, nouns: list[int], picture_height: int) -> dic
             sprites[f"noun-{noun}-{side}"] = _sprite(half, OBJECT_SIDE, (0.5, 0.5), picture_height)
     hand = Canvas()
     _paint_hand(hand, kitchen.skin, kitchen.sleeve)
-    sprites["hand"] = _sprite(hand, 0.85, (0.5, 0.22), picture_height)
+    sprites["hand"] = _sprite(hand, 0.85, (0.5, 0.22), picture_height, lowest=WRIST)
     for name, paint, wide, anchor in (
         ("knife", _paint_knife, 0.5, (0.82, 0.46)),
         ("spoon", _paint_spoon, 0.5, (0.5, 0.2)),
@@ -272,7 +275,7 @@ def make_sprites(kitchen: Kitchen, nouns: list[int], picture_height: int) -> dic
     return sprites
 
 
-def _sprite(canvas: Canvas, side: float, anchor: Point, picture_height: int) -> Sprite:
+def _sprite(canvas: Canvas, side: float, anchor: Point, picture_height: int, lowest: float = 1.0) -> Sprite:
     """Scale a canvas to about the pixels it will have, a little finer, on a margin that softens its outline."""
     pixels = max(8, round(1.3 * side * picture_height))
     alpha = cv2.resize(canvas.mask.astype(np.float32) / 255, (pixels, pixels), interpolation=cv2.INTER_AREA)
@@ -283,7 +286,16 @@ def _sprite(canvas: Canvas, side: float, anchor: Point, picture_height: int) -> 
     unit = side / pixels
     left, top = (-(share * side + unit / 2) for share in anchor)
     to_world = np.array([[unit, 0, left], [0, unit, top], [0, 0, 1.0]])
-    return Sprite(np.round(colour).astype(np.uint8), keep, to_world)
+    outline = to_world @ _outline(alpha[: 1 + round(lowest * pixels)])
+    return Sprite(np.round(colour).astype(np.uint8), keep, to_world, outline)
+
+
+def _outline(alpha: np.ndarray) -> np.ndarray:
+    """(3, N): corners of the hull of the pixels that are more than half covered; a pixel's middle is a whole number."""
+    ys, xs = np.nonzero(alpha > 0.5)
+    corners = np.concatenate([np.stack([xs + dx, ys + dy], axis=1) for dx in (-0.5, 0.5) for dy in (-0.5, 0.5)])
+    hull = cv2.convexHull(corners.astype(np.float32))[:, 0]
+    return np.concatenate([hull.T, np.ones((1, len(hull)))])
 
 
 def _of_another_make(colour: np.ndarray, kitchen: Kitchen) -> np.ndarray:

@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
+from epicsub.data.boxes.convert import SOURCE_FOLDER
 from epicsub.errors import DataError
 from epicsub.io import remove_leftovers, user_path, write_text
 from epicsub.progress import in_processes, track
+from epicsub.synth.boxes import box_path, write_official_boxes
 from epicsub.synth.plan import (
     NOUNS,
     OUTSIDE_VERBS,
@@ -194,7 +196,8 @@ def make_kitchens(folder: Path, settings: SynthSettings, workers: int | None = N
     """Write a data root in the organisers' layout; run again after a kill, it makes what is missing.
 
     `annotations/` and `videos/` are as the organisers publish them, plus `source_heldout.csv`: labelled segments of
-    other videos of the source kitchens. `answers/` holds what no training code may read.
+    other videos of the source kitchens, and `hand-objects/` where asked for. `answers/` holds what no training code
+    may read.
 
     Args:
         folder: the data root.
@@ -213,7 +216,8 @@ def make_kitchens(folder: Path, settings: SynthSettings, workers: int | None = N
     videos = plan_videos(settings)
     write_tables(folder, settings, videos)
     remove_leftovers((folder / "videos").glob("*/.*"), ".MP4")
-    missing = [video for video in videos if not _video_path(folder, video).exists()]
+    remove_leftovers((folder / SOURCE_FOLDER).glob("*/.*"), ".pkl")
+    missing = [video for video in videos if not all(path.exists() for path in _paths(folder, settings, video))]
     _draw(folder, settings, missing, len(videos), workers or os.cpu_count() or 1)
     segments = Counter(video.split for video in videos for _ in video.segments)
     return SynthSummary(folder, dict(segments), len(videos), len(videos) - len(missing), time.monotonic() - began)
@@ -243,6 +247,11 @@ def _video_path(folder: Path, video: PlannedVideo) -> Path:
     return folder / "videos" / video.participant / f"{video.video_id}.MP4"
 
 
+def _paths(folder: Path, settings: SynthSettings, video: PlannedVideo) -> list[Path]:
+    """Files of a video: its pictures, and its boxes where they are asked for."""
+    return [_video_path(folder, video), *([box_path(folder, video)] if settings.boxes else [])]
+
+
 def _draw(folder: Path, settings: SynthSettings, videos: list[PlannedVideo], total: int, workers: int) -> None:
     """Draw videos here (one worker, or one video) or in processes. A video exists only when it is whole."""
     draw = partial(_draw_one, folder, settings)
@@ -252,4 +261,7 @@ def _draw(folder: Path, settings: SynthSettings, videos: list[PlannedVideo], tot
 
 
 def _draw_one(folder: Path, settings: SynthSettings, video: PlannedVideo) -> None:
-    write_video(video, settings, _video_path(folder, video))
+    if not (path := _video_path(folder, video)).exists():
+        write_video(video, settings, path)
+    if settings.boxes:
+        write_official_boxes(video, settings, box_path(folder, video))

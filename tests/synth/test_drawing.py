@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from epicsub.synth.kitchens import KITCHENS, PLAIN, kitchen_of
-from epicsub.synth.render import MOTIONS
+from epicsub.synth.motions import MOTIONS
 
 
 def test_motions_repeat_without_a_jump_in_who_is_drawn() -> None:
