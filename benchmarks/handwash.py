@@ -57,7 +57,7 @@ def main() -> None:
     if arguments.rates:
         study.tune(arguments.rates, workers)
         study.make([*study.jobs("chosen"), *study.powers("chosen")], workers)
-    write_figures(arguments.json, report(study), settings=study.told(), tuning=study.tuning, runs=study.kept())
+    write_figures(arguments.json, report(study), settings=study.settings(), tuning=study.tuning, runs=study.kept())
 
 
 class Study:
@@ -131,7 +131,7 @@ class Study:
         found = [kept(self.job(f"mmir_{POWER}", values, seed)) for values in settings for seed in self.seeds[:3]]
         return round(float(np.mean([value for one in found for value in one.values()])), 4)  # of counts in 400 sets
 
-    def told(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Settings by arm, way and video."""
         return {
             way: {a: {str(t): str(v) for t, v in of.items()} for a, of in arms.items()}

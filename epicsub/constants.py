@@ -9,16 +9,3 @@ __version__ = "0.2.0"
 NUM_VERBS = 97
 NUM_NOUNS = 300
 ACTION_BASE = 1000  # action id = verb * 1000 + noun: larger than any noun id, readable in decimal
-
-
-def action_id(verb: int, noun: int) -> int:
-    """One number for a (verb, noun) pair, e.g. verb 3, noun 12 -> 3012. Works on integer arrays too.
-
-    Args:
-        verb: class, 0 to 96.
-        noun: class, 0 to 299.
-
-    Returns:
-        The action's id, in decimal readable as verb and noun.
-    """
-    return verb * ACTION_BASE + noun

@@ -3,7 +3,7 @@
 A new method is a file with a subclass of `AdaptationMethod`, a section in recipe/adaptation.py and a row of `METHODS`.
 """
 
-from epicsub.adaptation.adabn import AdaBN, BNOnly
+from epicsub.adaptation.adabn import AdaBN
 from epicsub.adaptation.adversarial import Adversarial, RuleRemoval
 from epicsub.adaptation.contrastive import Contrastive
 from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, LaterUpdate
@@ -33,7 +33,7 @@ from epicsub.recipe.base import AdaptationSection
 METHODS: dict[type[AdaptationSection], type[AdaptationMethod]] = {
     MMDAdaptation: MMD,
     AdaBNAdaptation: AdaBN,
-    BNOnlyAdaptation: BNOnly,
+    BNOnlyAdaptation: AdaBN,
     MCDAdaptation: MCD,
     AdversarialAdaptation: Adversarial,
     MMSADAAdaptation: MMSADA,
@@ -59,7 +59,6 @@ __all__ = [
     "AdaptationLosses",
     "AdaptationMethod",
     "Adversarial",
-    "BNOnly",
     "Contrastive",
     "LaterUpdate",
     "MMIRPlus",

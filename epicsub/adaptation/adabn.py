@@ -12,7 +12,7 @@ Li et al., "Adaptive Batch Normalization for practical domain adaptation", Patte
   clips [D]: neighbours of a list are of one video, and a batch of them has that video's mean, not the target's.
 - `training_time`: what MM-SADA's "BN" mode does [S]: during training the target passes through the same running
   averages as the source, without a loss. Not the paper's method; named so that nobody confuses the two.
-- `BNOnly` is the same as a control [D]: every method that sends target clips through the network in training changes
+- `bn_only` is the same as a control [D]: every method that sends target clips through the network in training changes
   the running averages by it, whatever its loss does. What a loss gains is its gain over this control.
 
 The validation and test clips that a recipe adapts to are the target training clips: transductive, as for every method.
@@ -26,47 +26,49 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod
 from epicsub.errors import AdaptationError
-from epicsub.recipe.adaptation import AdaBNAdaptation
+from epicsub.recipe.adaptation import AdaBNAdaptation, BNOnlyAdaptation
 from epicsub.recipe.base import AdaptationSection
 
 BATCH = 128  # of a 16 x 224 x 224 I3D's forward pass alone, in about 8 GiB
 
 
 class AdaBN(AdaptationMethod):
-    """Batch statistics of the target.
+    """Batch statistics of the target, estimated after training or averaged in it; as a control, in it alone.
 
     Args:
-        model: whose batch norms are adapted.
+        model: whose batch norms see the target.
         settings: the recipe's section.
 
     Raises:
         AdaptationError: the model has no batch norm with running statistics.
     """
 
-    def __init__(self, model: nn.Module, settings: AdaBNAdaptation) -> None:
+    def __init__(self, model: nn.Module, settings: AdaBNAdaptation | BNOnlyAdaptation) -> None:
         super().__init__({}, settings)
         if not batch_norms(model):
             raise AdaptationError(
-                "adaptation.method: AdaBN changes batch norm statistics, but the model has none: give it batch norm"
+                f"adaptation.method: {settings.method} changes batch norm statistics, but the model has none: give it "
+                "batch norm, or take source_only"
             )
-        self.target_batch_after_training = (settings.batch_size or BATCH) if settings.variant == "strict" else 0
+        if isinstance(settings, AdaBNAdaptation) and settings.variant == "strict":
+            self.target_batch_after_training = settings.batch_size or BATCH
 
     @classmethod
     def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "AdaBN":
         """Take the model itself, not its features.
 
         Args:
-            model: whose batch norms are adapted.
+            model: whose batch norms see the target.
             settings: of this method.
 
         Returns:
             The method.
         """
-        assert isinstance(settings, AdaBNAdaptation)
+        assert isinstance(settings, AdaBNAdaptation | BNOnlyAdaptation)
         return cls(model, settings)
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Nothing to align: the target has passed through the model, and that is all (`training_time`)."""
+        """Nothing to align: the target has passed through the model, and that is all."""
         return AdaptationLosses(batch.source.verb_logits_BV.new_zeros(()), None, {}, {})
 
     def after_training(self, model: nn.Module, clips: Iterable[Mapping[str, Tensor]]) -> None:
@@ -80,42 +82,6 @@ class AdaBN(AdaptationMethod):
             AdaptationError: there are no clips, or too few values for a variance.
         """
         estimate_statistics(model, clips)
-
-
-class BNOnly(AdaptationMethod):
-    """Control of every method that aligns: the target goes through the network in training, and no loss reads it.
-
-    Args:
-        model: whose batch norms see the target.
-        settings: the recipe's section.
-
-    Raises:
-        AdaptationError: the model has no batch norm with running statistics.
-    """
-
-    def __init__(self, model: nn.Module, settings: AdaptationSection) -> None:
-        super().__init__({}, settings)
-        if not batch_norms(model):
-            raise AdaptationError(
-                "bn_only shows what target clips do to batch norms, but the model has none: source_only is its control"
-            )
-
-    @classmethod
-    def for_model(cls, model: nn.Module, settings: AdaptationSection) -> "BNOnly":
-        """Take the model itself, not its features.
-
-        Args:
-            model: whose batch norms see the target.
-            settings: of this method.
-
-        Returns:
-            The method.
-        """
-        return cls(model, settings)
-
-    def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
-        """Nothing to align."""
-        return AdaptationLosses(batch.source.verb_logits_BV.new_zeros(()), None, {}, {})
 
 
 def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:

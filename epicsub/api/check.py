@@ -34,15 +34,17 @@ def check_submission(
     Raises:
         EpicsubError: a protocol or a list that is missing or damaged.
     """
-    rules = find_protocol(protocol).protocol
+    protocol_used = find_protocol(protocol).protocol
     folder = data_root(data).path / "annotations"
-    listed = user_path(test_list) if test_list else folder / rules.test.list
+    listed = user_path(test_list) if test_list else folder / protocol_used.test.list
     segments = read_segments(listed) if test_list or listed.is_file() else None
     ids = None if segments is None else [segment.narration_id for segment in segments]
-    labelled = [name for name in (rules.validation.list, rules.training_list) if (folder / name).is_file()]
+    labelled = [
+        name for name in (protocol_used.validation.list, protocol_used.training_list) if (folder / name).is_file()
+    ]
     others = {name: read_ids(folder / name, "narration_id") for name in labelled}
-    expected = count or rules.test.count
-    found = check_file(user_path(path), ids, expected, challenge=rules.challenge, other_lists=others)
+    expected = count or protocol_used.test.count
+    found = check_file(user_path(path), ids, expected, challenge=protocol_used.challenge, other_lists=others)
     against = f"the count alone ({listed} is not there)" if ids is None else f"the {len(ids)} ids of {listed}"
     warnings = found.warnings
     if segments and segments[0].verb_class is not None:

@@ -97,11 +97,13 @@ def plan(
     targets = resolve_targets(as_list(members))
     names = [target.name for target in targets]
     options = parse_options(rule, "search", False, "off", names)
-    rules = find_protocol(protocol, protocol_of(targets)).protocol
+    protocol_used = find_protocol(protocol, protocol_of(targets)).protocol
     views = parse_views(tta) if tta else None
-    labelled = labelled_members(targets, rules, data_root(data), views, chosen)
+    labelled = labelled_members(targets, protocol_used, data_root(data), views, chosen)
     places, folds = rank_members(labelled, names, options.rule)
-    return Plan(rules, len(labelled.labels), folds, places, names, learn(labelled, options.rule, "search", False))
+    return Plan(
+        protocol_used, len(labelled.labels), folds, places, names, learn(labelled, options.rule, "search", False)
+    )
 
 
 @dataclass(frozen=True)
@@ -169,14 +171,14 @@ def compare_views(
     if resolved.kind == "predictions":
         raise InferenceError(f"{target}: a file of predictions has had its views; name a checkpoint or a run")
     parsed = [parse_views(text) for text in views]
-    root, rules = data_root(data), find_protocol(protocol, protocol_of([resolved])).protocol
-    segments = root.segments(rules.validation.list)
+    root, protocol_used = data_root(data), find_protocol(protocol, protocol_of([resolved])).protocol
+    segments = root.segments(protocol_used.validation.list)
 
     def rows() -> Iterator[ViewsTried]:
         first = None
         for spec, stop in [(spec, stop) for spec in parsed for stop in dict.fromkeys([0, *stops])]:
             made = predict_checkpoint(resolved, segments, root, spec, chosen, stop)
-            labelled = _with_labels(rules, root, [made.predictions])
+            labelled = _with_labels(protocol_used, root, [made.predictions])
             first = first or made.predictions
             change = figures(labelled, made.predictions, first)["action@1"]
             yield ViewsTried(spec, stop, made, figures(labelled, made.predictions), change)

@@ -95,17 +95,17 @@ def ensemble(
     names = [target.name for target in targets]
     options = parse_options(rule, weights, temperature, cooccurrence, names)
     root = data_root(data)
-    name, rules = find_protocol(protocol, protocol_of(targets))
-    segments, expected = _test_segments(root, rules, name, count)
+    name, protocol_used = find_protocol(protocol, protocol_of(targets))
+    segments, expected = _test_segments(root, protocol_used, name, count)
     ids = [segment.narration_id for segment in segments]
     notes: list[str] = []
-    member_levels = {target.name: _recipe_levels(target, rules, notes) for target in targets}
+    member_levels = {target.name: _recipe_levels(target, protocol_used, notes) for target in targets}
     combined = None if levels is None else combine_levels(member_levels, levels)
     views = parse_views(tta) if tta else None
-    labelled = labelled_members(targets, rules, root, views, chosen) if options.learns else None
-    log_ratio_VM = read_ratio(root.path / "annotations" / rules.training_list) if options.cooccurrence else None
+    labelled = labelled_members(targets, protocol_used, root, views, chosen) if options.learns else None
+    log_ratio_VM = read_ratio(root.path / "annotations" / protocol_used.training_list) if options.cooccurrence else None
     choice = choose(options, len(targets), labelled, log_ratio_VM)
-    learned_on = _learned_on(labelled, rules) if labelled else None
+    learned_on = _learned_on(labelled, protocol_used) if labelled else None
     notes += choice.report(names)
     if learned_on and not learned_on["list_is_for_selection"]:
         notes.append(
@@ -115,10 +115,12 @@ def ensemble(
     predicted = predict_members(targets, segments, root, views, chosen)
     filled: dict[str, list[str]] = {}
     if fill == "prior":
-        predicted, filled = fill_prior(predicted, ids, root.path / "annotations", rules.training_list, fill_count)
+        predicted, filled = fill_prior(
+            predicted, ids, root.path / "annotations", protocol_used.training_list, fill_count
+        )
         notes += [
-            f"note: {member}: the class prior of {rules.training_list} stands for {len(names_filled)} of {len(ids)} "
-            f"segments: {name_some(names_filled)}"
+            f"note: {member}: the class prior of {protocol_used.training_list} stands for {len(names_filled)} of "
+            f"{len(ids)} segments: {name_some(names_filled)}"
             for member, names_filled in filled.items()
         ]
     joined = choice.apply(aligned(predicted, ids), log_ratio_VM)
@@ -132,8 +134,8 @@ def ensemble(
     }
     return Ensemble(
         joined.narration_ids, joined.verb_logprobs, joined.noun_logprobs, choice=choice, expected=expected,
-        challenge=rules.challenge, member_levels=member_levels, levels=combined, manifest=manifest, notes=tuple(notes),
-        segments=tuple(segments),
+        challenge=protocol_used.challenge, member_levels=member_levels, levels=combined, manifest=manifest,
+        notes=tuple(notes), segments=tuple(segments),
     )  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def writing(path: Path) -> Iterator[None]:
         refused = _refusal(error) or _probe(path.parent)
         if refused is None:
             raise
-        raise OSError(refused.errno, _told(refused, path.parent), str(path)) from error
+        raise OSError(refused.errno, _reason_with_room(refused, path.parent), str(path)) from error
 
 
 def _refusal(error: BaseException | None) -> OSError | None:
@@ -133,7 +133,7 @@ def _probe(folder: Path) -> OSError | None:
     return None
 
 
-def _told(error: OSError, folder: Path) -> str:
+def _reason_with_room(error: OSError, folder: Path) -> str:
     reason = os.strerror(error.errno or 0)
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return os_reason(OSError(error.errno, reason))

@@ -154,16 +154,16 @@ def missed_updates(optimizers: AgentOptimizers | None) -> dict[str, int]:
     return {} if optimizers is None else {agent: int(count) for agent, count in optimizers.skipped.items()}
 
 
-def tell_missed_updates(optimizers: AgentOptimizers | None, before: Mapping[str, int], step: int) -> dict[str, int]:
-    """Warn of updates that agents have missed since the last reading.
+def warn_of_missed_updates(optimizers: AgentOptimizers | None, before: Mapping[str, int], step: int) -> dict[str, int]:
+    """Warn of updates that agents have missed since they were last counted.
 
     Args:
         optimizers: of the agents; None without agents.
-        before: counts of the last reading.
+        before: of then.
         step: of the run, from 1.
 
     Returns:
-        Counts of this reading.
+        Counts of now.
     """
     now = missed_updates(optimizers)
     for agent, count in now.items():

@@ -80,7 +80,7 @@ def copied_ahead(batches: Iterable[T], move: Callable[[T], T], device: torch.dev
         yield ahead
 
 
-def tell_promise(device: torch.device, deterministic: bool) -> None:
+def log_determinism(device: torch.device, deterministic: bool) -> None:
     """Say where a repeated or resumed run may end otherwise, see `deterministic_kernels`.
 
     Args:

@@ -20,11 +20,11 @@ from epicsub.data.batch import Batch
 from epicsub.data.sampling import Views
 from epicsub.progress import note_kept, track
 from epicsub.recipe import Recipe, Stage
-from epicsub.training.agents import missed_updates, tell_missed_updates
+from epicsub.training.agents import missed_updates, warn_of_missed_updates
 from epicsub.training.augmentation import augments_on_device, to_device
 from epicsub.training.build import parts_of
 from epicsub.training.checkpoint import Checkpoint
-from epicsub.training.device import copied_ahead, deterministic_kernels, tell_promise
+from epicsub.training.device import copied_ahead, deterministic_kernels, log_determinism
 from epicsub.training.distill import with_teacher_modalities
 from epicsub.training.epochs import count_epochs
 from epicsub.training.layers import freeze
@@ -70,11 +70,11 @@ def _fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | No
     fabric = make_fabric(train, train.devices)
     fabric.launch()
     if fabric.is_global_zero:
-        tell_promise(fabric.device, train.deterministic)
+        log_determinism(fabric.device, train.deterministic)
     state = build_state(recipe, domains, fabric, resumed)
     log = RunLog(folder, state.step) if fabric.is_global_zero else None
     removals = RemovalLog(folder, state.step) if log else None
-    told = missed_updates(state.agent_optimizer)
+    reported = missed_updates(state.agent_optimizer)
     steps = _remaining_steps(recipe, domains, state, fabric)
     moved = copied_ahead(steps, lambda read: (*read[:2], to_device(fabric, recipe, read[2])), fabric.device)
     for step, stage, batch in track(moved, recipe.name, total, state.step) if log else moved:
@@ -98,7 +98,7 @@ def _fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | No
             _adapt_to_target(fabric, recipe, domains, state)
         if log and logs:
             log.write("train", state.step, {name: float(value) for name, value in metrics.items()}, stage=step[0] + 1)
-            told = tell_missed_updates(state.agent_optimizer, told, state.step)
+            reported = warn_of_missed_updates(state.agent_optimizer, reported, state.step)
         best = False
         if evaluates and evaluate is not None:
             with _adapted_for_evaluation(fabric, recipe, domains, state):

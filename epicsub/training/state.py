@@ -14,18 +14,8 @@ from torch.optim import Optimizer
 from epicsub.adaptation import AdaptationMethod
 from epicsub.errors import NotFiniteError
 from epicsub.recipe import Recipe
+from epicsub.training import build
 from epicsub.training.agents import AgentOptimizers
-from epicsub.training.build import (
-    action_table,
-    adaptation_of,
-    agent_optimizer_of,
-    average_of,
-    criterion_of,
-    model_of,
-    optimizer_of,
-    parts_of,
-    trained_parameters,
-)
 from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
 from epicsub.training.device import use_fast_kernels
 from epicsub.training.distill import Teacher
@@ -89,14 +79,14 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
     """
     started = start_of(recipe) if resumed is None else None
     torch.manual_seed(recipe.seed)
-    model = model_of(recipe, resumed is None and started is None, action_table(recipe, domains.source))
+    model = build.model_of(recipe, resumed is None and started is None, build.action_table(recipe, domains.source))
     torch.manual_seed(recipe.seed + 1)  # the same discriminators whatever the model drew
-    adaptation = adaptation_of(recipe, model)
+    adaptation = build.adaptation_of(recipe, model)
     aligned = list(adaptation.alignment_parameters()) if adaptation else []
     # with 16-mixed the gradient is unscaled before it is clipped, which fused optimisers leave to their step
     fused = recipe.train.precision != "16-mixed"
-    optimizer = optimizer_of(recipe, trained_parameters(recipe, model, aligned), fused)
-    agent_optimizer = agent_optimizer_of(recipe, adaptation.parameters_by_agent() if adaptation else {})
+    optimizer = build.optimizer_of(recipe, build.trained_parameters(recipe, model, aligned), fused)
+    agent_optimizer = build.agent_optimizer_of(recipe, adaptation.parameters_by_agent() if adaptation else {})
     step = (resumed or started).step if resumed or started else 0  # type: ignore[union-attr]  # one of them is there
     if started:
         load_start(model, started)
@@ -105,10 +95,10 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
         if adaptation:
             adaptation.load_state_dict(resumed.training["adaptation"])
             _load_own_buffers(fabric, adaptation, resumed)
-    freeze(model, parts_of(recipe), step)
+    freeze(model, build.parts_of(recipe), step)
     fabric.to_device(model)
     use_fast_kernels(model, fabric.device)
-    average = average_of(recipe, model)  # before what changes how the model computes: it is copied
+    average = build.average_of(recipe, model)  # before what changes how the model computes: it is copied
     if recipe.train.activation_checkpointing == "pools":
         checkpoint_pools(model)
     elif recipe.train.activation_checkpointing:
@@ -123,7 +113,7 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
     state = State(
         model=wrapped,
         adaptation=adaptation,
-        criterion=criterion_of(recipe, domains.source).to(fabric.device),
+        criterion=build.criterion_of(recipe, domains.source).to(fabric.device),
         optimizer=wrapped_optimizer,
         agent_optimizer=agent_optimizer,
         average=average,

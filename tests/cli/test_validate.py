@@ -113,9 +113,14 @@ def test_records_lie_beside_the_protocol_with_their_story(command, kitchens, fil
     assert done.status == 0, done.err
     record = json.loads((files / "runs" / "short.small.json").read_text())
     assert record["coverage"] == {"segments": 24, "of": 24}
-    story = record["from"]
-    assert (story["kind"], story["recipe"], story["seed"], story["step"]) == ("checkpoint", "tiny_mmir_i3d", 1, 12)
-    assert len(story["sha256"]) == 64
+    provenance = record["from"]
+    assert (provenance["kind"], provenance["recipe"], provenance["seed"], provenance["step"]) == (
+        "checkpoint",
+        "tiny_mmir_i3d",
+        1,
+        12,
+    )
+    assert len(provenance["sha256"]) == 64
     table = (files / "runs" / "README.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith(("| short", "| good"))]
     assert [row.split()[1] for row in rows] == ["good", "short"]  # the best first

@@ -24,7 +24,7 @@ def make_predictions():
 
 
 @pytest.fixture
-def story():
+def provenance():
     """What a caller of write_submission says of the members."""
     return {
         "protocol": "validation/tiny.yaml",
@@ -35,9 +35,9 @@ def story():
 
 
 @pytest.fixture
-def written(tmp_path, ids, story):
+def written(tmp_path, ids, provenance):
     """A good submission of six segments."""
-    return write_submission(tmp_path / "submissions" / "one", random_predictions(), ids, 6, Levels(2, 3, 3), story)
+    return write_submission(tmp_path / "submissions" / "one", random_predictions(), ids, 6, Levels(2, 3, 3), provenance)
 
 
 @pytest.fixture

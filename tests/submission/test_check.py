@@ -54,10 +54,10 @@ def test_a_good_file_passes(written, ids, which):
     spread=st.sampled_from([1e-3, 0.1, 1.0, 3.0, 10.0, 60.0]),
     challenge=st.sampled_from(["action_recognition", "domain_adaptation"]),
 )
-def test_nothing_good_is_refused(tmp_path, make_predictions, story, count, seed, spread, challenge):
+def test_nothing_good_is_refused(tmp_path, make_predictions, provenance, count, seed, spread, challenge):
     names = [f"P{33 + number % 5}_1{number:02d}_{number * 7}" for number in range(count)]
     made = make_predictions(names, seed, spread)
-    written = write_submission(tmp_path / "good", made, names, count, Levels(1, 3, 4), story, challenge)
+    written = write_submission(tmp_path / "good", made, names, count, Levels(1, 3, 4), provenance, challenge)
     for path in written[:3]:
         for own in (None, made):
             found = check_submission(
@@ -66,7 +66,7 @@ def test_nothing_good_is_refused(tmp_path, make_predictions, story, count, seed,
             assert (found.problems, found.warnings, found.segments) == ([], [], count)
 
 
-def test_filled_segments_may_have_the_same_scores_and_others_not(tmp_path, ids, make_predictions, story):
+def test_filled_segments_may_have_the_same_scores_and_others_not(tmp_path, ids, make_predictions, provenance):
     made = make_predictions()
     tables = [table.copy() for table in (made.verb_logprobs, made.noun_logprobs)]
     for table in tables:
@@ -78,12 +78,14 @@ def test_filled_segments_may_have_the_same_scores_and_others_not(tmp_path, ids, 
         ([], "2 segments have the very scores of another, which no model gives two clips: P01_101_1 = P01_101_0, "
              "P01_101_4 = P01_101_0"),
     ):  # fmt: skip
-        story["filled_with_prior"] = {"a": [ids[number] for number in filled]}
-        written = write_submission(tmp_path / "x", twins, ids, 6, Levels(2, 3, 3), story)
+        provenance["filled_with_prior"] = {"a": [ids[number] for number in filled]}
+        written = write_submission(tmp_path / "x", twins, ids, 6, Levels(2, 3, 3), provenance)
         assert check_submission(written.zip, ids, 6).problems == ([message] if message else [])
 
 
-def test_segments_that_overlap_may_have_one_clip_and_a_few_others_the_same_pictures(tmp_path, make_predictions, story):
+def test_segments_that_overlap_may_have_one_clip_and_a_few_others_the_same_pictures(
+    tmp_path, make_predictions, provenance
+):
     names = [f"P01_101_{n}" for n in range(200)]
     made = make_predictions(names)
     tables = [table.copy() for table in (made.verb_logprobs, made.noun_logprobs)]
@@ -95,7 +97,7 @@ def test_segments_that_overlap_may_have_one_clip_and_a_few_others_the_same_pictu
         Segment(name, "P01", "P01_101", start, stop, 1, 2, None, None)
         for name, (start, stop) in zip(names, times, strict=True)
     ]
-    written = write_submission(tmp_path / "x", twins, names, 200, Levels(2, 3, 3), story)
+    written = write_submission(tmp_path / "x", twins, names, 200, Levels(2, 3, 3), provenance)
     found = check_submission(written.zip, names, 200, segments=segments)
     assert (found.problems, found.warnings) == ([], [])
     found = check_submission(written.zip, names, 200, segments=segments[5:])  # 5 is apart now, and 2 of 200 are few
@@ -104,7 +106,9 @@ def test_segments_that_overlap_may_have_one_clip_and_a_few_others_the_same_pictu
     for table in tables:
         table[5] = table[6] + 0
         table[6] = made.verb_logprobs[6] if table.shape[1] == 97 else made.noun_logprobs[6]
-    few = write_submission(tmp_path / "y", Predictions(made.narration_ids, *tables), names, 200, Levels(2, 3, 3), story)
+    few = write_submission(
+        tmp_path / "y", Predictions(made.narration_ids, *tables), names, 200, Levels(2, 3, 3), provenance
+    )
     found = check_submission(few.zip, names, 200, segments=segments[:5])
     assert found.problems == []
     assert found.warnings == ["1 segment has the very scores of another: are their pictures the same? "
@@ -155,9 +159,9 @@ def test_everything_at_once(alone, ids):
     ]
 
 
-def test_a_tie_where_the_model_was_sure_is_another_ranking(tmp_path, ids, make_predictions, story):
+def test_a_tie_where_the_model_was_sure_is_another_ranking(tmp_path, ids, make_predictions, provenance):
     made = make_predictions(spread=200.0)
-    written = write_submission(tmp_path / "sure", made, ids, 6, Levels(2, 3, 3), story)
+    written = write_submission(tmp_path / "sure", made, ids, 6, Levels(2, 3, 3), provenance)
     written.manifest.unlink()
     changed_pt(written.pt, lambda rows: fill(rows[2]["noun_output"][:1], rows[2]["noun_output"].max()))
     problems = check_submission(written.pt, ids, 6, own=made).problems

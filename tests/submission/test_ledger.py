@@ -12,11 +12,11 @@ ONE_A_DAY = Limits()
 
 
 @pytest.fixture
-def folder(tmp_path, ids, make_predictions, story):
+def folder(tmp_path, ids, make_predictions, provenance):
     """Two submissions."""
     for seed, name in enumerate(("one", "two")):
         predictions = make_predictions(seed=seed)
-        write_submission(tmp_path / "submissions" / name, predictions, ids, 6, Levels(2, 3, 3), story)
+        write_submission(tmp_path / "submissions" / name, predictions, ids, 6, Levels(2, 3, 3), provenance)
     return tmp_path / "submissions"
 
 
@@ -58,8 +58,8 @@ def test_fifty_in_all(folder):
     assert "takes 2 uploads in all, and 2 went" in refusal(folder, "two", limits=Limits(1, 2))
 
 
-def test_the_challenges_are_counted_apart(folder, ids, make_predictions, story):
-    write_submission(folder / "uda", make_predictions(), ids, 6, Levels(0, 3, 3), story, "domain_adaptation")
+def test_the_challenges_are_counted_apart(folder, ids, make_predictions, provenance):
+    write_submission(folder / "uda", make_predictions(), ids, 6, Levels(0, 3, 3), provenance, "domain_adaptation")
     mark_uploaded(read_ledger(folder), "one", TODAY, TODAY, ONE_A_DAY)
     mark_uploaded(read_ledger(folder), "uda", TODAY, TODAY, ONE_A_DAY)
     ledger = read_ledger(folder)
@@ -79,9 +79,9 @@ def test_files_that_are_not_those_of_the_manifest(folder):
     mark_uploaded(read_ledger(folder), "one", TODAY, TODAY, ONE_A_DAY)
 
 
-def test_a_folder_written_anew_is_not_what_was_uploaded(folder, ids, make_predictions, story):
+def test_a_folder_written_anew_is_not_what_was_uploaded(folder, ids, make_predictions, provenance):
     mark_uploaded(read_ledger(folder), "one", TODAY, TODAY, ONE_A_DAY)
-    write_submission(folder / "one", make_predictions(seed=9), ids, 6, Levels(2, 3, 3), story)
+    write_submission(folder / "one", make_predictions(seed=9), ids, 6, Levels(2, 3, 3), provenance)
     ledger = read_ledger(folder)
     assert ledger.of(ledger.entries[0]) == []
     assert ledger.used("action_recognition") == 1

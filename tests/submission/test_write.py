@@ -49,8 +49,8 @@ def test_the_json_is_the_organisers_format(written, ids, make_predictions):
             np.testing.assert_allclose(scores, getattr(make_predictions(), f"{kind}_logprobs")[row], atol=5.0001e-3)
 
 
-def test_the_other_challenge_has_its_own_key(tmp_path, ids, make_predictions, story):
-    written = write_submission(tmp_path / "x", make_predictions(), ids, 6, LEVELS, story, "domain_adaptation")
+def test_the_other_challenge_has_its_own_key(tmp_path, ids, make_predictions, provenance):
+    written = write_submission(tmp_path / "x", make_predictions(), ids, 6, LEVELS, provenance, "domain_adaptation")
     content = read_json(written.json_zip)
     assert list(content) == ["version", "challenge", "sls_pt", "sls_tl", "sls_td", "results_target"]
     assert content["challenge"] == "domain_adaptation"
@@ -58,19 +58,19 @@ def test_the_other_challenge_has_its_own_key(tmp_path, ids, make_predictions, st
     assert json.loads(written.manifest.read_text())["challenge"] == "domain_adaptation"
     assert check_submission(written.json_zip, ids, 6, challenge="domain_adaptation").problems == []
     with pytest.raises(SubmissionError, match="no challenge 'anticipation'; there are action_recognition, domain_ad"):
-        write_submission(tmp_path / "y", make_predictions(), ids, 6, LEVELS, story, "anticipation")
+        write_submission(tmp_path / "y", make_predictions(), ids, 6, LEVELS, provenance, "anticipation")
 
 
-def test_exactly_the_list_in_its_order(tmp_path, ids, make_predictions, story):
+def test_exactly_the_list_in_its_order(tmp_path, ids, make_predictions, provenance):
     order = [ids[4], ids[0], ids[2]]
-    written = write_submission(tmp_path / "x", make_predictions(), order, 3, LEVELS, story)
+    written = write_submission(tmp_path / "x", make_predictions(), order, 3, LEVELS, provenance)
     assert read_predictions(written.pt).narration_ids.tolist() == order
     assert list(read_json(written.json_zip)["results"]) == order
 
 
-def test_the_manifest(written, story):
+def test_the_manifest(written, provenance):
     manifest = json.loads(written.manifest.read_text())
-    assert manifest["members"] == story["members"]
+    assert manifest["members"] == provenance["members"]
     assert manifest["protocol"] == "validation/tiny.yaml"
     assert manifest["filled_with_prior"] == {}
     assert manifest["segments"] == {"written": 6, "expected": 6}
@@ -82,15 +82,15 @@ def test_the_manifest(written, story):
         assert manifest["files"][path.name] == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
-def test_same_predictions_same_bytes(tmp_path, written, ids, make_predictions, story):
-    again = write_submission(tmp_path / "elsewhere" / "two", make_predictions(), ids, 6, LEVELS, story)
+def test_same_predictions_same_bytes(tmp_path, written, ids, make_predictions, provenance):
+    again = write_submission(tmp_path / "elsewhere" / "two", make_predictions(), ids, 6, LEVELS, provenance)
     for one, other in zip(written, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_low_log_probabilities_are_floored_so_that_nothing_underflows(tmp_path, ids, make_predictions, story):
+def test_low_log_probabilities_are_floored_so_that_nothing_underflows(tmp_path, ids, make_predictions, provenance):
     made = make_predictions(spread=100.0)
-    rows = torch.load(write_submission(tmp_path / "x", made, ids, 6, LEVELS, story).pt, weights_only=True)
+    rows = torch.load(write_submission(tmp_path / "x", made, ids, 6, LEVELS, provenance).pt, weights_only=True)
     verb, noun = (torch.stack([row[f"{kind}_output"] for row in rows]) for kind in ("verb", "noun"))
     assert verb.min() == noun.min() == np.float32(np.log(PROBABILITY_FLOOR))
     # As the scorer: one softmax over the whole matrix in float32. 13,092 rows divide by 13,092 / 6 more, twice.
@@ -98,9 +98,9 @@ def test_low_log_probabilities_are_floored_so_that_nothing_underflows(tmp_path, 
     assert smallest / (13092 / 6) ** 2 > np.finfo(np.float32).tiny
 
 
-def test_another_count_missing_and_repeated_ids_all_at_once(tmp_path, ids, make_predictions, story):
+def test_another_count_missing_and_repeated_ids_all_at_once(tmp_path, ids, make_predictions, provenance):
     with pytest.raises(SubmissionError) as caught:
-        write_submission(tmp_path / "x", make_predictions(ids[1:]), [*ids, ids[3]], 9449, LEVELS, story)
+        write_submission(tmp_path / "x", make_predictions(ids[1:]), [*ids, ids[3]], 9449, LEVELS, provenance)
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("the test list has 7 segments, 9449 expected; ")
@@ -110,28 +110,28 @@ def test_another_count_missing_and_repeated_ids_all_at_once(tmp_path, ids, make_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_many_missing_ids_are_counted(tmp_path, make_predictions, story):
+def test_many_missing_ids_are_counted(tmp_path, make_predictions, provenance):
     wanted = [f"P02_101_{n}" for n in range(40)]
     with pytest.raises(
         SubmissionError, match=r"no predictions for 40 of 40 segments: P02_101_0, .*\.\.\. \(40 in all\)"
     ):
-        write_submission(tmp_path / "x", make_predictions(), wanted, 40, LEVELS, story)
+        write_submission(tmp_path / "x", make_predictions(), wanted, 40, LEVELS, provenance)
 
 
-def test_a_manifest_that_leaves_things_out(tmp_path, ids, make_predictions, story):
-    del story["views"], story["members"][0]["sha256"]
+def test_a_manifest_that_leaves_things_out(tmp_path, ids, make_predictions, provenance):
+    del provenance["views"], provenance["members"][0]["sha256"]
     with pytest.raises(SubmissionError) as caught:
-        write_submission(tmp_path / "x", make_predictions(), ids, 6, LEVELS, story)
+        write_submission(tmp_path / "x", make_predictions(), ids, 6, LEVELS, provenance)
     assert str(caught.value).splitlines() == ["the manifest lacks views", "the manifest's member a lacks sha256"]
 
 
-def test_a_place_that_cannot_be_written(tmp_path, ids, make_predictions, story):
+def test_a_place_that_cannot_be_written(tmp_path, ids, make_predictions, provenance):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SubmissionError, match="file/x: the submission cannot be written: "):
-        write_submission(tmp_path / "file" / "x", make_predictions(), ids, 6, LEVELS, story)
+        write_submission(tmp_path / "file" / "x", make_predictions(), ids, 6, LEVELS, provenance)
 
 
-def test_a_failure_leaves_the_earlier_submission_whole(written, ids, make_predictions, story, monkeypatch):
+def test_a_failure_leaves_the_earlier_submission_whole(written, ids, make_predictions, provenance, monkeypatch):
     before = {path.name: path.read_bytes() for path in written}
 
     def fails(*args):
@@ -139,22 +139,22 @@ def test_a_failure_leaves_the_earlier_submission_whole(written, ids, make_predic
 
     monkeypatch.setattr(writing, "write_json_zip", fails)
     with pytest.raises(SubmissionError, match="No space left on device"):
-        write_submission(written.pt.parent, make_predictions(seed=5), ids, 6, LEVELS, story)
+        write_submission(written.pt.parent, make_predictions(seed=5), ids, 6, LEVELS, provenance)
     assert {path.name: path.read_bytes() for path in written.pt.parent.iterdir()} == before
     assert list(written.pt.parent.parent.iterdir()) == [written.pt.parent]
 
 
-def test_writing_again_replaces_all_four_and_nothing_else(written, ids, make_predictions, story):
+def test_writing_again_replaces_all_four_and_nothing_else(written, ids, make_predictions, provenance):
     (written.pt.parent / "notes.txt").write_text("mine")
-    again = write_submission(written.pt.parent, make_predictions(seed=5), ids, 6, LEVELS, story)
+    again = write_submission(written.pt.parent, make_predictions(seed=5), ids, 6, LEVELS, provenance)
     assert [check_submission(path, ids, 6).problems for path in again[:3]] == [[], [], []]
     np.testing.assert_array_equal(read_predictions(again.pt).verb_logprobs, make_predictions(seed=5).verb_logprobs)
     assert (written.pt.parent / "notes.txt").read_text() == "mine"
 
 
-def test_ids_that_need_escaping(tmp_path, make_predictions, story):
+def test_ids_that_need_escaping(tmp_path, make_predictions, provenance):
     names = ['P"01', "P\\02", "Pé"]
-    written = write_submission(tmp_path / "x", make_predictions(names), names, 3, LEVELS, story)
+    written = write_submission(tmp_path / "x", make_predictions(names), names, 3, LEVELS, provenance)
     assert list(read_json(written.json_zip)["results"]) == names
 
 

@@ -200,14 +200,14 @@ def test_criterion_counts_a_second_classifier() -> None:
 def test_soft_labels_are_among_the_verbs_that_there_are(temperature: float) -> None:
     """A teacher of all verbs, whose probability lies where the student can have none."""
     verbs = [1, 3]
-    limited = torch.full((7, 5), MASKED).index_copy(1, torch.tensor(verbs), LOGITS[:, verbs]).requires_grad_()
+    masked = torch.full((7, 5), MASKED).index_copy(1, torch.tensor(verbs), LOGITS[:, verbs]).requires_grad_()
     teacher = torch.randn(7, 5, generator=GENERATOR)
     labels = torch.tensor([1, 3, 1, 1, 3, 3, 1])
     criterion = Criterion({"verb": HeadLoss(torch.ones(5))}, {"verb": 1.0}, None, 0.5, temperature, verbs)
     source = with_teacher(labels, labels, teacher_verb_BV=teacher)
-    loss = criterion(TwoHeadOutput(limited, LOGITS, {}), source)
+    loss = criterion(TwoHeadOutput(masked, LOGITS, {}), source)
     alone = Criterion({"verb": HeadLoss(torch.ones(2))}, {"verb": 1.0}, None, 0.5, temperature)
     named = with_teacher((labels == 3).long(), labels, teacher_verb_BV=teacher[:, verbs])
     torch.testing.assert_close(loss, alone(TwoHeadOutput(LOGITS[:, verbs], LOGITS, {}), named))
     loss.backward()
-    assert limited.grad[:, [0, 2, 4]].abs().max() == 0
+    assert masked.grad[:, [0, 2, 4]].abs().max() == 0

@@ -1,4 +1,4 @@
-"""The loop's pieces: schedules, metrics after a resume, what differs between two recipes, the checkpoint's story."""
+"""The loop's pieces: schedules, metrics after a resume, what differs between recipes, a checkpoint's provenance."""
 
 import math
 from pathlib import Path

@@ -45,11 +45,11 @@ def test_a_gain_within_the_noise_is_not_higher() -> None:
 
 def test_patience_counts_evaluations_since_the_best() -> None:
     selection = Selection()
-    tired = []
+    stops = []
     for score in (3.0, 2.0, 4.0, 4.0, 1.0):
         selection.update(score, hits(1, 0), 0.0)
-        tired.append(selection.should_stop(2))
-    assert tired == [False, False, False, False, True]
+        stops.append(selection.should_stop(2))
+    assert stops == [False, False, False, False, True]
     assert not selection.should_stop(None)
 
 
@@ -71,8 +71,8 @@ def test_nine_evaluations_fifty_steps_apart_end_with_the_run() -> None:
     assert sorted(last.scores) == evaluated
     expected = sum(step % 7 for step in evaluated) / 9
     assert last.mean() == pytest.approx({"all_verb_accuracy_at_1": expected, "all_noun_accuracy_at_1": 10.0})
-    told = last.summary("validation/x.yaml")
-    assert (told["protocol"], told["steps"], told["scores"]) == ("validation/x.yaml", evaluated, last.mean())
+    written = last.summary("validation/x.yaml")
+    assert (written["protocol"], written["steps"], written["scores"]) == ("validation/x.yaml", evaluated, last.mean())
 
 
 def test_a_resumed_run_goes_on_with_what_it_saw() -> None:
