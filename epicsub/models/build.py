@@ -9,7 +9,10 @@ from torch import nn
 from epicsub.errors import ModelError
 from epicsub.modality import MODALITIES, Modality
 from epicsub.models.heads import ALL_CLASSES, Classes
-from epicsub.models.streams import Normalise, TwoStream
+from epicsub.models.maps import MAPS
+from epicsub.models.normalise import Normalise
+from epicsub.models.relation_head import Relations
+from epicsub.models.streams import TwoStream
 from epicsub.models.table import MODELS, ModelRow
 from epicsub.models.weights import check_fit, check_modalities, find_weights, load_published
 
@@ -35,6 +38,8 @@ def build_model(
     if name not in MODELS:
         raise ModelError(f"model {name!r}: no such model; there are {', '.join(MODELS)}")
     row = MODELS[name]
+    if settings.get("relations") is not None:
+        settings["relations"] = Relations(**settings["relations"])
     if row.variants:
         return build_video(row, modalities, load_weights, classes, **settings)
     builder = _import_builder(row)
@@ -64,6 +69,7 @@ def build_video(
     drop_path: float = 0.0,
     frames: int = 0,
     size: int = 0,
+    relations: Relations | None = None,
 ) -> TwoStream:
     """A library's video network, one stream per modality.
 
@@ -78,13 +84,14 @@ def build_video(
         drop_path: probability of leaving out the last block, where the row has stochastic depth.
         frames: per clip, where the row names them.
         size: pixels of a clip's side, where the row names it.
+        relations: as of `TwoStream`.
 
     Returns:
         The model.
 
     Raises:
         ModelError: weights are not named for exactly the modalities, are for another network, are not found or do not
-            fit; or frames and pixels do not fit the network.
+            fit; frames and pixels do not fit the network; or relations do not.
     """
     check_modalities("weights", weights, modalities)
     for published in weights.values():
@@ -95,14 +102,19 @@ def build_video(
     clip = {name: offered[name] for name in row.clip}
     if problem := row.clip_problem(**clip):
         raise ModelError(problem)
-    settings = clip | ({"drop_path": drop_path} if row.drop_path else {})
+    settings: dict[str, Any] = clip | ({"drop_path": drop_path} if row.drop_path else {})
+    if relations is not None and relations.head == "acrn":
+        if row.name not in MAPS or not MAPS[row.name].acrn:
+            fit = ", ".join(other for other, of in MAPS.items() if of.acrn)
+            raise ModelError(f"the head acrn is made for {fit}, not for {row.name}")
+        settings["acrn"] = True
     builder = _import_builder(row)
 
     def trunk(modality: Modality) -> tuple[nn.Module, Normalise]:
         network = builder(variant, modality.channels, **settings)
         return network, Normalise.of_rgb(network.mean, network.std, modality.channels)
 
-    model = TwoStream(modalities, trunk, dropout, classes)
+    model = TwoStream(modalities, trunk, dropout, classes, relations)
     for modality, name in weights.items():
         if load_weights and name is not None:
             network = model.stream(modality).trunk.network

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from epicsub.errors import ModelError
 from epicsub.modality import MODALITIES, Modality
 from epicsub.models.heads import Classes
-from epicsub.models.streams import Normalise, TwoStream
+from epicsub.models.maps import map_level
+from epicsub.models.normalise import Normalise
+from epicsub.models.relation_head import Relations
+from epicsub.models.streams import TwoStream
 from epicsub.models.weights import check_fit, find_backbone_weights, find_weights, load_published
 
 SCALES = (1, 2, 4)  # every frame, every second, every fourth
@@ -184,6 +187,9 @@ class FrameTrunk(nn.Module):
         self.backbone = backbone
         self.temporal: Any = temporal(int(backbone.num_features))  # type: ignore[arg-type]
         self.num_features: Any = self.temporal.num_features
+        found = map_level(backbone)
+        self.map_level = None if found is None else found[0]
+        self.map_channels = None if found is None else found[1]
 
     def features(self, x_BCTHW: Tensor) -> Tensor:
         """Pooled features of normalised clips.
@@ -198,6 +204,22 @@ class FrameTrunk(nn.Module):
         frames_BTCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
         pooled_BD: Tensor = self.temporal(self.backbone(frames_BTCHW).unflatten(0, (B, T)))
         return pooled_BD
+
+    def features_and_map(self, x_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features, and the map that relations read: one time per frame.
+
+        Args:
+            x_BCTHW: normalised clips.
+
+        Returns:
+            (B, num_features) and (B, C', T, H / 16, W / 16).
+        """
+        B, _, T = x_BCTHW.shape[:3]
+        frames_BTCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
+        backbone: Any = self.backbone
+        last, (map_NCHW,) = backbone.forward_intermediates(frames_BTCHW, indices=[self.map_level])
+        pooled_BD: Tensor = self.temporal(backbone.forward_head(last).unflatten(0, (B, T)))
+        return pooled_BD, map_NCHW.unflatten(0, (B, T)).transpose(1, 2)
 
 
 def _published(backbone: nn.Module, key: str) -> Any:
@@ -239,6 +261,7 @@ def build_frames(
     backbone: str,
     weights: str | None,
     drop_path: float = 0.0,
+    relations: Relations | None = None,
     **settings: Any,
 ) -> TwoStream:
     """A timm backbone on every frame and a module over time, one stream per modality.
@@ -251,6 +274,7 @@ def build_frames(
         backbone: timm name.
         weights: of the backbone: "timm" for those timm publishes, a file, or None for random ones.
         drop_path: probability of leaving out the backbone's last block, less for the earlier ones.
+        relations: as of `TwoStream`.
         **settings: of `over_time`.
 
     Returns:
@@ -267,7 +291,7 @@ def build_frames(
         normalise = Normalise.of_rgb(_published(network, "mean"), _published(network, "std"), modality.channels)
         return FrameTrunk(network, temporal), normalise
 
-    model = TwoStream(modalities, trunk, head_dropout, classes)
+    model = TwoStream(modalities, trunk, head_dropout, classes, relations)
     for modality in modalities:
         network = model.stream(modality).trunk.backbone
         if load_weights and weights is not None:

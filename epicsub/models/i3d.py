@@ -14,8 +14,10 @@ from torch.nn import functional as F
 from epicsub.errors import ModelError
 from epicsub.modality import Modality
 from epicsub.models.heads import ALL_CLASSES, Classes
+from epicsub.models.normalise import Normalise
 from epicsub.models.pooling import SameMaxPool3d, mean_of_pairs, same_paddings
-from epicsub.models.streams import Normalise, TwoStream
+from epicsub.models.relation_head import Relations
+from epicsub.models.streams import TwoStream
 from epicsub.models.table import MODELS, WEIGHTS
 from epicsub.models.weights import check_fit, check_modalities, find_weights, load_published
 
@@ -34,6 +36,8 @@ MIXED = {
     "Mixed_5b": (256, 160, 320, 32, 128, 128),
     "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
+MAP = "Mixed_4f"
+"""Of a sixteenth of the picture, which relations read."""
 POOL_BEFORE = {  # kernel and stride of the max pool that stands before a module
     "Conv3d_2b_1x1": ((1, 3, 3), (1, 2, 2)),
     "Mixed_3b": ((1, 3, 3), (1, 2, 2)),
@@ -134,6 +138,8 @@ class I3D(nn.Module):
             )
             self.add_module(name, module)
             channels_now = module.channels_out
+            if name == MAP:
+                self.map_channels = channels_now
         self.num_features = channels_now
         self.dropout = nn.Dropout(dropout)
         self.logits = None if num_classes is None else Unit3D(channels_now, num_classes, 1, linear=True)
@@ -183,6 +189,21 @@ class I3D(nn.Module):
         """
         return self._pool(x_BCTHW).mean(dim=2).flatten(1)
 
+    def features_and_map(self, x_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features, and the output of `Mixed_4f` that relations read.
+
+        Args:
+            x_BCTHW: normalised clips.
+
+        Returns:
+            (B, D) and (B, 832 at full width, T/4, H/16, W/16).
+        """
+        map_BCTHW = last_BCTHW = x_BCTHW
+        for name, last_BCTHW in self.walk(x_BCTHW):
+            if name == MAP:
+                map_BCTHW = last_BCTHW
+        return mean_of_pairs(last_BCTHW).mean(dim=2).flatten(1), map_BCTHW
+
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """Classify clips: the mean over time of the per-step logits.
 
@@ -220,6 +241,7 @@ def two_stream_i3d(
     dropout: float = 0.5,
     bn_momentum: float = 0.01,
     classes: Classes = ALL_CLASSES,
+    relations: Relations | None = None,
 ) -> TwoStream:
     """The paper's network: one Inception I3D per modality, with random weights.
 
@@ -229,6 +251,7 @@ def two_stream_i3d(
         dropout: probability of dropping a pooled feature before the heads.
         bn_momentum: share of a batch in the running statistics.
         classes: what the model classifies.
+        relations: as of `TwoStream`.
 
     Returns:
         The model.
@@ -237,7 +260,7 @@ def two_stream_i3d(
     def trunk(modality: Modality) -> tuple[nn.Module, Normalise]:
         return I3D(modality.channels, width=width), Normalise(modality.mean, modality.std)
 
-    model = TwoStream(modalities, trunk, dropout, classes)
+    model = TwoStream(modalities, trunk, dropout, classes, relations)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.momentum = bn_momentum
@@ -250,6 +273,7 @@ def build_i3d(
     classes: Classes,
     weights: Mapping[str, str | None],
     width: float = 1.0,
+    relations: Relations | None = None,
     **settings: float,
 ) -> TwoStream:
     """A `two_stream_i3d` with published weights.
@@ -260,6 +284,7 @@ def build_i3d(
         classes: what the model classifies.
         weights: as of `build_video`.
         width: share of the paper's channels in every layer.
+        relations: as of `TwoStream`.
         **settings: `dropout` and `bn_momentum` of `two_stream_i3d`.
 
     Returns:
@@ -278,7 +303,7 @@ def build_i3d(
             )
         if name in WEIGHTS and width != 1.0:
             raise ModelError(f"weights {name} are for width 1.0, not {width}; with another width write null")
-    model = two_stream_i3d(modalities, width, classes=classes, **settings)
+    model = two_stream_i3d(modalities, width, classes=classes, relations=relations, **settings)
     for modality, name in weights.items():
         if load_weights and name is not None:
             load_published(model.stream(modality).trunk, find_weights(name), ROW.dropped)

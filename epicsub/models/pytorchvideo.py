@@ -24,13 +24,14 @@ I3D_TIME_KERNELS = (  # of the published 8x8 model: time is read in some blocks 
 )
 
 
-def slowfast(variant: str, channels: int, frames: int) -> VideoTrunk:
+def slowfast(variant: str, channels: int, frames: int, acrn: bool = False) -> VideoTrunk:
     """SlowFast 8x8 (arXiv 1812.03982): a slow pathway of every fourth frame, a fast one of all.
 
     Args:
         variant: r50, r101, or tiny: one block per stage, a quarter of the channels.
         channels: C.
         frames: T of the fast pathway, a multiple of 4.
+        acrn: for its published head, the last stage keeps a sixteenth of the picture, and is the map.
 
     Returns:
         The trunk, with random weights.
@@ -43,6 +44,7 @@ def slowfast(variant: str, channels: int, frames: int) -> VideoTrunk:
         dropout_rate=0.0,
         stem_dim_outs=stems,
         slowfast_fusion_conv_kernel_size=SLOWFAST_FUSION[variant],
+        stage_spatial_strides=((1, 2, 2, 1 if acrn else 2),) * 2,
     )
     network.blocks[5].pool = nn.ModuleList(nn.AdaptiveAvgPool3d(1) for _ in stems)  # any number of frames and pixels
     slow_T = torch.linspace(0, frames - 1, frames // ALPHA).long()  # with the first frame and the last, as published
@@ -51,7 +53,24 @@ def slowfast(variant: str, channels: int, frames: int) -> VideoTrunk:
         return [x_BCTHW.index_select(2, slow_T.to(x_BCTHW.device)), x_BCTHW]
 
     features = _without_projection(network.blocks[6])
-    return VideoTrunk(network, features, KINETICS_MEAN, KINETICS_STD, inputs=pathways)
+    return VideoTrunk(
+        network,
+        features,
+        KINETICS_MEAN,
+        KINETICS_STD,
+        inputs=pathways,
+        map_block=4 if acrn else 3,  # the slow pathway of res4 has twice the fast one's channels fused into it
+        map_channels=32 * sum(stems) if acrn else 16 * (stems[0] + 3 * stems[1]),
+        as_map=_joined,
+    )
+
+
+def _joined(pathways: list[Tensor]) -> Tensor:
+    """Both pathways of SlowFast at the times of the slow one."""
+    slow_BCTHW, fast_BCTHW = pathways
+    B, C, _, H, W = fast_BCTHW.shape
+    fast_of_slow = fast_BCTHW.reshape(B, C, slow_BCTHW.shape[2], -1, H, W).mean(dim=3)
+    return torch.cat([slow_BCTHW, fast_of_slow], dim=1)
 
 
 def x3d(variant: str, channels: int, frames: int) -> VideoTrunk:
@@ -77,7 +96,10 @@ def x3d(variant: str, channels: int, frames: int) -> VideoTrunk:
         head_activation=None,
     )
     network.blocks[5].pool.pool = nn.AdaptiveAvgPool3d(1)  # any number of frames and pixels
-    return VideoTrunk(network, _without_projection(network.blocks[5]), KINETICS_MEAN, KINETICS_STD)
+    features = _without_projection(network.blocks[5])
+    return VideoTrunk(
+        network, features, KINETICS_MEAN, KINETICS_STD, map_block=3, map_channels=24 if variant == "tiny" else 96
+    )
 
 
 def i3d_r50(variant: str, channels: int, frames: int) -> VideoTrunk:
@@ -102,7 +124,8 @@ def i3d_r50(variant: str, channels: int, frames: int) -> VideoTrunk:
         stage_conv_a_kernel_size=I3D_TIME_KERNELS,
     )
     network.blocks[-1].pool = nn.AdaptiveAvgPool3d(1)  # any number of frames and pixels
-    return VideoTrunk(network, _without_projection(network.blocks[-1]), KINETICS_MEAN, KINETICS_STD)
+    features = _without_projection(network.blocks[-1])
+    return VideoTrunk(network, features, KINETICS_MEAN, KINETICS_STD, map_block=4, map_channels=16 * I3D_STEMS[variant])
 
 
 def _without_projection(head: nn.Module) -> int:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from epicsub.errors import ModelError
 from epicsub.modality import MODALITIES, Modality
 from epicsub.models.heads import ALL_CLASSES, Classes, TwoHeadOutput
-
-BYTE = 255.0
+from epicsub.models.normalise import Normalise
+from epicsub.models.relation_head import Related, RelationHead, Relations
+from epicsub.slots import BOXES
 
 
 class StreamHeads(nn.Module):
@@ -112,57 +113,35 @@ class StreamsModel(nn.Module, Generic[S]):
         Raises:
             ModelError: a modality is missing, or a clip has the wrong shape.
         """
-        missing = [name for name in self.modalities if name not in clips]
-        if missing:
-            raise ModelError(f"the model reads {', '.join(self.modalities)}; the batch lacks {', '.join(missing)}")
+        self.refuse_missing(clips)
         features, levels = self.pool(clips)
-        output = TwoHeadOutput(*self.classify(features), features, levels=levels)
+        return self.with_actions(TwoHeadOutput(*self.classify(features), features, levels=levels))
+
+    def refuse_missing(self, clips: Mapping[str, Tensor], needed: Sequence[str] = ()) -> None:
+        """Refuse a batch that lacks something.
+
+        Args:
+            clips: the batch.
+            needed: entries beside the modalities.
+
+        Raises:
+            ModelError: naming what is missing.
+        """
+        missing = [name for name in (*self.modalities, *needed) if name not in clips]
+        if missing:
+            reads = ", ".join((*self.modalities, *needed))
+            raise ModelError(f"the model reads {reads}; the batch lacks {', '.join(missing)}")
+
+    def with_actions(self, output: TwoHeadOutput) -> TwoHeadOutput:
+        """Add the head over joint actions, if there is one.
+
+        Args:
+            output: of the verb and noun heads.
+
+        Returns:
+            See `ActionHead`.
+        """
         return output if self.action_head is None else self.action_head(output, fold=not self.training)
-
-
-class Normalise(nn.Module):
-    """(x - mean) / std per channel, for x in 0..255. The constants are buffers, so they travel with the weights.
-
-    Args:
-        mean: per channel, in 0..255.
-        std: per channel, in 0..255.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
-
-    @classmethod
-    def of_rgb(cls, mean: Sequence[float], std: Sequence[float], channels: int) -> "Normalise":
-        """From constants of RGB pixels in 0..1, as timm's `pretrained_cfg` has them.
-
-        Args:
-            mean: of the three channels.
-            std: of the three channels.
-            channels: C; for other than three, each gets the mean of the constants.
-
-        Returns:
-            The module.
-        """
-        same = channels == len(mean)
-        return cls(*([BYTE * v for v in (c if same else [sum(c) / len(c)] * channels)] for c in (mean, std)))
-
-    def forward(self, x_BC: Tensor) -> Tensor:
-        """Subtract the mean, divide by the standard deviation.
-
-        Args:
-            x_BC: pixels or flow, 0 to 255, (B, C, ...).
-
-        Returns:
-            The same shape, floating point.
-        """
-        shape = (-1,) + (1,) * (x_BC.ndim - 2)
-        x_BC = x_BC.to(self.mean.dtype, copy=True)  # the one copy of the clip in floating point
-        return x_BC.sub_(self.mean.view(shape)).div_(self.std.view(shape))
 
 
 MakeTrunk = Callable[[Modality], tuple[nn.Module, Normalise]]
@@ -199,11 +178,29 @@ class Stream(StreamHeads):
         Raises:
             ModelError: other than (B, C, T, H, W) with the stream's channels.
         """
+        features_BD: Tensor = self.trunk.features(self._normalised(clip_BCTHW))
+        return features_BD
+
+    def features_and_map(self, clip_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features of clips, and the map that relations read.
+
+        Args:
+            clip_BCTHW: as of `features`.
+
+        Returns:
+            (B, D) and (B, C', T', H / 16, W / 16).
+
+        Raises:
+            ModelError: as `features` does.
+        """
+        features_BD, map_BCTHW = self.trunk.features_and_map(self._normalised(clip_BCTHW))
+        return features_BD, map_BCTHW
+
+    def _normalised(self, clip_BCTHW: Tensor) -> Tensor:
         if clip_BCTHW.ndim != 5 or clip_BCTHW.shape[1] != self.channels:
             raise ModelError(f"a stream takes clips (B, {self.channels}, T, H, W), got {tuple(clip_BCTHW.shape)}")
-        x_BCTHW = self.normalise(clip_BCTHW).contiguous(memory_format=torch.channels_last_3d)
-        features_BD: Tensor = self.trunk.features(x_BCTHW)
-        return features_BD
+        normalised_BCTHW: Tensor = self.normalise(clip_BCTHW)
+        return normalised_BCTHW.contiguous(memory_format=torch.channels_last_3d)
 
 
 class TwoStream(StreamsModel[Stream]):
@@ -214,19 +211,30 @@ class TwoStream(StreamsModel[Stream]):
         make_trunk: called for each modality in turn.
         dropout: probability of dropping a pooled feature before the heads.
         classes: what the model classifies.
+        relations: settings of relations on the map of one stream, whose boxes are among the clips; None for none.
 
     Raises:
-        ModelError: no modality, an unknown one, or one named twice.
+        ModelError: no modality, an unknown one, or one named twice; relations of a stream that is not there, or whose
+            trunk has no map.
     """
 
     def __init__(
-        self, modalities: Sequence[str], make_trunk: MakeTrunk, dropout: float = 0.0, classes: Classes = ALL_CLASSES
+        self,
+        modalities: Sequence[str],
+        make_trunk: MakeTrunk,
+        dropout: float = 0.0,
+        classes: Classes = ALL_CLASSES,
+        relations: Relations | None = None,
     ) -> None:
         known = [name for name, row in MODALITIES.items() if row.from_video]
         if not modalities or len(set(modalities)) != len(modalities) or set(modalities) - set(known):
             raise ModelError(f"streams are made for one or more of {', '.join(known)}; got {list(modalities)}")
         streams = {name: Stream(make_trunk, MODALITIES[name], dropout, classes) for name in modalities}
         super().__init__(streams, {name: stream.trunk.num_features for name, stream in streams.items()}, classes)
+        self.relations = relations
+        self.relation_head = (
+            None if relations is None else RelationHead(self._map_channels(relations), relations, classes)
+        )
 
     def pool(self, clips: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], None]:
         """Run the trunks.
@@ -241,3 +249,48 @@ class TwoStream(StreamsModel[Stream]):
             ModelError: a clip has the wrong shape, or too few frames.
         """
         return {name: self.stream(name).features(clips[name]) for name in self.modalities}, None
+
+    def forward(self, clips: Mapping[str, Tensor]) -> TwoHeadOutput:
+        """Classify a batch.
+
+        Args:
+            clips: as of `pool`; with relations, `slots.BOXES` (B, T', 6, 12) too.
+
+        Returns:
+            Scores and features, which are those of the streams whether there are relations or not.
+
+        Raises:
+            ModelError: a modality or the boxes are missing, or a clip has the wrong shape.
+        """
+        return super().forward(clips) if self.relation_head is None else self.related(clips)[0]
+
+    def related(self, clips: Mapping[str, Tensor]) -> tuple[TwoHeadOutput, Related]:
+        """Classify a batch, and tell what relations made of it.
+
+        Args:
+            clips: as of `forward`.
+
+        Returns:
+            The output, and rows, presence and attention of the slots.
+
+        Raises:
+            ModelError: as `forward` does, or the model has no relations.
+        """
+        if self.relation_head is None or self.relations is None:
+            raise ModelError("the model has no relations (model.relations)")
+        self.refuse_missing(clips, (BOXES,))
+        chosen = self.relations.stream
+        features = {name: self.stream(name).features(clips[name]) for name in self.modalities if name != chosen}
+        features[chosen], map_BCTHW = self.stream(chosen).features_and_map(clips[chosen])
+        features = {name: features[name] for name in self.modalities}
+        height, width = clips[chosen].shape[-2:]
+        related: Related = self.relation_head(map_BCTHW, clips[BOXES], (height, width))
+        return self.with_actions(TwoHeadOutput(*related.added_to(*self.classify(features)), features)), related
+
+    def _map_channels(self, relations: Relations) -> int:
+        if relations.stream not in self.modalities:
+            raise ModelError(f"relations are of stream {relations.stream}; there are {', '.join(self.modalities)}")
+        channels = getattr(self.stream(relations.stream).trunk, "map_channels", None)
+        if channels is None:
+            raise ModelError("relations need a map of features, and this trunk has none: leave model.relations out")
+        return int(channels)

@@ -22,6 +22,9 @@ class VideoTrunk(nn.Module):
         std: of RGB pixels in 0..1.
         inputs: (B, C, T, H, W) to what the network takes.
         outputs: what the network returns to (B, D).
+        map_block: number of the block of `network.blocks` whose output relations read; None: there is no such map.
+        map_channels: of it.
+        as_map: what the block returns to (B, C', T', H / 16, W / 16).
     """
 
     def __init__(
@@ -32,12 +35,16 @@ class VideoTrunk(nn.Module):
         std: Sequence[float],
         inputs: Callable[[Tensor], Any] = lambda x_BCTHW: x_BCTHW,
         outputs: Callable[[Any], Tensor] = lambda features_BD: features_BD,
+        map_block: int | None = None,
+        map_channels: int | None = None,
+        as_map: Callable[[Any], Tensor] = lambda map_BCTHW: map_BCTHW,
     ) -> None:
         super().__init__()
         self.network = network
         self.num_features = num_features
         self.mean, self.std = tuple(mean), tuple(std)
         self.inputs, self.outputs = inputs, outputs
+        self.map_block, self.map_channels, self.as_map = map_block, map_channels, as_map
 
     def features(self, x_BCTHW: Tensor) -> Tensor:
         """Pooled features of normalised clips.
@@ -49,6 +56,24 @@ class VideoTrunk(nn.Module):
             (B, D).
         """
         return self.outputs(self.network(self.inputs(x_BCTHW)))
+
+    def features_and_map(self, x_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features, and the map that relations read, of a network that is a row of blocks.
+
+        Args:
+            x_BCTHW: normalised clips.
+
+        Returns:
+            (B, D) and (B, C', T', H / 16, W / 16).
+        """
+        blocks: Any = self.network.blocks
+        x = self.inputs(x_BCTHW)
+        map_BCTHW = x_BCTHW
+        for number, block in enumerate(blocks):
+            x = block(x)
+            if number == self.map_block:
+                map_BCTHW = self.as_map(x)
+        return self.outputs(x), map_BCTHW
 
 
 def with_channels(convolution: nn.Conv3d, channels: int) -> nn.Conv3d:

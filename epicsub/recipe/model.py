@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from epicsub.modality import ModalityName
+from epicsub.models.maps import MAPS
 from epicsub.models.table import MODELS
 from epicsub.recipe.base import Count, Positive, Section, ShareBelowOne, Text
 from epicsub.recipe.yaml_tree import Problem, format_value
@@ -21,6 +22,21 @@ class ModelSection(Section):
 
     name: str
     """Model."""
+
+
+class Relations(Section):
+    """Relations of hands and objects with the scene, on the map of one stream; they read `data.boxes`."""
+
+    head: Literal["relations", "acrn"] = "relations"
+    """relations is ours; acrn the published head on SlowFast's last stage, with 1807.10982's two convolutions."""
+    stream: ModalityName = "rgb"
+    """Modality whose map is read."""
+    hidden: Count = 256
+    """Units of a row (relations only) [D]."""
+    drop: ShareBelowOne = 0.1
+    """Probability that a training clip is shown without its boxes [D]."""
+    dropout: ShareBelowOne = 0.5
+    """Probability of dropping a unit before the relations' verb and noun heads."""
 
 
 class FeatureModelSection(ModelSection):
@@ -39,6 +55,8 @@ class FrameModelSection(ModelSection):
     """Probability of leaving out the backbone's last block for a frame, less for the earlier ones."""
     weights: Text | None
     """Initial weights of the backbone: "timm" for those timm publishes, a file, or null for random ones."""
+    relations: Relations | None = None
+    """Relations of hands and objects with the scene; null is none."""
 
 
 class I3DModel(ModelSection):
@@ -53,6 +71,8 @@ class I3DModel(ModelSection):
     """Share of a batch in the running statistics; 0.01 as published, more where a run has few steps."""
     weights: dict[ModalityName, Text | None]
     """Initial weights of each modality: a published name, a file, or null for random ones."""
+    relations: Relations | None = None
+    """Relations of hands and objects with the scene; null is none."""
 
 
 class FrameMeanModel(FrameModelSection):
@@ -109,6 +129,8 @@ class VideoModel(ModelSection):
     """Stochastic depth, if the network has it: probability of leaving out the last block, less for earlier ones."""
     weights: dict[ModalityName, Text | None]
     """Initial weights of each modality: a published name, a file, or null for random ones."""
+    relations: Relations | None = None
+    """Relations of hands and objects with the scene, where the network has a map for them; null is none."""
 
 
 class TemporalRelationsModel(FeatureModelSection):
@@ -171,3 +193,30 @@ def check_model(model: Model) -> Iterator[Problem]:
     if isinstance(model, VideoModel) and model.drop_path and not row.drop_path:
         text = f"is {format_value(model.drop_path)}, but {model.name} has no stochastic depth: leave it out"
         yield Problem("model.drop_path", text)
+    if relations_of(model) is not None:
+        yield from _check_relations(model)
+
+
+def relations_of(model: Model) -> Relations | None:
+    """Give the relations of a model.
+
+    Args:
+        model: The section, of a model that may have them or not.
+
+    Returns:
+        Their section, or None.
+    """
+    return model.relations if isinstance(model, I3DModel | FrameModelSection | VideoModel) else None
+
+
+def _check_relations(model: Model) -> Iterator[Problem]:
+    relations = relations_of(model)
+    assert relations is not None
+    if model.name not in MAPS:
+        text = f"is set, but {model.name} has no map of features for it: leave it out, or take {', '.join(MAPS)}"
+        yield Problem("model.relations", text)
+    elif relations.head == "acrn" and not MAPS[model.name].acrn:
+        fit = ", ".join(name for name, row in MAPS.items() if row.acrn)
+        yield Problem("model.relations.head", f"is acrn, which is made for {fit}, not for {model.name}")
+    if relations.head == "acrn" and relations.hidden != Relations.model_fields["hidden"].default:
+        yield Problem("model.relations.hidden", f"is {relations.hidden}, but acrn has the map's channels: leave it out")

@@ -19,7 +19,7 @@ from epicsub.models.i3d import I3D, InceptionModule
 from epicsub.text import counted
 
 CARRIERS = ("trunk", "backbone", "network", "timesformer", "videomae")
-LAST = ("temporal", "verb_head", "noun_head", "action_head", "second", "head", "heads", "fusion")
+LAST = ("temporal", "verb_head", "noun_head", "action_head", "second", "head", "heads", "fusion", "relation_head")
 MARK = "frozen_by_recipe"
 """Attribute of a parameter that `freeze` froze, by which it knows what to wake up."""
 

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 from epicsub.errors import ModelError
 from epicsub.modality import FLOW, RGB
 from epicsub.models.i3d import I3D, two_stream_i3d
-from epicsub.models.streams import Normalise, TwoStream
+from epicsub.models.normalise import Normalise
+from epicsub.models.streams import TwoStream
 
 
 def clips(B: int = 2, T: int = 9, H: int = 32) -> dict[str, Tensor]:
