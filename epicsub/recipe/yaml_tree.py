@@ -15,7 +15,7 @@ DEEPEST = 50
 """Sections and lists in each other; a recipe has four."""
 MOST_DIGITS = 18
 """Of a whole number: what 64 bits hold."""
-MOST_KEYS = 3000
+MOST_KEYS, MOST_CHARACTERS = 3000, 1_000_000
 
 
 class Problem(NamedTuple):
@@ -89,6 +89,9 @@ def read_yaml(text: str) -> Tree:
     """
     lines: dict[str, int] = {}
     problems: list[Problem] = []
+    if len(text) > MOST_CHARACTERS:
+        said = f"has {len(text)} characters, a recipe or protocol has {MOST_CHARACTERS} at most; name another file"
+        return Tree(None, {"": 1}, [Problem("YAML", said)])
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:

@@ -80,6 +80,10 @@ REFUSED = [
             3001,
         ),
     ),
+    (
+        f"? {'k' * 1_000_000}\n: 1\n",
+        Problem("YAML", "has 1000007 characters, a recipe or protocol has 1000000 at most; name another file"),
+    ),
     ("a: 1\n---\nb: 1\n", Problem("YAML", "found another document (column 1)", 2)),
     ("a: 1\na: 2\n", Problem("a", "written twice, first on line 1", 2)),
     ("a:\n  b: 1\n  c: 2\n  b: 3\n", Problem("a.b", "written twice, first on line 2", 4)),
