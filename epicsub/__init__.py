@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from epicsub.api.check import check_submission
     from epicsub.api.plan import compare_views, plan
     from epicsub.api.predict import load_model, predict
+    from epicsub.api.pretrain import pretrain
     from epicsub.api.submit import ensemble, write_submission
     from epicsub.api.train import train
     from epicsub.api.validate import validate
@@ -28,6 +29,7 @@ __all__ = [
     "load_recipe",
     "plan",
     "predict",
+    "pretrain",
     "read_frames",
     "read_predictions",
     "train",
@@ -43,6 +45,7 @@ _MODULES = {
     "load_recipe": "epicsub.recipe.load",
     "plan": "epicsub.api.plan",
     "predict": "epicsub.api.predict",
+    "pretrain": "epicsub.api.pretrain",
     "read_frames": "epicsub.data.sources",
     "read_predictions": "epicsub.predictions",
     "train": "epicsub.api.train",

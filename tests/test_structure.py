@@ -12,7 +12,7 @@ from epicsub.cli import main
 
 ORDER = [
     "errors", "constants", "modality", "slots", "text", "io", "unpickle", "progress", "predictions",
-    "models.table", "models.maps", "recipe", "data", "synth", "models", "adaptation", "training", "inference",
+    "models.table", "models.maps", "recipe", "data", "synth", "models", "adaptation", "pretext", "training", "inference",
     "validation", "submission", "api", "studies", "cli",
 ]  # fmt: skip
 PACKAGE = Path(__file__).parent.parent / "epicsub"
@@ -54,6 +54,7 @@ def test_a_package_imports_only_from_those_above(path: Path) -> None:
         ("data", {"epicsub.recipe", "epicsub.models"}),
         ("models", {"epicsub.recipe", "epicsub.data"}),
         ("adaptation", {"epicsub.data", "torch.optim", "torch.utils.data"}),
+        ("pretext", {"epicsub.data", "epicsub.recipe", "torch.utils.data"}),
     ],
 )
 def test_what_a_package_must_not_import(package: str, forbidden: set[str]) -> None:

@@ -99,7 +99,8 @@ def ensemble(
     segments, expected = _test_segments(root, protocol_used, name, count)
     ids = [segment.narration_id for segment in segments]
     notes: list[str] = []
-    member_levels = {target.name: _recipe_levels(target, protocol_used, notes) for target in targets}
+    later = _later_videos(root, protocol_used, segments)
+    member_levels = {target.name: _recipe_levels(target, protocol_used, notes, later) for target in targets}
     combined = None if levels is None else combine_levels(member_levels, levels)
     views = parse_views(tta) if tta else None
     labelled = labelled_members(targets, protocol_used, root, views, chosen) if options.learns else None
@@ -201,12 +202,22 @@ def _learned_on(labelled: Labelled, protocol: Protocol) -> dict[str, Any]:
     }
 
 
-def _recipe_levels(target: Target, protocol: Protocol, notes: list[str]) -> dict[str, int] | None:
+def _later_videos(root: DataRoot, protocol: Protocol, test: list[Segment]) -> set[str]:
+    """Videos of the test list, and of the validation list where it is there."""
+    there = root.annotations(protocol.validation.list).is_file()
+    validation = root.segments(protocol.validation.list) if there else []
+    return {segment.video_id for segment in (*test, *validation)}
+
+
+def _recipe_levels(
+    target: Target, protocol: Protocol, notes: list[str], later_videos: set[str]
+) -> dict[str, int] | None:
     """Supervision levels of a checkpoint by its recipe; a file of predictions does not know its own."""
     if target.checkpoint is None:
         return None
     later = (protocol.validation.list, protocol.test.list)
-    derived = levels_of_recipe(target.checkpoint.recipe, (protocol.training_list,), later)
+    checkpoint = target.checkpoint
+    derived = levels_of_recipe(checkpoint.recipe, (protocol.training_list,), later, checkpoint.initial, later_videos)
     notes += [f"note: {target.name}: {note}" for note in derived.notes]
     return derived.levels
 
@@ -224,6 +235,7 @@ def _member_record(target: Target, tta: str | None) -> dict[str, Any]:
             "commit": checkpoint.commit,
             "scores": checkpoint.scores,
             "adapted_to": checkpoint.recipe["data"]["target"],
+            "pretrained_on": checkpoint.initial.get("lists", {}),
             "validation": recorded_scores(target.sha256, RECORDS),
         }
     return record

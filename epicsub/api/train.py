@@ -12,7 +12,7 @@ from torch import nn
 
 from epicsub.api import data_root
 from epicsub.data.sampling import parse_views
-from epicsub.errors import ModelError
+from epicsub.errors import ModelError, TrainingError
 from epicsub.inference.predict import gather_predictions, predict
 from epicsub.inference.targets import upper_bound_note
 from epicsub.io import user_path, write_text
@@ -159,6 +159,11 @@ def _prepare(
 ) -> tuple[LoadedRecipe, Path, Domains]:
     """Check all that a run needs, and log what is worth knowing before it starts."""
     loaded = load_recipe(recipe, overrides)
+    if loaded.recipe.pretext is not None:
+        raise TrainingError(
+            f"{loaded.where('pretext')}  pretext: this recipe pre-trains without labels: run `epicsub pretrain "
+            f"{recipe}`, and train another recipe from the weights that it writes"
+        )
     join_processes(loaded.recipe.train.devices if writes else 1)
     folder = user_path(out) if out else OUTPUTS / loaded.recipe.name
     domains = prepare(loaded, data_root(data, loaded.recipe.data.root), folder, writes)

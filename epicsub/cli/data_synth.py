@@ -1,7 +1,7 @@
 """epicsub data synth: small synthetic kitchens."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ def synth(
     heldout: Annotated[int | None, typer.Option(help="Held-out source segments.")] = None,
     validation: Annotated[int | None, typer.Option(help="Target segments for validation.")] = None,
     test: Annotated[int | None, typer.Option(help="Target segments for the test list.")] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Grey levels of the sensor's noise; 0 where order is learnt, which it tells.")
+    ] = None,
     distractors: Annotated[int, typer.Option(help="Objects of other nouns that lie around each action.")] = 0,
     boxes: Annotated[bool, typer.Option("--boxes", help="Write hand-objects/ too, as the organisers do.")] = False,
     box_miss: Annotated[float, typer.Option(help="Share of boxes that are missed.")] = 0.0,
@@ -24,7 +27,8 @@ def synth(
     box_swap: Annotated[float, typer.Option(help="Share of frames in which a hand holds another object.")] = 0.0,
 ) -> None:
     """Write small synthetic kitchens in the organisers' layout: videos and tables; same seed, same bytes."""
-    sizes = {"train": train, "heldout": heldout, "validation": validation, "test": test}
+    sizes: dict[str, float | None] = {"train": train, "heldout": heldout, "validation": validation, "test": test}
+    given: dict[str, Any] = {name: value for name, value in (sizes | {"noise": noise}).items() if value is not None}
     settings = SynthSettings(
         seed=seed,
         distractors=distractors,
@@ -33,7 +37,7 @@ def synth(
         box_jitter=box_jitter,
         box_false=box_false,
         box_swap=box_swap,
-        **{name: size for name, size in sizes.items() if size is not None},
+        **given,
     )
     made = make_kitchens(folder, settings)
     sizes_made = ", ".join(f"{size} {name}" for name, size in made.segments.items())

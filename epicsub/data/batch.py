@@ -154,6 +154,18 @@ def collate(items: Sequence[TrainClip]) -> Batch:
     )
 
 
+def collate_unlabelled(items: Sequence[TrainClip]) -> ClipBatch:
+    """Collate items of `TrainClips` without labels, in their order.
+
+    Args:
+        items: clips of the target domain.
+
+    Returns:
+        A batch of clips (B, C, T, S, S) in channels_last_3d memory.
+    """
+    return ClipBatch(**_collate_domain(items))
+
+
 def _collate_domain(items: Sequence[TrainClip]) -> dict[str, Any]:
     """Fields of a `ClipBatch`."""
     drawn = [item.photometric_4 for item in items if item.photometric_4 is not None]

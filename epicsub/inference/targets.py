@@ -25,7 +25,7 @@ from epicsub.predictions import Predictions, read_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
 from epicsub.text import join_problems
 from epicsub.training.build import model_of
-from epicsub.training.checkpoint import Checkpoint, load_checkpoint
+from epicsub.training.checkpoint import Checkpoint, load_trained
 from epicsub.training.device import autocast, use_fast_kernels
 from epicsub.training.loaders import ViewLoader, reading_notes, store_of, view_loader
 from epicsub.training.loop import selected_checkpoint
@@ -146,7 +146,7 @@ def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
             suffix = path.suffix.lower()
             if suffix == ".pth":
                 name = path.parent.name if path.stem in ("last", "best") else path.stem
-                return Target(name, path, load_checkpoint(path, for_resuming=False))
+                return Target(name, path, load_trained(path))
             if suffix in PREDICTION_SUFFIXES:
                 return Target(path.stem, path)
             raise InferenceError(
@@ -195,9 +195,9 @@ def _run_checkpoint(folder: Path) -> tuple[Path, Checkpoint]:
     last = folder / "last.pth"
     if not last.is_file():
         raise InferenceError(f"{folder}: holds no run (no last.pth); name a folder that `epicsub train` wrote")
-    checkpoint = load_checkpoint(last, for_resuming=False)
+    checkpoint = load_trained(last)
     path = folder / selected_checkpoint(recipe_from_dict(checkpoint.recipe, str(last)))
-    return path, checkpoint if path == last else load_checkpoint(path, for_resuming=False)
+    return path, checkpoint if path == last else load_trained(path)
 
 
 def predictions_of(

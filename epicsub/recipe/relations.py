@@ -24,6 +24,7 @@ from epicsub.recipe.model import (
     VideoModel,
     check_model,
 )
+from epicsub.recipe.pretext_relations import check_pretraining
 from epicsub.recipe.schema import Recipe, check_classes
 from epicsub.recipe.stage import Stage
 from epicsub.recipe.train import check_train
@@ -47,8 +48,10 @@ def check_relations(recipe: Recipe) -> Iterator[Problem]:
     yield from (*_check_target(recipe), *_check_modality_count(recipe), *_check_method_and_model(recipe))
     yield from (*check_adaptation(recipe.adaptation), *_check_agents(recipe))
     yield from (*check_train(recipe.train), *_check_training_options(recipe))
-    for index, stage in enumerate(recipe.train.stages):
-        yield from _check_stage(f"train.stages.{index}", stage, recipe)
+    yield from check_pretraining(recipe)
+    if recipe.pretext is None:
+        for index, stage in enumerate(recipe.train.stages):
+            yield from _check_stage(f"train.stages.{index}", stage, recipe)
 
 
 def _check_model_input(recipe: Recipe) -> Iterator[Problem]:
@@ -117,7 +120,7 @@ def _check_target(recipe: Recipe) -> Iterator[Problem]:
     """Check that target lists are named, and clips of them drawn, where the method uses them."""
     adaptation, target = recipe.adaptation, recipe.data.target
     method = f"adaptation.method {adaptation.method}"
-    if target and not adaptation.reads_target:
+    if target and not adaptation.reads_target and recipe.pretext is None:
         yield Problem("data.target", f"is {format_value(target)}, but {method} reads no target list: leave it out")
     if not target and adaptation.reads_target:
         yield Problem("data.target", f"is empty, but {method} needs a list to adapt to")

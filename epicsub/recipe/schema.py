@@ -16,6 +16,7 @@ from epicsub.recipe.adaptation import Adaptation
 from epicsub.recipe.base import LIST, Count, Level, Name, Section, Text, ViewSpec, WholeNumber
 from epicsub.recipe.data import Data
 from epicsub.recipe.model import Model
+from epicsub.recipe.pretext import Pretext
 from epicsub.recipe.train import Train
 from epicsub.recipe.yaml_tree import Problem, format_value
 
@@ -72,6 +73,8 @@ class Recipe(Section):
     """How the network is adapted to the target lists."""
     train: Train
     """The course of training."""
+    pretext: Pretext | None = None
+    """Self-supervision of a recipe for `epicsub pretrain`; null is training."""
     evaluation: EvaluationSettings
     """How the model is scored and how it predicts."""
 

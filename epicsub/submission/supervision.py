@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from epicsub.errors import SubmissionError
+from epicsub.text import name_some
 
 _PRETRAINED = {"timm": 1, "i3d_rgb_imagenet": 2, "i3d_flow_imagenet": 2}
 """sls_pt of published weights: ImageNet; ImageNet and Kinetics. A file may be of anything: its recipe must know."""
 _OPTIONS = {"pretraining": "--sls-pt", "labels": "--sls-tl", "data": "--sls-td"}
-HIGHEST = 5
+HIGHEST, SELF_SUPERVISED = 5, 3
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,11 @@ class Derived(NamedTuple):
 
 
 def levels_of_recipe(
-    recipe: Mapping[str, Any], training_lists: Collection[str], later_lists: Collection[str]
+    recipe: Mapping[str, Any],
+    training_lists: Collection[str],
+    later_lists: Collection[str],
+    initial: Mapping[str, Any] | None = None,
+    later_videos: Collection[str] = (),
 ) -> Derived:
     """The levels that a recipe states, raised to those that its lists and weights show.
 
@@ -105,13 +110,16 @@ def levels_of_recipe(
         recipe: as a checkpoint keeps it.
         training_lists: lists that a model of data level 3 may have seen.
         later_lists: the validation and the test list: a model that saw one, if only without labels, is of level 4.
+        initial: what its initial weights were pre-trained on, as a checkpoint keeps it; empty for others.
+        later_videos: of the validation and the test list: a list of other name may hold them.
 
     Returns:
         The levels, and a note on each that was raised.
     """
     levels = dict(recipe["supervision"])
     notes = []
-    for name, (level, reason) in _shown(recipe, training_lists, later_lists):
+    shown = [*_shown(recipe, training_lists, later_lists), *_of_initial(initial or {}, later_lists, later_videos)]
+    for name, (level, reason) in shown:
         if level > levels[name]:
             notes.append(f"supervision level {name} is {level}, not {levels[name]} as its recipe says: {reason}")
             levels[name] = level
@@ -133,6 +141,22 @@ def _shown(
         yield "data", (4, f"it trains on {', '.join(later)}")
     elif any(name in training_lists for name in source):
         yield "data", (3, f"it trains on {', '.join(source)}")
+
+
+def _of_initial(
+    initial: Mapping[str, Any], later_lists: Collection[str], later_videos: Collection[str]
+) -> Iterator[tuple[str, tuple[int, str]]]:
+    """What the pre-training of the initial weights shows, whatever their file is called."""
+    if not initial:
+        return
+    lists = ", ".join(initial["lists"])
+    begun = f"its initial weights were pre-trained by {initial['pretext']}"
+    yield "pretraining", (max(SELF_SUPERVISED, initial["levels"]["pretraining"]), f"{begun} on {lists}")
+    yield "data", (initial["levels"]["data"], f"{begun} on {lists}")
+    if later := [name for name in initial["lists"] if name in later_lists]:
+        yield "data", (4, f"{begun} on {', '.join(later)}")
+    elif seen := sorted(set(initial["videos"]) & set(later_videos)):
+        yield "data", (4, f"{begun} on {lists}, with videos of the validation or test list: {name_some(seen, 3)}")
 
 
 def _leaves(weights: Any) -> Iterator[Any]:

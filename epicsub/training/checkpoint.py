@@ -41,6 +41,8 @@ class Checkpoint:
     """State dict of the model."""
     mean_of_last: dict[str, Any] = field(default_factory=dict)
     """Mean scores of the run's last evaluations, their steps and protocol; empty where the recipe asks for none."""
+    initial: dict[str, Any] = field(default_factory=dict)
+    """What the initial weights were pre-trained on, as they say themselves (provenance.py); empty where they do not."""
     training: dict[str, Any] = field(default_factory=dict)
     """State of optimisers and adaptation, for resuming."""
     stopped: bool = False
@@ -119,12 +121,34 @@ def load_checkpoint(path: Path, for_resuming: bool = True) -> Checkpoint:
     return Checkpoint(**content | {"model": plain_names(content["model"])})
 
 
+def load_trained(path: Path) -> Checkpoint:
+    """Read a checkpoint to predict with.
+
+    Args:
+        path: a `.pth` file.
+
+    Returns:
+        The checkpoint, without the state of optimisers.
+
+    Raises:
+        TrainingError: as of `load_checkpoint`; or it is of a pre-training, which has learnt no verb and no noun.
+    """
+    checkpoint = load_checkpoint(path, for_resuming=False)
+    if checkpoint.recipe.get("pretext") is not None:
+        raise TrainingError(
+            f"{path}: is of a pre-training, which tells the order of shuffled clips, not verbs and nouns: train a "
+            f"recipe from its weights, model.weights: {path.parent / 'weights'}/MODALITY.safetensors, and name that run"
+        )
+    return checkpoint
+
+
 def _check_entries(path: Path, content: dict[str, Any]) -> None:
     """Refuse a checkpoint whose entries are not those that `save_checkpoint` writes."""
     types: dict[str, type] = {
         "lists": dict,
         "scores": dict,
         "mean_of_last": dict,
+        "initial": dict,
         "training": dict,
         "recipe": dict,
         "model": dict,

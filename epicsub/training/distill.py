@@ -4,8 +4,9 @@ Shapes: B clips, V verbs, N nouns.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,8 @@ class Teacher:
     noun_SN: Tensor | None = None  # noqa: N815
     rows: Mapping[str, int] | None = None
     """Row of each narration id."""
+    initial: Mapping[str, Any] = field(default_factory=dict)
+    """What the checkpoint's initial weights were pre-trained on."""
 
     def to(self, device: torch.device) -> None:
         """Move the checkpoint's model; of predictions, rows are moved as they are needed.
@@ -120,7 +123,7 @@ def load_teacher(recipe: Recipe, source: Sequence[Segment]) -> Teacher | None:
     model = model_of(teacher, weights=False, actions=checkpoint.model.get(PAIRS_NAME))
     model.load_state_dict(checkpoint.model)
     model.eval().requires_grad_(False)
-    return Teacher(path, tuple(teacher.data.modalities), model)
+    return Teacher(path, tuple(teacher.data.modalities), model, initial=checkpoint.initial)
 
 
 def cached_teacher(path: Path, predictions: Predictions, source: Sequence[Segment]) -> Teacher:

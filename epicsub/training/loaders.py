@@ -58,10 +58,7 @@ def skipped_ids(recipe: Recipe) -> set[str]:
         recipe: names the file in `data.skip`.
 
     Returns:
-        The ids; empty without a file.
-
-    Raises:
-        DataError: the file cannot be read.
+        The ids; empty without a file. A file that cannot be read is a DataError.
     """
     return read_skip_list(user_path(recipe.data.skip)) if recipe.data.skip else set()
 
@@ -81,7 +78,7 @@ def source_segments(recipe: Recipe, root: DataRoot) -> list[Segment]:
 
 
 def target_segments(recipe: Recipe, root: DataRoot) -> list[list[Segment]]:
-    """Read the segments to adapt to, without labels.
+    """Read the segments to adapt to, or in pre-training those of all lists, without labels.
 
     Args:
         recipe: names the lists.
@@ -90,7 +87,8 @@ def target_segments(recipe: Recipe, root: DataRoot) -> list[list[Segment]]:
     Returns:
         The segments of each list; for what is refused see `load_target`.
     """
-    return load_target(root, recipe.data.target, skipped_ids(recipe))
+    lists = recipe.data.target if recipe.pretext is None else (*recipe.data.source, *recipe.data.target)
+    return load_target(root, lists, skipped_ids(recipe))
 
 
 def store_of(recipe: Recipe, root: DataRoot, segments: Sequence[Segment], known: Indexes | None = None) -> StoreChoice:
@@ -194,28 +192,46 @@ def training_loader(
     )
     if recipe.data.features:
         return FeatureBatches(source, target, features_of(recipe, domains.root), sampler)
+    clips = train_clips(recipe, domains, source, target, photometric_on_device)
+    return make_loader(clips, batch_sampler=sampler, collate=collate, workers=recipe.data.workers)
+
+
+def train_clips(
+    recipe: Recipe,
+    domains: Domains,
+    source: Sequence[Segment],
+    target: Sequence[Sequence[Segment]],
+    photometric_on_device: bool = False,
+) -> TrainClips:
+    """Make the clips of training from segments.
+
+    Args:
+        recipe: says how clips are cut and augmented.
+        domains: with the data root and the run's store.
+        source: labelled segments.
+        target: lists of unlabelled segments.
+        photometric_on_device: leave photometric augmentation to `to_device`.
+
+    Returns:
+        Clips by draw.
+
+    Raises:
+        DataError: source or target are not what they should be.
+    """
     cut = recipe.data.video()
     augment = cut.augment
-    clips = TrainClips(
+    return TrainClips(
         _in_context(recipe, domains.root, source),
         [_in_context(recipe, domains.root, part) for part in target],
         _clip_source(recipe, domains.root, domains.store),
         frames=cut.frames,
         sampling=cut.sampling,
         stride=cut.stride,
-        transform=TrainTransform(
-            short_side=cut.short_side,
-            size=cut.size,
-            crop=augment.crop,
-            scales=augment.scales,
-            area=augment.area,
-            flip=augment.flip,
-        ),
+        transform=TrainTransform(cut.short_side, cut.size, augment.crop, augment.scales, augment.area, augment.flip),
         photometric=photometric_of(recipe),
         photometric_on_device=photometric_on_device,
         synchronised=recipe.data.synchronised,
     )
-    return make_loader(clips, batch_sampler=sampler, collate=collate, workers=recipe.data.workers)
 
 
 def view_loader(

@@ -28,6 +28,9 @@ from epicsub.training.device import lacks
 from epicsub.training.distill import load_teacher, with_teacher_modalities
 from epicsub.training.epochs import count_epochs, epoch_problems
 from epicsub.training.loaders import Domains, features_of, source_segments, store_of, target_segments
+from epicsub.training.order_items import with_gaps
+from epicsub.training.preflight_pretext import pretext_problems
+from epicsub.training.provenance import read_provenance
 from epicsub.training.start import start_problems
 
 
@@ -58,7 +61,8 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
         problems.append(f"{loaded.where('data.decoder')}  data.decoder: {error}")
     source, target = [], []
     try:
-        source = source_segments(recipe, root)
+        if recipe.pretext is None:
+            source = source_segments(recipe, root)
         target = target_segments(recipe, root)
     except EpicsubError as error:
         problems.append(str(error))
@@ -67,10 +71,8 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
         teacher = load_teacher(recipe, source)
     except EpicsubError as error:
         problems.append(f"{loaded.where('train.distillation.teacher')}  {error}")
-    read, segments = (
-        with_teacher_modalities(recipe, teacher),
-        [*source, *(segment for part in target for segment in part)],
-    )
+    read = with_teacher_modalities(with_gaps(recipe), teacher)
+    segments = [*source, *(segment for part in target for segment in part)]
     store = None
     try:
         store = store_of(read, root, segments)
@@ -78,6 +80,7 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
     except DataError as error:
         problems.append(str(error))
     problems += _feature_problems(loaded, root)
+    problems += pretext_problems(loaded, target)
     if source:
         problems += _length_and_start_problems(loaded, len(source))
         problems += _batch_problems(loaded, len(source), [len(part) for part in target])
@@ -206,7 +209,7 @@ def _weight_problems(loaded: LoadedRecipe) -> list[str]:
             if name == "timm":
                 _find_timm_weights(loaded.recipe.model.backbone)  # type: ignore[union-attr]
             elif name is not None:
-                find_weights(name)
+                read_provenance(find_weights(name))
         except EpicsubError as error:
             problems.append(f"{loaded.where(key)}  {key}: {error}")
     return problems

@@ -117,5 +117,6 @@ def _first_stage(recipe: Recipe) -> dict[str, Any]:
         "data": whole["data"],
         "model": whole["model"],
         "classes": whole["classes"],
+        "pretext": whole["pretext"],
         "train": {"stages": [train["stages"][0]], **{key: train[key] for key in kept}},
     }

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -19,38 +18,35 @@ from epicsub.training.agents import AgentOptimizers
 from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
 from epicsub.training.device import use_fast_kernels
 from epicsub.training.distill import Teacher
-from epicsub.training.finite import LAST_FINITE, FiniteWatch
+from epicsub.training.finite import LAST_FINITE
 from epicsub.training.layers import checkpoint_layers, checkpoint_pools, freeze
 from epicsub.training.loaders import Domains
 from epicsub.training.losses import Criterion
+from epicsub.training.provenance import initial_provenance, merge_provenance
 from epicsub.training.selection import FinalMean, Selection, WeightAverage
 from epicsub.training.start import load_start, load_start_optimizer, start_of
+from epicsub.training.update import Stepped
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
-class State:
+class State(Stepped):
     """Everything that changes during a run."""
 
-    model: _FabricModule
-    """Around the model, with the device's precision and several processes' gradients."""
     adaptation: AdaptationMethod | None
     criterion: Criterion
-    optimizer: _FabricOptimizer
     agent_optimizer: AgentOptimizers | None
     average: WeightAverage | None = None
     teacher: Teacher | None = None
-    step: int = 0
-    """Optimiser steps done, over all stages."""
     scores: dict[str, float] = field(default_factory=dict)
     """Of the last evaluation, in percent."""
     final_mean: FinalMean
     selection: Selection = field(default_factory=Selection)
     stopped: bool = False
     """True if the run ended before its last step, as its score no longer rose."""
-    watch: FiniteWatch = field(default_factory=FiniteWatch)
-    """Of losses and gradients."""
+    initial: dict[str, Any] = field(default_factory=dict)
+    """What the initial weights, a shared start and a teacher were pre-trained on."""
     removed: dict[str, Tensor] = field(default_factory=dict)
     """Positions in the last step's batch that each agent removed."""
 
@@ -119,6 +115,7 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
         average=average,
         teacher=domains.teacher,
         step=step,
+        initial=resumed.initial if resumed else _seen_before(recipe, domains, started),
         final_mean=FinalMean(count=recipe.train.mean_of_last, every=recipe.train.mean_every),
     )
     if started:
@@ -126,6 +123,12 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
     if resumed:
         _restore(state, resumed, optimizer)
     return state
+
+
+def _seen_before(recipe: Recipe, domains: Domains, started: Checkpoint | None) -> dict[str, Any]:
+    """What all that a run begins with was pre-trained on. A start has it of its weights, which are not read again."""
+    parts = [initial_provenance(recipe)] if started is None else [started.initial]
+    return merge_provenance([*parts, domains.teacher.initial if domains.teacher else {}])
 
 
 def _load_own_buffers(fabric: Fabric, method: AdaptationMethod, resumed: Checkpoint) -> None:
@@ -235,6 +238,7 @@ def _checkpoint_of(recipe: Recipe, domains: Domains, state: State, own: list[dic
         model=state.evaluation_model.state_dict(),
         training=training,
         stopped=state.stopped,
+        initial=state.initial,
         commit=source_commit(),
     )
 

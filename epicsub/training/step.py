@@ -3,18 +3,18 @@
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from epicsub.adaptation import AdaptationBatch, AdaptationLosses
 from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
-from epicsub.training.agents import average_gradients, step_unless
+from epicsub.training.agents import average_gradients
 from epicsub.training.augmentation import draw_mix, mix_batch
 from epicsub.training.build import rate_scale, scheduled_rate
 from epicsub.training.parts import Passes
 from epicsub.training.state import State
+from epicsub.training.update import set_rate, update_weights
 
 Metrics = dict[str, Tensor | float]
 
@@ -39,12 +39,10 @@ def train_step(
         NotFiniteError: a loss or the gradient is not finite, and the optimiser is not fused; no weight has moved. One
             that is fused moves none either, and `state.watch` tells when it is read.
     """
-    state.watch.begin(state.model.module, batch, state.step + 1)
+    state.watch.begin(state.model.module, batch.by_domain(), state.step + 1)
     generator = seed_step(recipe.seed, state.step, fabric.global_rank)
     learning_rate = scheduled_rate(stage, step[1]) * rate_scale(recipe, stage)
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate * group.get("rate_factor", 1.0)
-    state.optimizer.zero_grad(set_to_none=True)
+    set_rate(state, learning_rate)
 
     source, adapted = _apply_mixing_and_teacher(recipe, state, batch.source, generator), None
     if state.adaptation is not None and batch.target is not None:
@@ -61,7 +59,7 @@ def train_step(
         loss = classification
     if state.adaptation is not None:
         average_gradients(list(state.adaptation.alignment_parameters()), fabric)
-    _update_weights(fabric, recipe, state, loss)
+    update_weights(fabric, recipe, state, loss)
     state.removed = adapted.removed if adapted else {}
     if adapted is not None:
         _step_agents(fabric, state, adapted)
@@ -98,7 +96,7 @@ def later_updates(
     updates = method.later_updates(state.model.module)
     source = _apply_mixing_and_teacher(recipe, state, batch.source, generator) if updates else batch.source
     for number, update in enumerate(updates, 1):
-        state.watch.begin(state.model.module, batch, state.step + 1)
+        state.watch.begin(state.model.module, batch.by_domain(), state.step + 1)
         state.optimizer.zero_grad(set_to_none=True)
         passes = Passes(fabric, state, recipe.train.accumulate)
         outputs = (passes.forward(batch.source), passes.forward(batch.target))
@@ -113,7 +111,7 @@ def later_updates(
             for parameter in group["params"]:
                 if id(parameter) not in moved:
                     parameter.grad = None  # an optimiser leaves parameters without gradient alone
-        _update_weights(fabric, recipe, state, loss)
+        update_weights(fabric, recipe, state, loss)
         metrics[f"loss_update_{number}"] = loss.detach()
     return metrics
 
@@ -209,30 +207,6 @@ def _adaptation_batch(
 def _class_weight(recipe: Recipe, stage: Stage) -> float:
     """Look up the weight of L_cls in a stage that adapts."""
     return recipe.train.class_weight if stage.class_weight is None else stage.class_weight
-
-
-def _update_weights(fabric: Fabric, recipe: Recipe, state: State, loss: Tensor) -> None:
-    """Clip the gradient and step the optimiser, unless the loss or gradient of this or an earlier step is not finite.
-
-    A fused optimiser leaves the step out by itself, and the host reads later why (`FiniteWatch`); else it waits here.
-    With 16-mixed a gradient that is not finite is no error: the scaler leaves the step out and lowers its factor.
-    """
-    clip, scaled = recipe.train.clip_grad, recipe.train.precision == "16-mixed"
-    groups = state.optimizer.param_groups
-    parameters = [p for group in groups for p in group["params"] if p.grad is not None]
-    norm = get_total_norm([p.grad for p in parameters if p.grad is not None and not scaled])
-    missed = state.watch.note([loss, norm.to(loss.device)])
-    fused = all(group.get("fused") for group in groups) and not scaled
-    if not fused:
-        state.watch.read(state.model.module)
-    if clip is not None and scaled:
-        fabric.clip_gradients(state.model, state.optimizer, max_norm=clip, error_if_nonfinite=False)
-    elif clip is not None:
-        clip_grads_with_norm_(parameters, clip, norm)
-    if fused:
-        step_unless(state.optimizer.optimizer, missed, state.optimizer.step)
-    else:
-        state.optimizer.step()
 
 
 def _step_agents(fabric: Fabric, state: State, adapted: AdaptationLosses) -> None:

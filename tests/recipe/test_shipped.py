@@ -66,6 +66,9 @@ def test_all_recipes_are_there():
         "mmir_task_i3d.yaml",
         "mmir_uda.yaml",
         "mvit_v2.yaml",
+        "order_frame_mean.yaml",
+        "order_i3d.yaml",
+        "order_i3d_uniform.yaml",
         "r2plus1d.yaml",
         "resnet_bilstm.yaml",
         "resnet_bilstm_32.yaml",
@@ -98,6 +101,9 @@ def test_all_recipes_are_there():
         "tiny/mmir_task.yaml",
         "tiny/mvit_v2.yaml",
         "tiny/oracle.yaml",
+        "tiny/order_frame_mean.yaml",
+        "tiny/order_i3d.yaml",
+        "tiny/order_i3d_uniform.yaml",
         "tiny/r2plus1d.yaml",
         "tiny/random_removal.yaml",
         "tiny/resnet_bilstm.yaml",
@@ -156,6 +162,13 @@ def test_control_differs_in_nothing_but_the_adaptation(method: str, control: str
                 assert own.source_batch == 2 * others.source_batch
         assert (one.supervision.data, other.supervision.data) == (4, 3)
     assert differing(one.model_dump(), other.model_dump()) == expected
+
+
+@pytest.mark.parametrize("name", ["order_i3d", "tiny/order_i3d"])
+def test_the_control_of_pre_training_differs_in_the_choice_alone(name: str):
+    one, other = (load_recipe(RECIPES / f"{name}{end}.yaml").recipe for end in ("", "_uniform"))
+    assert differing(one.model_dump(), other.model_dump()) == {"name", "description", "pretext.choice"}
+    assert (one.pretext.choice, other.pretext.choice) == ("policy", "uniform")
 
 
 @pytest.mark.parametrize(("method", "control"), [pair for pair in CONTROLS if "adversarial" in pair[1]])
