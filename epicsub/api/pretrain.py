@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from epicsub.api.common import data_root
+from epicsub.api import data_root
 from epicsub.errors import TrainingError
 from epicsub.io import user_path, write_text
 from epicsub.recipe import LoadedRecipe, load_recipe
