@@ -46,6 +46,9 @@ class Arm:
     labelled: bool = False
     """Whether it learns from the target's labels, and so has no shared start and no grid."""
     agents: bool = False
+    attention: bool | None = None
+    """Of a network of temporal relations, which arms have that read several views as frames; None for the shared one.
+    Theirs is another network, so they make the first stage themselves."""
 
     @property
     def reads_target(self) -> bool:
@@ -79,6 +82,10 @@ ARMS = {
         "lam_max",
         agents=True,
     ),
+    "relations_source_only": Arm(
+        "relations, source only", "method: source_only", (1.0, 0.0), adapts=False, attention=False
+    ),
+    "ta3n": Arm("TA3N", "method: ta3n", (0.5, 1.0), "loss_weight", attention=True),
     "supervised": Arm("supervised", "method: supervised", (1.0, 0.0), adapts=False, labelled=True),
 }
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from arms import ARMS as SHARED
-from arms import Arm, Values, settings, told_apart
+from arms import Values, settings, told_apart
 from handwash_data import HALVES, HELDOUT, TARGET, TRAIN
 from power import perfect_rewards, power_of_run
 
@@ -33,12 +33,8 @@ from epicsub.training.preflight import prepare
 
 RECIPE = Path("benchmarks/handwash/frozen.yaml")
 SOURCE_BATCH = 40  # of the recipe's second stage
-ATTENTION = {"relations_source_only": "false", "ta3n": "true"}
 RELATIONS = "model={name: temporal_relations, dims: {rgb: 1024, flow: 1280}, segments: 3, shared: 128, hidden: 128, "
-ARMS = {name: arm for name, arm in SHARED.items() if name not in ("oracle", "supervised")} | {
-    "relations_source_only": Arm("relations, source only", "method: source_only", (1.0, 0.0), adapts=False),
-    "ta3n": Arm("TA3N", "method: ta3n", (0.5, 0.0)),
-}
+ARMS = {name: arm for name, arm in SHARED.items() if name not in ("oracle", "supervised")}
 SUPERVISED = {f"supervised_{video:03d}": video for video in HALVES}
 """Upper bounds: trained on one target video, scored on the other."""
 POWER = "power"
@@ -78,8 +74,8 @@ def words_of(job: Job) -> list[str]:
     name = job.arm.removesuffix(f"_{POWER}")
     arm = ARMS[name]
     words += settings(arm, job.values, SOURCE_BATCH, "")
-    if name in ATTENTION:
-        words.append(f"{RELATIONS}attention: {ATTENTION[name]}}}")
+    if arm.attention is not None:
+        words.append(f"{RELATIONS}attention: {str(arm.attention).lower()}}}")
     else:
         words.append(f"train.start={start_of(job).absolute()}")
     return words + ([one for one in NO_TARGET if one not in words] if "source_only" in arm.method else [])

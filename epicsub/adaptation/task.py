@@ -9,7 +9,9 @@ that gradient reversal keeps near chance: in benchmarks/simulation such a reward
   (Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks", NeurIPS
   2018): what resembles no class of the source cannot be aligned with one.
 
-Class means and covariance are running sums over source batches, of detached features. No target label is read.
+Class means and covariance are running sums over source batches, of detached features. No target label is read. The
+covariance's inverse follows them by Woodbury's identity, a batch at a time, and is made anew every `ANEW` updates:
+factorising 1024 x 1024 numbers in every step would take longer than all else of it.
 
 Shapes: B instances (Bs of the source, Bt of the target), D features, V classes.
 """
@@ -25,7 +27,8 @@ from epicsub.models.heads import TwoHeadOutput, count_unmasked
 from epicsub.recipe.adaptation import RewardsSection
 
 MEMORY = 0.98  # a step's weight in the running sums a step later: about 50 steps are remembered
-SHRINKAGE = 0.05  # of the covariance to a multiple of the identity
+SHRINKAGE = 0.05  # of the covariance to a multiple of the identity, set whenever its inverse is made anew
+ANEW = 16  # updates between two inverses; the first as many are all made anew, while most of the sums is new
 LEAST_SPREAD = 1e-12  # where all instances of a batch are the same
 SEEN = 1e-6  # weight under which a class counts as not seen
 
@@ -106,6 +109,8 @@ class ClassStatistics(nn.Module):
     """(D, D)"""
     total: Tensor
     """Instances, faded."""
+    inverse: Tensor
+    """(D, D) of the scatter with its shrinkage, which fades as the scatter does until it is set anew."""
 
     def __init__(self, classes: int, dim: int) -> None:
         super().__init__()
@@ -113,6 +118,24 @@ class ClassStatistics(nn.Module):
         self.register_buffer("weights", torch.zeros(classes))
         self.register_buffer("scatter", torch.zeros(dim, dim))
         self.register_buffer("total", torch.zeros(()))
+        self.register_buffer("inverse", torch.zeros(dim, dim))
+        self.updates = 0
+
+    def get_extra_state(self) -> Tensor:
+        """Number of updates, which the host has to know.
+
+        Returns:
+            A scalar.
+        """
+        return torch.tensor(self.updates)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over a number of updates.
+
+        Args:
+            state: a scalar.
+        """
+        self.updates = int(state)
 
     @torch.no_grad()
     def update(self, features_BD: Tensor, labels_B: Tensor) -> None:
@@ -122,14 +145,35 @@ class ClassStatistics(nn.Module):
             features_BD: of source instances.
             labels_B: their classes.
         """
-        features_BD = features_BD.detach().float()
-        for buffer in self.buffers():
-            buffer.mul_(MEMORY)
+        features_BD = features_BD.detach().to(self.sums.dtype)
+        for sums in (self.sums, self.weights, self.scatter, self.total):
+            sums.mul_(MEMORY)
         self.sums.index_add_(0, labels_B, features_BD)
         self.weights.index_add_(0, labels_B, torch.ones_like(features_BD[:, 0]))
         apart_BD = features_BD - self.sums[labels_B] / self.weights[labels_B, None]
-        self.scatter += apart_BD.T @ apart_BD
+        self.scatter.addmm_(apart_BD.T, apart_BD)
         self.total += len(features_BD)
+        if self.updates < ANEW or self.updates % ANEW == 0:
+            self._invert()
+        else:
+            self._add_to_inverse(apart_BD)
+        self.updates += 1
+
+    def _invert(self) -> None:
+        """Invert the scatter with its shrinkage; without a check, for which the host would wait."""
+        level = SHRINKAGE * self.scatter.diagonal().mean().clamp(min=LEAST_SPREAD * self.total)
+        eye_DD = torch.eye(len(self.scatter), device=self.scatter.device, dtype=self.scatter.dtype)
+        root_DD, _ = torch.linalg.cholesky_ex(self.scatter + level * eye_DD)
+        self.inverse.copy_(torch.cholesky_inverse(root_DD))
+
+    def _add_to_inverse(self, apart_BD: Tensor) -> None:
+        """Woodbury: (m A + X'X)^-1 = P - P X' (1 + X P X')^-1 X P, where P = A^-1 / m."""
+        self.inverse.div_(MEMORY)
+        moved_BD = apart_BD @ self.inverse
+        eye_BB = torch.eye(len(apart_BD), device=apart_BD.device, dtype=apart_BD.dtype)
+        root_BB, _ = torch.linalg.cholesky_ex(eye_BB + moved_BD @ apart_BD.T)
+        white_BD = torch.linalg.solve_triangular(root_BB, moved_BD, upper=False)
+        self.inverse.addmm_(white_BD.T, white_BD, alpha=-1.0)
 
     @torch.no_grad()
     def distance(self, features_BD: Tensor) -> Tensor:
@@ -141,15 +185,13 @@ class ClassStatistics(nn.Module):
         Returns:
             (B,).
         """
-        seen_V = self.weights > SEEN
-        means_CD = self.sums[seen_V] / self.weights[seen_V, None]
-        covariance_DD = self.scatter / self.total
-        scale = covariance_DD.diagonal().mean().clamp(min=LEAST_SPREAD)
-        eye_DD = torch.eye(len(covariance_DD), device=covariance_DD.device)
-        root_DD = torch.linalg.cholesky(covariance_DD + SHRINKAGE * scale * eye_DD)
-        points = torch.cat([features_BD.detach().float(), means_CD]).T
-        white = torch.linalg.solve_triangular(root_DD, points, upper=False).T
-        return torch.cdist(white[: len(features_BD)], white[len(features_BD) :]).square().min(1).values
+        means_VD = self.sums / self.weights.clamp(min=SEEN)[:, None]
+        origin_D = self.sums.sum(0) / self.weights.sum()  # near all of them: large equal parts would cost digits
+        points_BD, means_VD = features_BD.detach().to(self.sums.dtype) - origin_D, means_VD - origin_D
+        seen_VD, seen_BD = means_VD @ self.inverse, points_BD @ self.inverse
+        own_B, own_V = (seen_BD * points_BD).sum(1), (seen_VD * means_VD).sum(1)
+        apart_BV = own_B[:, None] + own_V - 2 * seen_BD @ means_VD.T
+        return self.total * apart_BV.masked_fill(self.weights <= SEEN, torch.inf).amin(1).clamp(min=0)
 
 
 class TaskStatistics(nn.ModuleDict):

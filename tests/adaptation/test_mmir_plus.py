@@ -9,7 +9,7 @@ from scipy.stats import entropy as scipy_entropy
 
 from epicsub.adaptation.discriminator import reversal_strength
 from epicsub.adaptation.mmir_plus import MMIRPlus
-from epicsub.adaptation.task import MEMORY, SHRINKAGE, ClassStatistics, entropy, ranks
+from epicsub.adaptation.task import ANEW, MEMORY, SHRINKAGE, ClassStatistics, entropy, ranks
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe.adaptation import MMIRPlusAdaptation
 from tests.adaptation.batches import batch_of, features, section
@@ -34,7 +34,7 @@ def test_ranks() -> None:
 
 def slow_distance(batches: list[tuple[np.ndarray, np.ndarray]], points: np.ndarray) -> np.ndarray:
     """The same from the definition: weighted means, residuals at the time, an explicit inverse."""
-    means, scatter, total = {}, 0.0, 0.0
+    means, scatter, total, level = {}, 0.0, 0.0, 0.0
     for t, (x, y) in enumerate(batches):
         seen = [(MEMORY ** (t - s), xs, ys) for s, (xs, ys) in enumerate(batches[: t + 1])]
         for c in np.unique(np.concatenate([ys for _, _, ys in seen])):
@@ -43,21 +43,35 @@ def slow_distance(batches: list[tuple[np.ndarray, np.ndarray]], points: np.ndarr
         apart = x - np.stack([means[c] for c in y])
         scatter = MEMORY * scatter + apart.T @ apart
         total = MEMORY * total + len(x)
-    covariance = scatter / total
-    covariance = covariance + SHRINKAGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    inverse = np.linalg.inv(covariance)
+        anew = t < ANEW or t % ANEW == 0
+        level = SHRINKAGE * np.trace(scatter) / len(scatter) if anew else MEMORY * level
+    inverse = np.linalg.inv((scatter + level * np.eye(len(scatter))) / total)
     return np.array([min((p - m) @ inverse @ (p - m) for m in means.values()) for p in points])
 
 
-def test_distance_equals_a_slow_one() -> None:
+@pytest.mark.parametrize("steps", [4, ANEW + 1, 3 * ANEW - 1])
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float64, 5), (torch.float32, 5), (torch.float32, 64)])
+def test_distance_equals_a_direct_solve(steps: int, dtype: torch.dtype, size: int) -> None:
     draw = np.random.default_rng(0)
-    batches = [(draw.normal(size=(12, 5)) + 2, draw.integers(0, 3, 12)) for _ in range(4)]
-    points = draw.normal(size=(6, 5)) * 3
-    statistics = ClassStatistics(5, 5)  # classes 3 and 4 are never seen, and no point may be near them
+    batches = [(draw.normal(size=(12, size)) + 2, draw.integers(0, 3, 12)) for _ in range(steps)]
+    points = draw.normal(size=(6, size)) * 3
+    statistics = ClassStatistics(5, size).to(dtype)  # classes 3 and 4 are never seen, and no point may be near them
     for x, y in batches:
-        statistics.update(torch.tensor(x, dtype=torch.float32), torch.tensor(y))
-    found = statistics.distance(torch.tensor(points, dtype=torch.float32))
-    np.testing.assert_allclose(found.numpy(), slow_distance(batches, points), rtol=1e-3)
+        statistics.update(torch.tensor(x, dtype=dtype), torch.tensor(y))
+    found = statistics.distance(torch.tensor(points, dtype=dtype))
+    np.testing.assert_allclose(found.numpy(), slow_distance(batches, points), rtol=1e-5)
+
+
+def test_no_step_factorises_a_matrix_of_the_features_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But every sixteenth, once the sums are known."""
+    sizes: list[int] = []
+    plain = torch.linalg.cholesky_ex
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda x: (sizes.append(len(x)), plain(x))[1])
+    statistics = ClassStatistics(3, 64)
+    for step in range(2 * ANEW):
+        generator = torch.Generator().manual_seed(step)
+        statistics.update(torch.randn(6, 64, generator=generator), torch.arange(6) % 3)
+    assert sizes == [64] * (ANEW + 1) + [6] * (ANEW - 1)
 
 
 def test_the_least_certain_source_and_the_farthest_target_go() -> None:
