@@ -67,6 +67,8 @@ class Benchmark:
     """That are reported, from 0."""
     repeats: int
     """Runs of an arm per model."""
+    relations: str = ""
+    """Settings of the network of temporal relations; empty where there is none, nor its arms."""
 
 
 class Job(NamedTuple):
@@ -87,7 +89,8 @@ def arguments_of(benchmark: Benchmark, description: str | None) -> argparse.Name
     parser.add_argument("--repeats", type=int, default=benchmark.repeats, help="runs of an arm per model")
     parser.add_argument("--rates", type=float, nargs="+", default=list(benchmark.rates), help="of the grid")
     parser.add_argument("--workers", type=int, default=cores(), help="runs at a time, one thread each")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    arms = [name for name, arm in ARMS.items() if benchmark.relations or arm.attention is None]
+    parser.add_argument("--arms", nargs="+", default=arms, choices=arms, metavar="ARM")
     return parser.parse_args()
 
 
@@ -232,6 +235,9 @@ def run(benchmark: Benchmark, job: Job) -> None:
     ]
     if arm.labelled:
         changes += [f"data.source=[{LABELLED}]", "supervision.data=4"]
+    elif arm.attention is not None:
+        attends = str(arm.attention).lower()
+        changes.append(f"model={{name: temporal_relations, {benchmark.relations}, attention: {attends}}}")
     else:
         changes.append(f"train.start={start_of(job.model, job.repeat, job.out).absolute()}")
     recipe = TINY / benchmark.recipes[arm.reads_target]
