@@ -3,11 +3,12 @@
     python benchmarks/features.py --json benchmarks/results/features.json
 
 Each model has kitchens of its own seed (`epicsub data synth --seed`: other clips, places and outliers; how a kitchen
-looks does not change) and is trained on them by `recipes/tiny/source_only.yaml` at an eighth of the width, with half of
-the frames and half of the steps. Its features of three views per segment are what every arm reads: TA3N as three frames,
-all others as their mean; heads and bottleneck are what an arm trains. Runs of a model share its features, so intervals
-are over models. The arms, what they share and the grid that every one is tried with are in arms.py; the settings are
-chosen by the target's labels on tuning models, which no real project has, and which are not reported.
+looks does not change) and is trained on them by `recipes/tiny/source_only.yaml` at an eighth of the width, with about
+half of its frames and half of its steps. The features of three views per segment that it makes are what every arm
+reads, TA3N as three frames, the others as their mean; heads and bottleneck are what an arm trains. Runs of a model
+share its features, so intervals are over models. The arms, what they share and the grid that every one is tried with
+are in arms.py; the settings are chosen by the target's labels on tuning models, which no real project has, and which
+are not reported.
 
 "Target" is the validation list: kitchens that training sees without labels. A fifth of its segments shows verbs that no
 training segment has. The supervised bound learns from the labels of the test list, which is of the same kitchens.

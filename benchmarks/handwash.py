@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--videos", type=Path, default=Path("../shared/data/handwash"))
     parser.add_argument("--out", type=Path, default=Path("outputs/handwash"))
     parser.add_argument("--seeds", type=int, default=10, help="0 to SEEDS - 1")
-    parser.add_argument("--rates", type=float, nargs="*", default=[1e-3, 3e-3], help="of the grid; none: own settings")
+    parser.add_argument("--rates", type=float, nargs="*", default=[1e-3], help="of the grid; none: own settings")
     parser.add_argument("--workers", type=int, default=cores(), help="runs at a time, one thread each")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     arguments = parser.parse_args()

@@ -221,6 +221,27 @@ def common(benchmark: Benchmark, model: int, repeat: int) -> list[str]:
     return [*benchmark.common, f"seed={10 * model + repeat}", "train.log_every=1000", "train.checkpoint_every=100000"]
 
 
+def changes_of(benchmark: Benchmark, job: Job, outliers: str) -> list[str]:
+    """What a job changes in its recipe.
+
+    Args:
+        benchmark: which one.
+        job: the run.
+        outliers: file of what the oracle knows.
+    """
+    arm = ARMS[job.arm.removesuffix(f"_{POWER}")]
+    changes = [
+        *common(benchmark, job.model, job.repeat),
+        *settings(arm, job.values, benchmark.source_batch, outliers),
+    ]
+    if arm.labelled:
+        return [*changes, f"data.source=[{LABELLED}]", "supervision.data=4"]
+    if arm.attention is None:
+        return [*changes, f"train.start={start_of(job.model, job.repeat, job.out).absolute()}"]
+    network = f"model={{name: temporal_relations, {benchmark.relations}, attention: {str(arm.attention).lower()}}}"
+    return [network, *(one for one in changes if not one.startswith("model."))]
+
+
 def run(benchmark: Benchmark, job: Job) -> None:
     """Make one run and keep its scores in percent, or that it diverged."""
     torch.set_num_threads(1)
@@ -229,17 +250,7 @@ def run(benchmark: Benchmark, job: Job) -> None:
     outliers = set(pd.read_csv(answers)["narration_id"])
     name = job.arm.removesuffix(f"_{POWER}")
     powers, arm = name != job.arm, ARMS[name]
-    changes = [
-        *common(benchmark, job.model, job.repeat),
-        *settings(arm, job.values, benchmark.source_batch, str(answers.absolute())),
-    ]
-    if arm.labelled:
-        changes += [f"data.source=[{LABELLED}]", "supervision.data=4"]
-    elif arm.attention is not None:
-        attends = str(arm.attention).lower()
-        changes.append(f"model={{name: temporal_relations, {benchmark.relations}, attention: {attends}}}")
-    else:
-        changes.append(f"train.start={start_of(job.model, job.repeat, job.out).absolute()}")
+    changes = changes_of(benchmark, job, str(answers.absolute()))
     recipe = TINY / benchmark.recipes[arm.reads_target]
     with TemporaryDirectory(dir=job.out) as folder, perfect_rewards(outliers) if powers else nullcontext():
         loaded = load_recipe(recipe, changes)

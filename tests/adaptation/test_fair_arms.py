@@ -69,19 +69,20 @@ def test_every_arm_has_the_same_grid_and_is_tried_only_where_it_differs(reposito
     from arms import ARMS, grid, told_apart
     from features import FEATURES
     from kitchens import KITCHENS
-    from runner import TINY, common, settings, settings_of
+    from runner import TINY, Job, changes_of, settings_of
 
     for benchmark in (FEATURES, KITCHENS):
         whole = grid(benchmark.rates)
         assert len(whole) == 4 * len(benchmark.rates)
         for name, arm in ARMS.items():
+            if arm.attention is not None and not benchmark.relations:
+                continue
             tried = settings_of(arm, benchmark.rates, benchmark.rate)
             assert len(set(tried)) == len(tried)
             if not arm.labelled:
                 assert set(tried) == {told_apart(arm, values) for values in whole}
             for values in tried:
-                words = [*common(benchmark, 3, 1), *settings(arm, values, benchmark.source_batch, "outliers.csv")]
-                words += ["data.source=[a.csv]", "supervision.data=4"] if arm.labelled else ["train.start=a.pth"]
+                words = changes_of(benchmark, Job(name, values, 3, 1, Path("out")), "outliers.csv")
                 recipe = load_recipe(repository / TINY / benchmark.recipes[arm.reads_target], words).recipe
                 assert recipe.seed == 31
                 stage = recipe.train.stages[1]

@@ -8,20 +8,29 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from epicsub.adaptation import MMD, MMIR, MMSADA, Adversarial, Contrastive, RuleRemoval
+from epicsub.adaptation import MCD, MMD, MMIR, MMSADA, TA3N, Adversarial, Contrastive, RuleRemoval
+from epicsub.adaptation.mmir_plus import MMIRPlus
 from epicsub.data.batch import Batch
 from epicsub.errors import NotFiniteError
+from epicsub.models.feature_heads import FeatureHeads
 from epicsub.models.heads import TwoHeadOutput
+from epicsub.models.temporal_relations import TemporalRelations
+from epicsub.models.two_classifiers import TwoClassifiers
 from epicsub.recipe import load_recipe
 from epicsub.recipe.adaptation import (
     AdversarialAdaptation,
     ContrastiveAdaptation,
+    MCDAdaptation,
     MMDAdaptation,
     MMIRAdaptation,
+    MMIRPlusAdaptation,
     MMSADAAdaptation,
     RandomRemovalAdaptation,
+    RewardsSection,
+    TA3NAdaptation,
 )
 from epicsub.training.agents import AgentOptimizers
 from epicsub.training.selection import FinalMean
@@ -42,7 +51,22 @@ METHODS = {
     "mmd": lambda: MMD(DIMS, section(MMDAdaptation)),
     "contrastive": lambda: Contrastive(DIMS, section(ContrastiveAdaptation)),
     "random removal": lambda: RuleRemoval(DIMS, section(RandomRemovalAdaptation)),
+    "mmir, paid by the task": lambda: MMIR(
+        DIMS, section(MMIRAdaptation, replay_size=24, replay_batch=2, rewards=TASK), q_hidden=(8,)
+    ),
+    "mmir_plus": lambda: MMIRPlus(DIMS, section(MMIRPlusAdaptation)),
+    "mcd": lambda: MCD(DIMS, section(MCDAdaptation)),
+    "mcd in three updates": lambda: MCD(DIMS, section(MCDAdaptation, updates="three")),
+    "ta3n": lambda: TA3N(RELATIONS["hidden"], RELATIONS["shared"], section(TA3NAdaptation)),
 }
+TASK = RewardsSection(relevance="task", quantile=0.2, continuous=True)
+RELATIONS = {"hidden": dict.fromkeys(DIMS, 5), "shared": dict.fromkeys(DIMS, 7)}
+MODELS = {
+    "mcd": lambda: TwoClassifiers(FeatureHeads(DIMS, 5, batch_norm=True), 0.5),
+    "mcd in three updates": lambda: TwoClassifiers(FeatureHeads(DIMS, 5, batch_norm=True), 0.5),
+    "ta3n": lambda: TemporalRelations(DIMS, 3, shared=7, hidden=5),
+}
+FRAMES = {"ta3n": (5,)}
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.0, momentum=0.9, fused=True),
     "adam": lambda p: torch.optim.Adam(p, lr=0.0, fused=True),
@@ -68,7 +92,7 @@ def begun(repository: Path, name: str, optimizer: str = "sgd", clip: str = "1.0"
     words = ["train.optimizer={name: sgd, momentum: 0, weight_decay: 0}", f"train.clip_grad={clip}"]
     recipe = load_recipe(repository / "recipes" / "tiny" / "features_mmir.yaml", words).recipe
     torch.manual_seed(0)
-    model, method = Streams(), METHODS[name]()
+    model, method = MODELS.get(name, Streams)(), METHODS[name]()
     fabric = Fabric(accelerator="cpu", devices=1)
     weights = [*model.parameters(), *method.alignment_parameters()]
     wrapped, wrapped_optimizer = fabric.setup(model, OPTIMIZERS[optimizer](weights))
@@ -80,7 +104,8 @@ def begun(repository: Path, name: str, optimizer: str = "sgd", clip: str = "1.0"
 
     def step(poison: float | None = None) -> None:
         parts = [
-            drawn_batch({m: (dim,) for m, dim in DIMS.items()}, 15, 2 * state.step + k, d) for k, d in enumerate("st")
+            drawn_batch({m: (*FRAMES.get(name, ()), dim) for m, dim in DIMS.items()}, 15, 2 * state.step + k, d)
+            for k, d in enumerate("st")
         ]
         if poison is not None:
             parts[0].clips["rgb"][3, 2] = poison
@@ -124,7 +149,7 @@ def test_no_weight_moves_in_the_step_or_after_it_and_the_reading_names_it(
 
 
 class Waits(TorchDispatchMode):
-    """Counts what makes a host wait for its device: reading a number, and shapes that depend on values."""
+    """Counts what makes a host wait for its device: reading numbers, and shapes that depend on values."""
 
     ALWAYS = (
         "_local_scalar_dense",
@@ -141,12 +166,36 @@ class Waits(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[str] = []
+        self._calls = Calls(self.seen)
+
+    def __enter__(self):
+        self._calls.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *raised):
+        super().__exit__(*raised)
+        self._calls.__exit__(*raised)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
         masks = [i for i in (args[1] if name in self.INDEXED else ()) if i is not None]
         if name in self.ALWAYS or any(i.dtype in (torch.bool, torch.uint8) for i in masks):
             self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+class Calls(TorchFunctionMode):
+    """What a CPU's tensors answer without a kernel, where a GPU's would be waited for."""
+
+    NAMES = ("cpu", "numpy")
+
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "") in self.NAMES:
+            self.seen.append(func.__name__)
         return func(*args, **(kwargs or {}))
 
 
@@ -157,7 +206,9 @@ def test_the_count_sees_what_waits() -> None:
         x[x > 1]
         (x > 1).nonzero()
         bool(x.sum() > 0)
-    assert len(waits.seen) == 4, waits.seen
+        x.cpu()
+        x.numpy()
+    assert len(waits.seen) == 6, waits.seen
 
 
 @pytest.mark.parametrize("name", METHODS)
