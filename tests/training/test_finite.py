@@ -55,8 +55,8 @@ METHODS = {
         DIMS, section(MMIRAdaptation, replay_size=24, replay_batch=2, rewards=TASK), q_hidden=(8,)
     ),
     "mmir_plus": lambda: MMIRPlus(DIMS, section(MMIRPlusAdaptation)),
-    "mcd": lambda: MCD(DIMS, section(MCDAdaptation)),
-    "mcd in three updates": lambda: MCD(DIMS, section(MCDAdaptation, updates="three")),
+    "mcd": lambda: MCD(RELATIONS["hidden"], section(MCDAdaptation)),
+    "mcd in three updates": lambda: MCD(RELATIONS["hidden"], section(MCDAdaptation, updates="three")),
     "ta3n": lambda: TA3N(RELATIONS["hidden"], RELATIONS["shared"], section(TA3NAdaptation)),
 }
 TASK = RewardsSection(relevance="task", quantile=0.2, continuous=True)
@@ -107,6 +107,8 @@ def begun(repository: Path, name: str, optimizer: str = "sgd", clip: str = "1.0"
             drawn_batch({m: (*FRAMES.get(name, ()), dim) for m, dim in DIMS.items()}, 15, 2 * state.step + k, d)
             for k, d in enumerate("st")
         ]
+        for part in parts if name in FRAMES else ():
+            part.clips.update({m: x.float() for m, x in part.clips.items()})
         if poison is not None:
             parts[0].clips["rgb"][3, 2] = poison
         train_step(fabric, recipe, recipe.train.stages[1], state, Batch(*parts), (1, state.step))
