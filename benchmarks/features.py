@@ -35,6 +35,7 @@ FEATURES = Benchmark(
     rates=(1e-3,),
     models=10,
     repeats=1,
+    steps=120,
     relations="dims: {rgb: 128, flow: 128}, segments: 3, shared: 64, hidden: 64",
 )
 

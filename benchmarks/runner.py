@@ -67,6 +67,8 @@ class Benchmark:
     """That are reported, from 0."""
     repeats: int
     """Runs of an arm per model."""
+    steps: int | None = None
+    """Of the second stage; None for the recipes' own."""
     relations: str = ""
     """Settings of the network of temporal relations; empty where there is none, nor its arms."""
 
@@ -234,6 +236,8 @@ def changes_of(benchmark: Benchmark, job: Job, outliers: str) -> list[str]:
         *common(benchmark, job.model, job.repeat),
         *settings(arm, job.values, benchmark.source_batch, outliers),
     ]
+    if benchmark.steps is not None:
+        changes.append(f"train.stages.1.steps={benchmark.steps}")
     if arm.labelled:
         return [*changes, f"data.source=[{LABELLED}]", "supervision.data=4"]
     if arm.attention is None:
