@@ -5,6 +5,7 @@ weights: what is not found, or does not fit, is an error that names the places a
 """
 
 import difflib
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 import torch
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import hf_hub_download, is_offline_mode, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from epicsub.errors import ModelError
 from epicsub.io import user_path
+from epicsub.io.network import download, why_unreachable
 from epicsub.models.state_dict import read_tensors, with_own_names
 from epicsub.models.table import WEIGHTS, WeightFile
 
@@ -61,6 +63,8 @@ WEIGHTS_VARIABLE = "EPICSUB_WEIGHTS"  # a folder of weight files
 HUB_VARIABLE = "EPICSUB_HUB"  # a hub repository, owner/name, that holds files of the names below
 LIST_AT_MOST = 8  # tensor names in one message
 FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
+
+log = logging.getLogger(__name__)
 
 
 def _weight_folders() -> list[Path]:
@@ -209,6 +213,8 @@ def _from_hub(repository: str, files: Sequence[str]) -> tuple[Path | None, str]:
             cached = try_to_load_from_cache(repository, file)
             if isinstance(cached, str):
                 return Path(cached), ""
+        if not is_offline_mode() and (silence := why_unreachable(hub_address())):  # its own attempts take minutes
+            return None, silence
         for file in files:
             try:
                 return Path(hf_hub_download(repository, file, etag_timeout=5)), ""
@@ -224,12 +230,23 @@ def _from_url(url: str) -> tuple[Path | None, str]:
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if path.is_file():
         return path, ""
+    if silence := why_unreachable(url):
+        return None, silence
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), progress=True)
-    except OSError as error:  # no network, no such file, a full disk
+        log.info("downloading %s to %s", url, path)
+        download(url, path)
+    except OSError as error:  # no such file, a server that stalls, a full disk
         return None, _why_not(error)
     return path, ""
+
+
+def hub_address() -> str:
+    """Name the hub that is asked.
+
+    Returns:
+        $HF_ENDPOINT, else the public one.
+    """
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
 
 def _why_not(error: Exception) -> str:

@@ -175,6 +175,7 @@ def test_published_weights_that_cannot_be_found(command, kitchens, monkeypatch) 
     def unreachable(*words: object, **more: object) -> None:
         raise LocalEntryNotFoundError("cannot reach the hub")
 
+    monkeypatch.setattr("epicsub.models.weights.why_unreachable", lambda _: "")
     monkeypatch.setattr("epicsub.models.weights.hf_hub_download", unreachable)
     words = ("train", "recipes/tiny/resnet_bilstm.yaml", "model.weights=timm", "model.backbone=resnet26.bt_in1k")
     done = command(*words, "--data", kitchens, "--out", "outputs/x8")

@@ -114,11 +114,9 @@ def test_every_published_name_is_of_a_variant_that_builds() -> None:
 def test_weights_that_are_nowhere_name_the_place_and_the_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_network(*_: object, **__: object) -> None:
-        raise OSError("no network")
-
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.setattr("epicsub.models.weights.why_unreachable", lambda _: "")
+    monkeypatch.setattr("epicsub.io.network.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
     with pytest.raises(ModelError) as caught:
         build_model("x3d", ["rgb"], frames=16, size=64, variant="m", weights={"rgb": "x3d_m_kinetics"})
     assert "X3D_M.pyth in weights" in str(caught.value)

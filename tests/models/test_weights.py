@@ -31,6 +31,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise LocalEntryNotFoundError(f"cannot reach the hub for {repository}/{file}")
 
     monkeypatch.setattr(weights, "hf_hub_download", unreachable)
+    monkeypatch.setattr(weights, "why_unreachable", lambda url: "")
 
 
 def touch(path: Path) -> Path:
