@@ -33,6 +33,10 @@ class NotFiniteError(TrainingError):
     """A run whose loss or gradient has become infinite or no number: it diverged."""
 
 
+class HubError(EpicsubError):
+    """A repository of the Hugging Face hub that cannot be read or written, or holds no model of epicsub."""
+
+
 class InferenceError(EpicsubError):
     """A checkpoint or a view specification that cannot be turned into predictions."""
 
@@ -43,3 +47,7 @@ class ValidationError(EpicsubError):
 
 class SubmissionError(EpicsubError):
     """An ensemble or a submission that must not be sent."""
+
+
+class LiveError(EpicsubError):
+    """A camera, a video or an address that the live page cannot work with."""

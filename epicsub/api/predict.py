@@ -18,7 +18,8 @@ from epicsub.data.features.store import SHARD_SEGMENTS
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import parse_views, with_context
 from epicsub.data.sources import ClipSource
-from epicsub.errors import DataError, InferenceError
+from epicsub.errors import DataError, HubError, InferenceError
+from epicsub.hub.folder import class_digest, is_published, read_note
 from epicsub.inference.features import Extracted
 from epicsub.inference.features import extract_features as extract
 from epicsub.inference.predict import mean_over_views
@@ -196,14 +197,23 @@ def load_model(run: str | Path, *, data: str | Path | None = None, device: str =
     Raises:
         InferenceError: no such run, or it is a file of predictions.
         TrainingError: the checkpoint is damaged.
+        HubError: a model of the hub cannot be fetched, or was trained with other tables of classes.
     """
     chosen = device_of(device)
-    trained = resolve_target(str(run)).load(chosen)
+    target = resolve_target(str(run))
+    trained = target.load(chosen)
     folder = data_root(data, trained.recipe.data.root).path / "annotations"
     names = {
         task: read_class_names(folder / table) if (folder / table).is_file() else {}
         for task, table in CLASS_TABLES.items()
     }
+    if is_published(target.path.parent):
+        published = read_note(target.path.parent)["classes"].get("tables", {})
+        for task, table in CLASS_TABLES.items():
+            if names[task] and table in published and class_digest(names[task]) != published[table]:
+                raise HubError(
+                    f"{folder / table}: not the classes that {target.name} was trained with; give their --data"
+                )
     return ClipModel(trained, names).eval()
 
 

@@ -13,8 +13,8 @@ from torch import nn
 from epicsub.api import data_root
 from epicsub.data.sampling import parse_views
 from epicsub.errors import ModelError, TrainingError
+from epicsub.inference.notes import upper_bound_note
 from epicsub.inference.predict import gather_predictions, predict
-from epicsub.inference.targets import upper_bound_note
 from epicsub.io import user_path, write_text
 from epicsub.modality import RGB
 from epicsub.models.published import load_action_model

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -17,7 +17,10 @@ from epicsub.data.prepared import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import EpicsubError, InferenceError, PredictionsError
+from epicsub.hub.folder import WEIGHTS, is_published, read_folder
+from epicsub.hub.remote import SCHEME, parse_address, pull
 from epicsub.inference.cache import Made, cache_file, find_predictions, keep_predictions, key_of
+from epicsub.inference.notes import mean_note, upper_bound_note
 from epicsub.inference.predict import ClipPosition, concatenate, predict, predict_until_decided
 from epicsub.io import sha256, user_path
 from epicsub.models.heads import PAIRS_NAME
@@ -32,7 +35,6 @@ from epicsub.training.loop import selected_checkpoint
 from epicsub.training.preflight import missing_files
 
 PREDICTION_SUFFIXES = (".npz", ".pt", ".pkl", ".json")
-NOTED_SCORES = ("all_verb_accuracy_at_1", "all_noun_accuracy_at_1", "all_action_accuracy_at_1")
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +116,7 @@ class Target:
         if self.checkpoint.recipe["adaptation"]["method"] == "supervised":
             notes.append(upper_bound_note(self.checkpoint.recipe["data"]["source"]))
         if self.checkpoint.mean_of_last:
-            notes.append(_mean_note(self.checkpoint.mean_of_last))
+            notes.append(mean_note(self.checkpoint.mean_of_last))
         return notes
 
     @property
@@ -128,8 +130,9 @@ def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
     """Find what a word of the command line means, and read it if it is a checkpoint.
 
     Args:
-        text: a `.pth` file, a run's folder, a run's name under `outputs`, a file of predictions, or several of the
-            latter with commas between, which hold different segments.
+        text: a `.pth` file, a run's folder, a run's name under `outputs`, hf://ORG/NAME[@REVISION], a folder that was
+            pulled from there, a file of predictions, or several of the latter with commas between, which hold different
+            segments.
         outputs: folder of runs.
 
     Returns:
@@ -138,8 +141,14 @@ def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
     Raises:
         InferenceError: nothing fits; the message names the places looked at and the runs there are.
         TrainingError: the checkpoint is damaged or not one of epicsub.
+        HubError: a model of the hub that cannot be fetched or read.
     """
+    if text.startswith(SCHEME):
+        address = parse_address(text)
+        return _published(pull(address), address.repository.partition("/")[2])
     for path in (user_path(text), outputs / text):
+        if path.is_dir() and is_published(path):
+            return _published(path, path.name)
         if path.is_dir():
             return Target(path.name, *_run_checkpoint(path))
         if path.is_file():
@@ -188,6 +197,11 @@ def resolve_targets(texts: Sequence[str], outputs: Path = Path("outputs")) -> li
         raise InferenceError("\n".join(problems))
     names = [target.name for target in found]
     return [replace(t, name=str(t.path)) if names.count(t.name) > 1 else t for t in found]
+
+
+def _published(folder: Path, name: str) -> Target:
+    """A model as the hub carries it."""
+    return Target(name, folder / WEIGHTS, read_folder(folder))
 
 
 def _run_checkpoint(folder: Path) -> tuple[Path, Checkpoint]:
@@ -292,26 +306,3 @@ def _predict(
     with trained.autocast():
         predictions, done_N = predict_until_decided(trained.model, loader_of, segments, views, stop, device, label)
     return Made(predictions, time.monotonic() - began, float(done_N.mean()))
-
-
-def upper_bound_note(lists: Sequence[str]) -> str:
-    """Describe a model that was trained with the labels of target lists.
-
-    Args:
-        lists: annotation lists.
-
-    Returns:
-        A line.
-    """
-    return (
-        f"upper bound: trained on the labels of the target ({', '.join(lists)}), no adaptation; scores on segments of "
-        "these lists are of training"
-    )
-
-
-def _mean_note(mean: dict[str, Any]) -> str:
-    """The mean over a run's last evaluations, in a line."""
-    steps, scores = mean["steps"], mean["scores"]
-    shown = ", ".join(f"{name} {scores[name]:.2f}" for name in NOTED_SCORES if name in scores)
-    when = f"{mean['protocol']}, steps {steps[0]} to {steps[-1]}"
-    return f"mean of its last {len(steps)} evaluations while training ({when}): {shown}"
