@@ -13,7 +13,7 @@ from epicsub.cli import main
 ORDER = [
     "errors", "constants", "modality", "slots", "text", "io", "unpickle", "progress", "predictions",
     "models.table", "models.maps", "recipe", "data", "synth", "models", "adaptation", "pretext", "training",
-    "inference", "validation", "submission", "api", "studies", "cli",
+    "hub", "inference", "validation", "submission", "api", "live", "studies", "cli",
 ]  # fmt: skip
 PACKAGE = Path(__file__).parent.parent / "epicsub"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ORDER)

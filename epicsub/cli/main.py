@@ -23,7 +23,7 @@ from epicsub.io.limits import describe_shortage
 # Each command is the function of its name in the file of its name, with its group's name before it: data_flow.py.
 COMMANDS = (
     "train", "pretrain", "adopt", "validate", "predict", "submit", "check", "submissions", "recipes", "show", "doctor",
-    "demo",
+    "demo", "live",
 )  # fmt: skip
 GROUPS = {
     "ensemble": (("plan", "views"), "Which members and which views are worth their cost."),
@@ -32,6 +32,7 @@ GROUPS = {
         "Data on the disk: synthetic kitchens, optical flow, the prepared store, features.",
     ),
     "weights": (("list", "fetch", "convert"), "Published weights: what there is, and getting one."),
+    "hub": (("push", "pull"), "Trained models on the Hugging Face hub, as safetensors with a model card."),
     "bench": (("domains", "agents"), "Tables of many runs, and figures of the agents of one run."),
 }
 

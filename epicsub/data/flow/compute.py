@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from epicsub.data.decode import last_time
@@ -138,13 +139,13 @@ def compute_flow(source: Path, target: Path, video_id: str, settings: FlowSettin
     stride = flow_stride(video_id)
     reader = open_reader(source, "pyav")  # the reader of rgb, so that flow is of the pictures that rgb shows
     assert isinstance(reader, PyavReader)
-    size = _flow_size(reader.width, reader.height, settings.short_side)
-    estimate = _make_estimator(settings.method, min(size))
+    maker = FlowMaker(reader.width, reader.height, settings)
+    size = maker.size
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # videos are computed side by side, one per core
     try:
-        pairs = islice(pairwise(_gray_frames(reader, size)), 0, None, stride)
-        pictures = ((pts, quantise(estimate(a, b, None), settings.bound)) for (pts, a), (_, b) in pairs)
+        pairs = islice(pairwise(_gray_frames(reader, maker)), 0, None, stride)
+        pictures = ((pts, maker.between(a, b)) for (pts, a), (_, b) in pairs)
         start = reader.start * reader.tick
         return write_flow(target, size, reader.tick, pictures, flow_note(source, stride, settings), start)
     finally:
@@ -175,14 +176,56 @@ def _flow_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(2, 2 * int(height * scale / 2 + 1e-6))
 
 
-def _gray_frames(reader: PyavReader, size: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
+class FlowMaker:
+    """Makes flow pictures of frames of one size, for a file or live. Not shared between threads."""
+
+    def __init__(self, width: int, height: int, settings: FlowSettings = DEFAULTS) -> None:
+        """Choose the size and the method.
+
+        Args:
+            width: of the frames, pixels.
+            height: of the frames, pixels.
+            settings: how flow is computed.
+
+        Raises:
+            DataError: OpenCV lacks the method.
+        """
+        self.size = _flow_size(width, height, settings.short_side)
+        self._bound = settings.bound
+        self._estimate = _make_estimator(settings.method, min(self.size))
+        self._reformatter = VideoReformatter()  # one for all frames: its tables take longer to make than a small frame
+
+    def gray(self, frame: VideoFrame) -> np.ndarray:
+        """Reduce a frame to what flow is computed from.
+
+        Args:
+            frame: as decoded.
+
+        Returns:
+            uint8 (H, W) of `size`.
+        """
+        gray = self._reformatter.reformat(frame, *self.size, format="gray", interpolation=Interpolation.AREA, threads=1)
+        return np.ascontiguousarray(gray.to_ndarray())
+
+    def between(self, first_HW: np.ndarray, second_HW: np.ndarray) -> np.ndarray:
+        """Compute the flow from one frame to the next.
+
+        Args:
+            first_HW: of `gray`.
+            second_HW: of `gray`.
+
+        Returns:
+            uint8 (H, W, 2), see `quantise`.
+        """
+        return quantise(self._estimate(first_HW, second_HW, None), self._bound)
+
+
+def _gray_frames(reader: PyavReader, maker: FlowMaker) -> Iterator[tuple[int, np.ndarray]]:
     """Yield timestamp and (H, W) uint8 of every frame."""
-    reformatter = VideoReformatter()  # one for all frames: its tables take longer to make than a small frame
     count = 0
     last = last_time(reader.duration, reader.fps)
     for pts, _, frame in reader.frames_between(min(reader.readable_from, last), last):
-        gray = reformatter.reformat(frame, *size, format="gray", interpolation=Interpolation.AREA, threads=1)
-        yield pts, np.ascontiguousarray(gray.to_ndarray())
+        yield pts, maker.gray(frame)
         count += 1
     if count < 2:
         raise DataError(f"{reader.path}: flow needs two frames, found {count}")
