@@ -27,8 +27,7 @@ from epicsub.errors import HubError
 from epicsub.hub.folder import FILES, NOTE, check_files, read_note
 from epicsub.io import user_path
 from epicsub.io.files import os_reason
-from epicsub.io.network import reason_of, why_unreachable
-from epicsub.models.weights import hub_address
+from epicsub.io.network import hub_address, reason_of, why_unreachable
 from epicsub.text import name_some
 
 SCHEME = "hf://"

@@ -1,5 +1,7 @@
 """Whether a server can be reached at all, found out within seconds, and downloads that cannot hang."""
 
+import logging
+import os
 import shutil
 import time
 from functools import lru_cache
@@ -18,6 +20,7 @@ REMEMBERED = 30.0
 STALLED = 20.0
 """Seconds without a byte after which a download is given up."""
 _SLOW = "no answer in time"
+log = logging.getLogger(__name__)
 
 
 def why_unreachable(url: str, seconds: float = PATIENCE) -> str:
@@ -56,6 +59,35 @@ def _why_unreachable(url: str, seconds: float, period: int) -> str:
     return found[-1]
 
 
+def hub_address() -> str:
+    """Name the Hugging Face hub that is asked.
+
+    Returns:
+        $HF_ENDPOINT, else the public one.
+    """
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+
+
+def fetch(url: str, path: Path) -> str:
+    """Fetch a file, if its server gives a sign of life.
+
+    Args:
+        url: of the file.
+        path: to write.
+
+    Returns:
+        Empty where it is there now, else why not.
+    """
+    if silence := why_unreachable(url):
+        return silence
+    try:
+        log.info("downloading %s to %s", url, path)
+        download(url, path)
+    except OSError as error:  # no such file, a server that stalls, a full disk
+        return reason_of(error)
+    return ""
+
+
 def download(url: str, path: Path) -> None:
     """Fetch a file, whole or not at all.
 
@@ -75,7 +107,7 @@ def download(url: str, path: Path) -> None:
             raise OSError(f"the download ended after {size} of {expected} bytes")
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: OSError | ValueError) -> str:
     """Say why a request failed, without the words of a library.
 
     Args:
@@ -84,11 +116,11 @@ def reason_of(error: Exception) -> str:
     Returns:
         A few words.
     """
-    inner = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
-    if isinstance(inner, HTTPError):
-        return f"the server answered {inner.code}"
+    if isinstance(error, HTTPError):
+        return f"the server answered {error.code}"
+    inner = error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error
     if isinstance(inner, TimeoutError):
         return _SLOW
-    if isinstance(inner, ConnectionError) and inner.strerror:
-        return inner.strerror
+    if isinstance(inner, OSError) and inner.errno and inner.errno > 0 and inner.strerror:
+        return inner.strerror  # names that are not found have numbers below 0
     return "cannot reach it from here; is there a network?"

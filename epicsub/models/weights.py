@@ -5,7 +5,6 @@ weights: what is not found, or does not fit, is an error that names the places a
 """
 
 import difflib
-import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 
 from epicsub.errors import ModelError
 from epicsub.io import user_path
-from epicsub.io.network import download, why_unreachable
+from epicsub.io.network import fetch, hub_address, why_unreachable
 from epicsub.models.state_dict import read_tensors, with_own_names
 from epicsub.models.table import WEIGHTS, WeightFile
 
@@ -63,8 +62,6 @@ WEIGHTS_VARIABLE = "EPICSUB_WEIGHTS"  # a folder of weight files
 HUB_VARIABLE = "EPICSUB_HUB"  # a hub repository, owner/name, that holds files of the names below
 LIST_AT_MOST = 8  # tensor names in one message
 FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors")
-
-log = logging.getLogger(__name__)
 
 
 def _weight_folders() -> list[Path]:
@@ -227,26 +224,9 @@ def _from_hub(repository: str, files: Sequence[str]) -> tuple[Path | None, str]:
 
 def _from_url(url: str) -> tuple[Path | None, str]:
     """A file of torch's own cache, fetched into it if it is not there, or the reason why it cannot be."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if path.is_file():
-        return path, ""
-    if silence := why_unreachable(url):
-        return None, silence
-    try:
-        log.info("downloading %s to %s", url, path)
-        download(url, path)
-    except OSError as error:  # no such file, a server that stalls, a full disk
-        return None, _why_not(error)
-    return path, ""
-
-
-def hub_address() -> str:
-    """Name the hub that is asked.
-
-    Returns:
-        $HF_ENDPOINT, else the public one.
-    """
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
+    path = cache_folder() / url.rpartition("/")[2]
+    reason = "" if path.is_file() else fetch(url, path)
+    return (None, reason) if reason else (path, "")
 
 
 def _why_not(error: Exception) -> str:

@@ -91,7 +91,7 @@ def test_a_recipe_passes_as_it_stands(command, root, weights, recipes, work, mon
 def test_weights_that_are_missing_or_do_not_fit_are_refused(command, root, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EPICSUB_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("epicsub.models.weights.why_unreachable", lambda _: "no answer within 3 s")
+    monkeypatch.setattr("epicsub.io.network.why_unreachable", lambda _: "no answer within 3 s")
     words = ("train", "recipes/r2plus1d.yaml", "--dry-run", "--data", root, "--out", "outputs/dry")
     missing = command(*words)
     assert missing.status == 2

@@ -115,7 +115,7 @@ def test_weights_that_are_nowhere_name_the_place_and_the_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr("epicsub.models.weights.why_unreachable", lambda _: "")
+    monkeypatch.setattr("epicsub.io.network.why_unreachable", lambda _: "")
     monkeypatch.setattr("epicsub.io.network.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
     with pytest.raises(ModelError) as caught:
         build_model("x3d", ["rgb"], frames=16, size=64, variant="m", weights={"rgb": "x3d_m_kinetics"})
