@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from epicsub.data.domains import SOURCE
+from epicsub.slots import BOXES
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class ClipBatch(_Tensors):
     narration_ids: list[str]
     """B of them."""
     clips: dict[str, Tensor]
-    """By modality, (B, C, T, H, W) uint8 in channels_last_3d memory; features (B, D) or (B, T, D)."""
+    """By modality, (B, C, T, H, W) uint8 in channels_last_3d memory; features (B, D) or (B, T, D); `slots.BOXES`."""
     photometric_B4: Tensor | None = None  # noqa: N815
     """(B, 4) draws of the photometric augmentation that is left to the device; None where it is done."""
 
@@ -126,7 +127,7 @@ class TrainClip:
     """`domains.SOURCE` or `domains.TARGET`."""
     narration_id: str
     clips: dict[str, Tensor]
-    """By modality, (C, T, S, S)."""
+    """By modality, (C, T, S, S); `slots.BOXES`."""
     verb: int | None = None
     """None for clips of the target domain, which have no labels."""
     noun: int | None = None
@@ -191,8 +192,10 @@ def collate_views(
 
 
 def _stack_clips(clips: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Stack (..., C, T, S, S) clips of a batch without taking them out of channels-last memory."""
+    """Stack (..., C, T, S, S) clips of a batch without taking them out of channels-last memory; slots as they are."""
     return {
-        modality: torch.stack([clip[modality].movedim(-4, -1) for clip in clips]).movedim(-1, -4)
-        for modality in clips[0]
+        name: torch.stack([clip[name] for clip in clips])
+        if name == BOXES
+        else torch.stack([clip[name].movedim(-4, -1) for clip in clips]).movedim(-1, -4)
+        for name in clips[0]
     }

@@ -5,6 +5,7 @@ Shape legend: B batch, V views, C channels (rgb 3, flow 2), T frames, S side of 
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,15 +13,26 @@ from torch.utils.data import Dataset
 
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import TrainClip
+from epicsub.data.boxes.slots import BoxSource, move_slots
 from epicsub.data.domains import SOURCE, check_domains, noun_of
 from epicsub.data.photometric import PhotometricAugmentation
 from epicsub.data.samplers import Draw
 from epicsub.data.sampling import Views, clip_times
 from epicsub.data.sources import ClipSource
-from epicsub.data.transforms import TrainTransform, view_crops
+from epicsub.data.transforms import TrainTransform, view_crops, view_moves, whole_pixels
 from epicsub.errors import DataError
+from epicsub.modality import RGB
+from epicsub.slots import BOXES
 
 NO_AUGMENTATION = PhotometricAugmentation()
+
+
+class _Read(NamedTuple):
+    """Frames (T, H, W, C) of a clip as they are stored, and their times, by modality."""
+
+    group: Draw
+    clips: dict[str, torch.Tensor]
+    times: dict[str, np.ndarray]
 
 
 @dataclass(eq=False)
@@ -52,10 +64,12 @@ class TrainClips(Dataset[TrainClip]):
     """Leave it to `PhotometricAugmentation.apply_batch`; items then hold the parameters drawn for them."""
     synchronised: bool = True
     """All modalities of a clip at the same times; else each draws its own position."""
+    boxes: BoxSource | None = None
+    """Fills `slots.BOXES` at the times of rgb; None leaves them out."""
 
     def __post_init__(self) -> None:
         check_domains(self.source, self.target)
-        self._last: tuple[Draw | None, dict[str, torch.Tensor]] = (None, {})  # what the next draw may share
+        self._last: _Read | None = None  # what the next draw may share
 
     def __getitem__(self, draw: Draw) -> TrainClip:
         """Read, crop and augment one clip.
@@ -65,10 +79,19 @@ class TrainClips(Dataset[TrainClip]):
         """
         segment = self._segment(draw)
         generator = np.random.default_rng(draw.seed)
-        clips = self.transform(self._frames(draw, segment, generator), generator)
+        read = self._read(draw, segment, generator)
+        height, width = next(iter(read.clips.values())).shape[1:3]
+        move = self.transform.draw(height, width, generator)
+        clips = self.transform.apply(read.clips, move)
         drawn_4 = self.photometric.draw(generator) if self.photometric else None
         if drawn_4 is not None and not self.photometric_on_device:
             clips = self.photometric.apply(clips, drawn_4)
+        if self.boxes is not None:
+            height, width = read.clips[RGB.name].shape[1:3]
+            slots_TSE = self.boxes.fill(segment.video_id, read.times[RGB.name])
+            cut = whole_pixels(move.cut, height, width)
+            moved_TSE = move_slots(slots_TSE, cut, move.mirrored, self.boxes.settings.min_visible)
+            clips[BOXES] = torch.from_numpy(moved_TSE)
         labelled = draw.domain == SOURCE
         return TrainClip(
             domain=draw.domain,
@@ -105,21 +128,20 @@ class TrainClips(Dataset[TrainClip]):
         segments = self.source if draw.domain == SOURCE else self.target[draw.list_index]
         return segments[draw.segment_index]
 
-    def _frames(self, draw: Draw, segment: Segment, generator: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Frames {modality: (T, H, W, C)}, as they are stored."""
+    def _read(self, draw: Draw, segment: Segment, generator: np.random.Generator) -> "_Read":
         if draw.times_seed is not None:
-            if self._last[0] == self.frames_of(draw):
-                return self._last[1]
+            if self._last is not None and self._last.group == self.frames_of(draw):
+                return self._last
             generator = np.random.default_rng(draw.times_seed)
         times: dict[str, np.ndarray] = {}
         for modality in self.clip_source.modalities:
             if not times or not self.synchronised:
                 own_times = self._times(segment, generator)
             times[modality] = own_times
-        clips = self.clip_source.read(segment, times)
+        read = _Read(self.frames_of(draw), self.clip_source.read(segment, times), times)
         if draw.times_seed is not None:
-            self._last = (self.frames_of(draw), clips)
-        return clips
+            self._last = read
+        return read
 
     def _times(self, segment: Segment, generator: np.random.Generator) -> np.ndarray:
         place = generator.random() if self.sampling == "dense" else generator.random(self.frames)
@@ -156,6 +178,8 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
     """Clips, crops and mirror images of a segment."""
     places: Sequence[tuple[float, float]] | None = None
     """The clips to take of `views.places()`; None: all."""
+    boxes: BoxSource | None = None
+    """Fills `slots.BOXES`, (V, slices, 6, 12); None leaves them out."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= self.short_side:
@@ -195,7 +219,17 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
                 *views_VCTSS.shape[:2], len(places), self.frames, *views_VCTSS.shape[3:]
             )  # (crops, C, clips, T, S, S)
             clips[modality] = by_clip.permute(2, 0, 1, 3, 4, 5).flatten(0, 1)
+            if modality == RGB.name and self.boxes is not None:
+                clips[BOXES] = self._slots(self.boxes, segment, times, *all_THWC.shape[1:3])
         return segment.narration_id, clips
+
+    def _slots(self, boxes: BoxSource, segment: Segment, times: np.ndarray, height: int, width: int) -> torch.Tensor:
+        """(V, T, S, E), in the order of the views."""
+        moves = view_moves(height, width, self.short_side, self.size, self.views.crops, self.views.flip)
+        of_clips = [boxes.fill(segment.video_id, part) for part in times.reshape(-1, self.frames)]
+        least = boxes.settings.min_visible
+        views = [move_slots(slots_TSE, move.cut, move.mirrored, least) for slots_TSE in of_clips for move in moves]
+        return torch.from_numpy(np.stack(views))
 
     def _times(self, segment: Segment, factor: float, position: float) -> np.ndarray:
         stride = None if self.stride is None else self.stride * factor

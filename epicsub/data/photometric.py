@@ -14,6 +14,7 @@ import torch
 from torchvision.transforms import v2
 
 from epicsub.modality import MODALITIES, RGB
+from epicsub.slots import BOXES
 
 MAGNITUDES = 31  # steps of RandAugment's scale, torchvision's default: 0 to 30
 
@@ -87,19 +88,20 @@ class PhotometricAugmentation:
         """Augment a batch clip by clip, on its device.
 
         Args:
-            clips: uint8 (B, C, T, H, W) per modality.
+            clips: uint8 (B, C, T, H, W) per modality; `slots.BOXES` stay as they are.
             drawn_B4: (B, 4) parameters, see `draw`.
 
         Returns:
             uint8 (B, C, T, H, W) per modality, in channels_last_3d memory.
         """
         rows = drawn_B4.cpu()
+        pictures = {name: clip for name, clip in clips.items() if name != BOXES}
         singles = [
-            self.apply({name: clip[place] for name, clip in clips.items()}, row) for place, row in enumerate(rows)
+            self.apply({name: clip[place] for name, clip in pictures.items()}, row) for place, row in enumerate(rows)
         ]
-        return {
+        return dict(clips) | {
             name: torch.stack([single[name] for single in singles]).contiguous(memory_format=torch.channels_last_3d)
-            for name in clips
+            for name in pictures
         }
 
     def _apply(self, clips: Mapping[str, torch.Tensor], factors: list[float]) -> dict[str, torch.Tensor]:

@@ -35,6 +35,13 @@ class Box(NamedTuple):
     width: float
 
 
+class Move(NamedTuple):
+    """Which part of the picture a clip shows."""
+
+    cut: Box
+    mirrored: bool
+
+
 class TrainTransform:
     """One random crop and mirroring for all frames and modalities of a clip."""
 
@@ -86,16 +93,39 @@ class TrainTransform:
         Returns:
             uint8 (C, T, size, size) per modality.
         """
-        height, width = next(iter(clips.values())).shape[1:3]
+        return self.apply(clips, self.draw(*next(iter(clips.values())).shape[1:3], generator))
+
+    def draw(self, height: int, width: int, generator: np.random.Generator) -> Move:
+        """Draw what a clip shows.
+
+        Args:
+            height: of the picture, in pixels.
+            width: of the picture.
+            generator: source of all randomness.
+
+        Returns:
+            A crop, in fractions that need not be whole pixels, and whether it is mirrored.
+        """
         if self.crop == "scale_jitter":
             box = _scale_jitter_box(height, width, self.scales, generator)
         else:
             box = _random_resized_box(height, width, (self.area[0], self.area[1]), generator)
-        mirrored = bool(generator.random() < self.flip)
+        return Move(box, bool(generator.random() < self.flip))
+
+    def apply(self, clips: Mapping[str, torch.Tensor], move: Move) -> dict[str, torch.Tensor]:
+        """Crop, resize and mirror a clip as it was drawn.
+
+        Args:
+            clips: uint8 (T, H, W, C) per modality.
+            move: what `draw` has drawn.
+
+        Returns:
+            uint8 (C, T, size, size) per modality.
+        """
         out = {}
         for modality, clip_THWC in clips.items():
-            clip_TSSC = _resize(_cut(clip_THWC, box), self.size, self.size)
-            if mirrored:
+            clip_TSSC = _resize(_cut(clip_THWC, move.cut), self.size, self.size)
+            if move.mirrored:
                 clip_TSSC = _mirror(clip_TSSC, modality)
             out[modality] = clip_TSSC.permute(3, 0, 1, 2)
         return out
@@ -124,12 +154,32 @@ def _random_resized_box(height: int, width: int, area: tuple[float, float], gene
     return Box((1 - side / height) / 2, (1 - side / width) / 2, side / height, side / width)
 
 
-def _cut(clip_THWC: torch.Tensor, box: Box) -> torch.Tensor:
-    """The box's whole pixels, at least one: a view (T, h, w, C)."""
-    height, width = clip_THWC.shape[1:3]
+def _pixels_of(box: Box, height: int, width: int) -> tuple[int, int, int, int]:
+    """The box's whole pixels, at least one: top, left, height, width."""
     box_height, box_width = max(1, round(box.height * height)), max(1, round(box.width * width))
     top, left = min(round(box.top * height), height - box_height), min(round(box.left * width), width - box_width)
-    return clip_THWC[:, top : top + box_height, left : left + box_width]
+    return top, left, box_height, box_width
+
+
+def whole_pixels(box: Box, height: int, width: int) -> Box:
+    """Give what is really cut out of a picture for a box.
+
+    Args:
+        box: any part of a picture.
+        height: of the picture, in pixels.
+        width: of the picture.
+
+    Returns:
+        Its whole pixels, at least one, in fractions of the picture.
+    """
+    top, left, box_height, box_width = _pixels_of(box, height, width)
+    return Box(top / height, left / width, box_height / height, box_width / width)
+
+
+def _cut(clip_THWC: torch.Tensor, box: Box) -> torch.Tensor:
+    """The box's whole pixels: a view (T, h, w, C)."""
+    top, left, height, width = _pixels_of(box, *clip_THWC.shape[1:3])
+    return clip_THWC[:, top : top + height, left : left + width]
 
 
 def _resize(clip_THWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -146,20 +196,50 @@ def _resize(clip_THWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 def _resize_short_side(clip_THWC: torch.Tensor, short_side: int) -> torch.Tensor:
     """(T, h, w, C) with a shorter side of `short_side` pixels, the longer one in proportion, rounded."""
-    height, width = clip_THWC.shape[1:3]
+    return _resize(clip_THWC, *_resized_sides(*clip_THWC.shape[1:3], short_side))
+
+
+def _resized_sides(height: int, width: int, short_side: int) -> tuple[int, int]:
     scale = short_side / min(height, width)
-    return _resize(clip_THWC, round(height * scale), round(width * scale))
+    return round(height * scale), round(width * scale)
+
+
+def _corners_of_crops(height: int, width: int, size: int, crops: int) -> list[tuple[int, int]]:
+    """Top and left of squares at the start, middle and end of the longer side, in the middle of the other; or one."""
+    corners = []
+    for third in (0, 1, 2) if crops == 3 else (1,):
+        top = third * (height - size) // 2 if height > width else (height - size) // 2
+        left = third * (width - size) // 2 if width >= height else (width - size) // 2
+        corners.append((top, left))
+    return corners
 
 
 def _three_crops(clip_THWC: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Squares at the start, middle and end of the longer side, in the middle of the other: views (T, size, size, C)."""
-    height, width = clip_THWC.shape[1:3]
-    crops = []
-    for third in (0, 1, 2):
-        top = third * (height - size) // 2 if height > width else (height - size) // 2
-        left = third * (width - size) // 2 if width >= height else (width - size) // 2
-        crops.append(clip_THWC[:, top : top + size, left : left + size])
-    return crops
+    """Views (T, size, size, C)."""
+    corners = _corners_of_crops(*clip_THWC.shape[1:3], size, 3)
+    return [clip_THWC[:, top : top + size, left : left + size] for top, left in corners]
+
+
+def view_moves(height: int, width: int, short_side: int, size: int, crops: int, flip: bool) -> list[Move]:
+    """Give what each of the spatial views of `view_crops` shows.
+
+    Args:
+        height: of the picture, in pixels.
+        width: of the picture.
+        short_side: as of `view_crops`, like the next three.
+        size: pixels.
+        crops: 1 or 3.
+        flip: with mirror images.
+
+    Returns:
+        V of them, in the order of the views.
+    """
+    tall, wide = _resized_sides(height, width, short_side)
+    cuts = [
+        Box(top / tall, left / wide, size / tall, size / wide)
+        for top, left in _corners_of_crops(tall, wide, size, crops)
+    ]
+    return [Move(cut, mirrored) for cut in cuts for mirrored in ((False, True) if flip else (False,))]
 
 
 def view_crops(

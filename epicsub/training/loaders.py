@@ -24,6 +24,7 @@ from epicsub.errors import DataError
 from epicsub.io import user_path
 from epicsub.recipe import Recipe
 from epicsub.training.augmentation import photometric_of
+from epicsub.training.boxes import box_source_of
 from epicsub.training.distill import Teacher
 
 OPEN_READERS = 16  # videos kept open by one worker
@@ -231,6 +232,7 @@ def train_clips(
         photometric=photometric_of(recipe),
         photometric_on_device=photometric_on_device,
         synchronised=recipe.data.synchronised,
+        boxes=box_source_of(recipe, domains.root),
     )
 
 
@@ -278,6 +280,7 @@ def view_loader(
         size=cut.size,
         views=views,
         places=places,
+        boxes=box_source_of(recipe, root),
     )
     batches = batches_of_share(len(segments), recipe.evaluation.batch_size, rank, ranks)
     return make_loader(clips, batch_sampler=batches, workers=recipe.data.workers)
