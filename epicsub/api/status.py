@@ -13,13 +13,16 @@ import torch
 from epicsub.api import data_root
 from epicsub.constants import __version__
 from epicsub.data.annotations import SEGMENT_COLUMNS, Segment
+from epicsub.data.boxes.convert import SOURCE_FOLDER, find_sources
+from epicsub.data.boxes.coverage import missing_boxes
+from epicsub.data.boxes.store import FOLDER, boxes_path
 from epicsub.data.decode.reader import DECODERS, choose_decoder, why_not
 from epicsub.data.features.store import INDEX
 from epicsub.data.features.store import read_index as read_features
 from epicsub.data.prepared import Indexes, find_incomplete, read_index
 from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
-from epicsub.io.files import walk_files
+from epicsub.io.files import may_be_file, walk_files
 from epicsub.modality import MODALITIES, VideoModality
 from epicsub.recipe import Recipe, load_recipe
 from epicsub.text import counted
@@ -86,7 +89,7 @@ def data_status(recipe: str | Path | None = None, *, data: str | Path | None = N
         lists={name: len(segments) for name, segments in lists.items()},
         videos=len(by_video),
         segments=len(every),
-        forms=[*_originals(root, by_video), *prepared, *_features(root, every)],
+        forms=[*_originals(root, by_video), *_boxes(root, by_video), *prepared, *_features(root, every)],
         notes=root.videos_there().notes(),
         recipe_lines=_for_recipe(loaded, root, indexes) if loaded else [],
     )
@@ -104,7 +107,10 @@ def _for_recipe(recipe: Recipe, root: DataRoot, known: Indexes) -> list[str]:
         if recipe.data.features:
             notes = reading_notes(recipe, root, segments, store)
             return [*lines, *notes, *missing_files(recipe, root, segments, store)]
-        return [*lines, *_needs_of(root, segments, recipe.data.modalities, store.indexes), store.note]
+        lines += _needs_of(root, segments, recipe.data.modalities, store.indexes)
+        if recipe.data.boxes:
+            lines += missing_boxes(root.path, segments) or ["boxes: complete"]
+        return [*lines, store.note]
     except DataError as error:
         return str(error).splitlines()
 
@@ -177,6 +183,17 @@ def _originals(root: DataRoot, by_video: Mapping[str, Sequence[Segment]]) -> Ite
             files = [path for path in found.values() if path.is_file()]
             covered = sum(len(by_video[video_id]) for video_id in found)
             yield Form(folder, len(found), covered, _size(files) if len(files) == len(found) else None)
+
+
+def _boxes(root: DataRoot, by_video: Mapping[str, Sequence[Segment]]) -> Iterator[Form]:
+    """One for the organisers' files, one for boxes/, where they are there."""
+    found = {SOURCE_FOLDER: {name: paths[0] for name, paths in find_sources(root.path).items() if name in by_video}}
+    stored = {name: boxes_path(root.path, name) for name in by_video}
+    found[FOLDER] = {name: path for name, path in stored.items() if may_be_file(path)}
+    for folder, files in found.items():
+        if files or (root.path / folder).is_dir():
+            covered = sum(len(by_video[video_id]) for video_id in files)
+            yield Form(folder, len(files), covered, _size(files.values()))
 
 
 def _prepared(modality: str, indexes: Indexes, by_video: Mapping[str, Sequence[Segment]]) -> Form:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from epicsub.api import as_list, data_root, device_of, protocol_of
+from epicsub.api.boxes import coverage_of, reads_boxes
 from epicsub.api.plan import labelled_members, predict_members
 from epicsub.data.annotations import Segment
 from epicsub.data.root import DataRoot
@@ -130,7 +131,12 @@ def ensemble(
         "protocol": name,
         "filled_with_prior": filled,
         "views": tta or "each recipe's own",
-        "members": [_member_record(target, tta) | records[target.name] for target in targets],
+        "members": [
+            _member_record(target, tta)
+            | records[target.name]
+            | ({"boxes": coverage_of(target, root, segments)} if reads_boxes(target) else {})
+            for target in targets
+        ],
         "ensemble": choice.as_json(learned_on),
     }
     return Ensemble(

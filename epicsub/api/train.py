@@ -20,6 +20,7 @@ from epicsub.modality import RGB
 from epicsub.models.published import load_action_model
 from epicsub.progress import process_number
 from epicsub.recipe import LoadedRecipe, Recipe, load_recipe
+from epicsub.training.boxes import coverage_notes
 from epicsub.training.build import model_of, scaled_rate_notes
 from epicsub.training.checkpoint import Checkpoint, checkpoint_to_resume, save_checkpoint
 from epicsub.training.dry_run import dry_run
@@ -176,6 +177,8 @@ def _notes(recipe: Recipe, domains: Domains) -> Iterator[str]:
     targets = ", ".join(map(str, map(len, domains.target))) or "no"
     yield f"{recipe.name}: {len(domains.source)} labelled source segments, {targets} unlabelled target segments"
     yield from reading_notes(recipe, domains.root, [*domains.source, *domains.target_segments], domains.store)
+    targets_by_name = dict(zip(recipe.data.target, domains.target, strict=True))
+    yield from coverage_notes(recipe, domains.root, {", ".join(recipe.data.source): domains.source} | targets_by_name)
     if recipe.adaptation.method == "supervised":
         yield upper_bound_note(recipe.data.source)
     if recipe.data.skip:

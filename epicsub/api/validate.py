@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from epicsub.api import data_root, device_of, protocol_of
+from epicsub.api.boxes import box_remarks, reads_boxes, scores_by_boxes
 from epicsub.data.annotations import Segment, read_skip_list
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import parse_views
@@ -69,13 +70,15 @@ class Validation:
         """The figures as plain numbers.
 
         Returns:
-            By model: protocol, coverage, scores, detail and, of a run that has it, mean_of_last.
+            By model: protocol, coverage, scores, detail and, of a run that has them, mean_of_last and boxes.
         """
         content = {}
         for model in self.models:
             content[model.name] = model.evaluation.as_json() | {"detail": model.detail.as_json()}
             if model.mean_of_last:
                 content[model.name]["mean_of_last"] = model.mean_of_last
+            if model.boxes:
+                content[model.name]["boxes"] = dict(model.boxes)
         return content
 
     def write_json(self, path: Path) -> None:
@@ -173,6 +176,10 @@ def validate(
             name, predicted = target.name, predictions_of(target, segments, root, views, chosen)
         checkpoint = target.checkpoint if target else None
         remarks = _selection_notes(target, found.protocol) if target else ()
+        boxes: dict[str, Any] = {}
+        if target is not None and reads_boxes(target):
+            boxes = scores_by_boxes(target, root, segments, predicted, reference)
+            remarks = (*remarks, *box_remarks(boxes))
         model = Model(
             name=name,
             predictions=predicted,
@@ -181,7 +188,8 @@ def validate(
             metrics=read_metrics(target.path.parent / "metrics.jsonl") if target and checkpoint else [],
             notes=tuple(target.notes()) if target else (),
             mean_of_last=checkpoint.mean_of_last if checkpoint else {},
-            provenance=_provenance(target, predicted, tta),
+            provenance=_provenance(target, predicted, tta) | ({"boxes": boxes["coverage"]} if boxes else {}),
+            boxes=boxes,
         )
         if on_model:
             on_model(model)

@@ -85,6 +85,7 @@ def _show(found: DataReport, deep: bool) -> None:
         typer.echo(f"note: {line}")
     if len(noted) > SHOWN:
         typer.echo(f"note: ... and {len(noted) - SHOWN} more (--json FILE has all)")
+    _show_boxes(found)
     if found.unknown_videos:
         typer.echo(f"not in EPIC_100_video_info.csv: {_some(found.unknown_videos)}")
     unknown = len(found.not_compared)
@@ -101,6 +102,15 @@ def _show(found: DataReport, deep: bool) -> None:
         else f"{counted(len(found.unreadable), 'segment', 'segments')} cannot be read"
     )
     typer.echo(f"{counted(len(found.files), 'file', 'files')}, {len(found.broken)} with problems ({how}): {verdict}")
+
+
+def _show_boxes(found: DataReport) -> None:
+    """What boxes/ holds and lacks; nothing where it is not there."""
+    boxes = found.boxes
+    if boxes.missing:
+        typer.echo(f"no boxes for {counted(len(boxes.missing), 'video', 'videos')}: {_some(boxes.missing)}")
+    for line in boxes.lines():
+        typer.echo(line)
 
 
 def _show_decoders(found: DataReport) -> None:

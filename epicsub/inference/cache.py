@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from epicsub.data.annotations import Segment
+from epicsub.data.boxes.store import boxes_path
 from epicsub.data.decode.reader import choose_decoder
 from epicsub.data.features.store import state_of
 from epicsub.data.root import DataRoot
@@ -102,6 +103,8 @@ def key_of(
         ]
     else:
         read = [*_videos(root, segments, recipe.data.modalities, prepared)]
+    if recipe.data.boxes:
+        read += [(name, *state_of(boxes_path(root.path, name))) for name in sorted({s.video_id for s in segments})]
     rows = sorted((s.narration_id, s.video_id, s.start, s.stop, s.start_frame, s.stop_frame) for s in segments)
     return {
         "weights": weights,

@@ -27,6 +27,7 @@ from epicsub.models.heads import PAIRS_NAME
 from epicsub.predictions import Predictions, read_predictions
 from epicsub.recipe import Recipe, recipe_from_dict
 from epicsub.text import join_problems
+from epicsub.training.boxes import coverage_notes
 from epicsub.training.build import model_of
 from epicsub.training.checkpoint import Checkpoint, load_trained
 from epicsub.training.device import autocast, use_fast_kernels
@@ -276,7 +277,7 @@ def predict_checkpoint(
     missing = missing_files(recipe, root, segments, store)
     if missing:
         raise InferenceError(join_problems(missing, "nothing was predicted"))
-    for note in reading_notes(recipe, root, segments, store):
+    for note in (*reading_notes(recipe, root, segments, store), *coverage_notes(recipe, root, {"the list": segments})):
         log.info(note)
     made = _predict(target, segments, root, store, chosen, device, stop)
     keep_predictions(file, key, made)

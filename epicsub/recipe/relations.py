@@ -25,6 +25,7 @@ from epicsub.recipe.model import (
     check_model,
 )
 from epicsub.recipe.pretext_relations import check_pretraining
+from epicsub.recipe.relations_data import check_boxes
 from epicsub.recipe.schema import Recipe, check_classes
 from epicsub.recipe.stage import Stage
 from epicsub.recipe.train import check_train
@@ -44,6 +45,7 @@ def check_relations(recipe: Recipe) -> Iterator[Problem]:
         What does not fit.
     """
     yield from (*check_data(recipe.data), *_check_model_input(recipe), *_check_bottleneck(recipe))
+    yield from check_boxes(recipe)
     yield from (*check_classes(recipe.classes), *_check_absent_classes(recipe), *check_model(recipe.model))
     yield from (*_check_target(recipe), *_check_modality_count(recipe), *_check_method_and_model(recipe))
     yield from (*check_adaptation(recipe.adaptation), *_check_agents(recipe))

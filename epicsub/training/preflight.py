@@ -23,6 +23,7 @@ from epicsub.models.table import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel
 from epicsub.text import join_problems
+from epicsub.training.boxes import box_problems
 from epicsub.training.build import model_of
 from epicsub.training.device import lacks
 from epicsub.training.distill import load_teacher, with_teacher_modalities
@@ -124,7 +125,7 @@ def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment], store
             if row.command:
                 advice = f"{row.name} is computed by `{row.command} --data {root.path}`"
             lines[-1] += f"\n{advice}"
-    return lines
+    return [*lines, *box_problems(recipe, root, segments)]
 
 
 def _feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:

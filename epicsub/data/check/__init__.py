@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from epicsub.data.annotations import VIDEO_INFO, Segment, VideoInfo
+from epicsub.data.check.boxes import BoxesReport, check_boxes
 from epicsub.data.check.files import FileReport, FileToCheck, check_file
 from epicsub.data.check.memory import memory_of, remember, remembered
 from epicsub.data.layout import VideosThere
@@ -49,6 +50,7 @@ class DataReport:
     left_out: int = 0
     skipped: list[str] = field(default_factory=list)  # narration ids that were to be left out
     there: VideosThere = field(default_factory=lambda: VideosThere([], [], []))  # what lies under videos/
+    boxes: BoxesReport = field(default_factory=BoxesReport)  # of boxes/
     looked_for: dict[str, str] = field(default_factory=dict)  # modality -> where its first missing video was looked for
 
     @property
@@ -65,7 +67,7 @@ class DataReport:
     @property
     def fine(self) -> bool:
         """Whether every segment that was asked about can be read, and no file is known to be wrong."""
-        return not self.unreadable and not self.broken
+        return not self.unreadable and not self.broken and not self.boxes.problems
 
     def as_json(self) -> dict[str, Any]:
         """Convert to what `--json` writes.
@@ -88,6 +90,7 @@ class DataReport:
             "videos_not_in_table": self.unknown_videos,
             "left_out": self.left_out,
             "decoders": self.decoders,
+            "boxes": self.boxes.as_json(),
             "stray_files": [printable(path) for path in self.there.strays],
             "folders_not_listed": self.there.denied,
             "files": files,
@@ -140,6 +143,7 @@ def check_data(
     found.missing = {m: [v for v in video_ids if v not in here[m] and v not in found.only_stored[m]] for m in here}
     found.looked_for = {m: root.looked_for(ids[0], m) for m, ids in found.missing.items() if ids}
     found.there = root.videos_there()
+    found.boxes = check_boxes(root, video_ids, infos)
     pairs = list(product(video_ids, modalities))
     to_check = [FileToCheck(root.path, v, m, deep, infos.get(v), False, compare) for v, m in pairs if v in here[m]]
     to_check += [

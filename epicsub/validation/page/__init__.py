@@ -44,6 +44,8 @@ class Model:
     """mean scores of a run's last evaluations, with their steps and protocol; empty without"""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """kind, sha256 and, of a checkpoint, recipe, seed, step, commit and views"""
+    boxes: Mapping[str, Any] = field(default_factory=dict)
+    """coverage of the boxes by year, and scores of the segments with and without; empty where none are read"""
 
 
 def page_data(
