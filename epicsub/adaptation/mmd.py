@@ -35,9 +35,17 @@ DAN_POWERS = (-3, -2, -1, 0, 1)
 
 
 def _squared_distances(x_MD: Tensor, y_ND: Tensor) -> Tensor:
-    """|x - y|^2 of all pairs, (M, N); never below 0."""
+    """|x - y|^2 of all pairs, (M, N); never below 0.
+
+    In float64 where there is one: of an instance and itself the three terms cancel, and what float32 leaves of them is
+    as large as the narrowest widths.
+    """
+    kind = x_MD.dtype
+    if x_MD.device.type != "mps":
+        x_MD, y_ND = x_MD.double(), y_ND.double()
     inner_MN = x_MD @ y_ND.T
-    return (x_MD.square().sum(dim=1)[:, None] - 2 * inner_MN + y_ND.square().sum(dim=1)[None]).clamp_min(0.0)
+    distances_MN = x_MD.square().sum(dim=1)[:, None] - 2 * inner_MN + y_ND.square().sum(dim=1)[None]
+    return distances_MN.clamp_min(0.0).to(kind)
 
 
 def mmd_squared(x_MD: Tensor, y_ND: Tensor, widths: Sequence[float | Tensor]) -> Tensor:

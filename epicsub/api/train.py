@@ -29,7 +29,7 @@ from epicsub.training.find import find_batch, find_rate
 from epicsub.training.loaders import Domains, reading_notes, skipped_ids, store_of, view_loader
 from epicsub.training.loop import Evaluate, fit
 from epicsub.training.preflight import clip_notes, prepare
-from epicsub.training.processes import join_processes
+from epicsub.training.processes import join_processes, with_processes
 from epicsub.training.run_folder import run_lock
 from epicsub.training.selection import EvaluationResult
 from epicsub.training.state import total_steps
@@ -79,7 +79,8 @@ def train(
         if checkpoint:
             total = total_steps(loaded.recipe)
             log.info("resuming from step %d of %d (%s)", checkpoint.step, total, folder / "last.pth")
-        write_text(folder / "recipe.yaml", loaded.to_yaml())
+        if process_number() == 0:
+            write_text(folder / "recipe.yaml", loaded.to_yaml())
         return fit(loaded.recipe, domains, folder, evaluate, checkpoint)
 
 
@@ -165,7 +166,8 @@ def _prepare(
             f"{loaded.where('pretext')}  pretext: this recipe pre-trains without labels: run `epicsub pretrain "
             f"{recipe}`, and train another recipe from the weights that it writes"
         )
-    join_processes(loaded.recipe.train.devices if writes else 1)
+    if writes:
+        loaded = with_processes(loaded, join_processes(loaded.recipe.train))
     folder = user_path(out) if out else OUTPUTS / loaded.recipe.name
     domains = prepare(loaded, data_root(data, loaded.recipe.data.root), folder, writes)
     for note in _notes(loaded.recipe, domains):
@@ -196,7 +198,7 @@ def _evaluator(recipe: Recipe, domains: Domains) -> Evaluate | None:
     root, skipped, select = domains.root, skipped_ids(recipe), recipe.train.select
     segments = [s for s in root.segments(protocol.validation.list) if s.narration_id not in skipped]
     store = store_of(recipe, root, segments, domains.store.indexes)
-    ids, ranks = [segment.narration_id for segment in segments], recipe.train.devices
+    ids, ranks = [segment.narration_id for segment in segments], recipe.train.processes
     rank = process_number() if ranks > 1 else 0
     loader = view_loader(recipe, root, segments, parse_views(recipe.evaluation.views), store, rank=rank, ranks=ranks)
     reference = None

@@ -48,6 +48,17 @@ class _Tensors:
         """
         return self._map(lambda tensor: tensor[chosen], chosen)
 
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Change every tensor.
+
+        Args:
+            change: of a tensor.
+
+        Returns:
+            A batch of the changed tensors.
+        """
+        return self._map(change)
+
     def _map(self, change: Callable[[Tensor], Tensor], chosen: slice | Sequence[int] | None = None) -> Self:
         values = {field.name: _changed(getattr(self, field.name), change, chosen) for field in fields(self)}
         return type(self)(**values)
@@ -59,7 +70,7 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor], chosen: slice | Seq
     if isinstance(value, _Tensors):
         return value._map(change, chosen)
     if isinstance(value, dict):
-        return {name: change(tensor) for name, tensor in value.items()}
+        return {name: _changed(tensor, change, None) for name, tensor in value.items()}
     if isinstance(value, list) and chosen is not None:
         return value[chosen] if isinstance(chosen, slice) else [value[row] for row in chosen]
     return value
@@ -109,6 +120,18 @@ class Batch(_Tensors):
     source: LabelledClipBatch
     target: ClipBatch | None = None
     """None in a step that does not adapt."""
+    whole_ids: dict[str, list[str]] | None = None
+    """Narration ids of the clips of all processes, by domain; None where this is the whole batch."""
+
+    def ids(self) -> dict[str, list[str]]:
+        """Name the clips of all processes.
+
+        Returns:
+            Narration ids by domain, "source", and "target" where there is one.
+        """
+        if self.whole_ids is not None:
+            return self.whole_ids
+        return {domain: part.narration_ids for domain, part in self.by_domain().items()}
 
     def by_domain(self) -> dict[str, ClipBatch]:
         """Name the batches by their domain.

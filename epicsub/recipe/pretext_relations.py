@@ -56,8 +56,9 @@ def _check_train(train: Train) -> Iterator[Problem]:
         if name not in READ and value != field.get_default(call_default_factory=True):
             text = f"is {format_value(value)}, which pre-training does not read: leave it out"
             yield Problem(f"train.{name}", text)
-    if train.devices > 1:
-        yield Problem("train.devices", f"is {train.devices}, but pre-training takes one: write 1")
+    for key, value in {"devices": train.devices, "nodes": train.nodes}.items():
+        if value != 1:
+            yield Problem(f"train.{key}", f"is {value}, but pre-training takes one: write 1")
     if train.evaluate_every is not None:
         text = f"is {train.evaluate_every}, but pre-training reads no labels to score with: write null"
         yield Problem("train.evaluate_every", text)

@@ -130,8 +130,14 @@ class Train(Section):
     """Take CUDA's deterministic kernels, which are slower: two runs are equal to the bit there too, as on a CPU."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Floating point of the forward and backward pass."""
-    devices: Count = 1
-    """Devices that share a step's batch."""
+    devices: Count | Literal["auto"] = 1
+    """Devices of a node, which share a step's batch; auto takes as many as srun or torchrun has started processes on
+    each node, else all GPUs of this machine."""
+    nodes: Count | Literal["auto"] = 1
+    """Machines that share a step's batch; auto takes as many as srun or torchrun has started processes on."""
+    sync_batch_norm: bool | None = None
+    """Batch norms take their statistics over all processes; null does so where a process has fewer than 16 labelled
+    clips of a step."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Kind of device; auto takes the best there is."""
     log_every: Count
@@ -150,6 +156,11 @@ class Train(Section):
     """Standard errors by which a score must exceed the best to count as higher; errors of the paired difference."""
     patience: Count | None = None
     """Evaluations without a higher score after which training ends; null goes to the last step."""
+
+    @property
+    def processes(self) -> int:
+        """Devices of all nodes; 1 while `auto` is not counted."""
+        return 1 if self.devices == "auto" or self.nodes == "auto" else self.nodes * self.devices
 
     @property
     def steps(self) -> int | None:
@@ -246,8 +257,8 @@ def _check_parts(train: Train) -> Iterator[Problem]:
         key = f"train.parts.{index}"
         if part.name in names[:index]:
             yield Problem(f"{key}.name", f"is {part.name!r}, which is listed twice")
-        if part.frozen_steps and train.devices > 1:
-            text = f"is {part.frozen_steps}, but {train.devices} devices share gradients as the run begins"
+        if part.frozen_steps and train.processes > 1:
+            text = f"is {part.frozen_steps}, but {train.processes} devices share gradients as the run begins"
             yield Problem(f"{key}.frozen_steps", f"{text}: write 0, or null for all steps")
         if part.frozen_steps is None and part.rate != 1:
             text = f"is {format_value(part.rate)}, but frozen_steps null keeps the part still for the whole run"
@@ -255,7 +266,7 @@ def _check_parts(train: Train) -> Iterator[Problem]:
 
 
 def _check_stage(key: str, stage: Stage, train: Train) -> Iterator[Problem]:
-    batch, devices, repeats = stage.source_batch, train.devices, train.sampling.repeats
+    batch, devices, repeats = stage.source_batch, train.processes, train.sampling.repeats
     yield from check_length(key, stage)
     if stage.class_weight is not None and not stage.target_batch:
         text = "but a stage without target_batch has the classification loss alone: leave it out"

@@ -130,7 +130,8 @@ def step_unless(optimizer: Optimizer, missed: Tensor, step: Callable[[], Any] | 
 def average_gradients(parameters: Sequence[nn.Parameter], fabric: Fabric | None) -> None:
     """Average over processes what DistributedDataParallel does not wrap: discriminators and agents.
 
-    Each process keeps its own replay pool and refines its own share of the batch.
+    Each has the gradient of the whole batch, on one kind of CPU the same to the bit; kernels of a GPU may differ in the
+    last digits, and the copies would part.
 
     Args:
         parameters: with gradients.

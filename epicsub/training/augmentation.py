@@ -144,7 +144,11 @@ def to_device(fabric: Fabric, recipe: Recipe, batch: Batch) -> Batch:
     """
     moved: Batch = fabric.to_device(batch)
     augment = photometric_of(recipe)
-    return Batch(_augmented(augment, moved.source), moved.target and _augmented(augment, moved.target))
+    return replace(
+        moved,
+        source=_augmented(augment, moved.source),
+        target=moved.target and _augmented(augment, moved.target),
+    )
 
 
 def _augmented(augment: PhotometricAugmentation, part: ClipsT) -> ClipsT:

@@ -21,6 +21,8 @@ from epicsub.text import name_some
 from epicsub.unpickle import load_torch
 
 FORMAT = 1
+FREE = ("description", "data.root", "data.workers", "train.devices", "train.nodes")
+"""Settings that a resumed run may change; by the last two it goes on to the same, but for rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +224,7 @@ def checkpoint_to_resume(recipe: Recipe, lists: Mapping[str, str], folder: Path)
     changed = [
         f"  {key}: {before!r} in the run, {now!r} now"
         for key, (before, now) in differences(before_run, recipe.model_dump(mode="json")).items()
-        if key not in ("description", "data.root", "data.workers")
+        if key not in FREE
     ]
     changed += [
         f"  {name}: another content than the run's" for name in lists if lists[name] != checkpoint.lists.get(name)

@@ -53,7 +53,7 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
         TrainingError: the device's memory does not suffice.
     """
     small = on_one_device(recipe)
-    fabric = make_fabric(recipe.train, devices=1)
+    fabric = make_fabric(recipe.train, alone=True)
     model = weightless_model(small, domains.source)
     yield from _parameter_lines(small, fabric.device, model)
     batch, seconds = _few_clips(small, domains)
@@ -145,7 +145,7 @@ def _work_lines(recipe: Recipe, works: list[Work], held: int) -> Iterator[str]:
     fits = ", ".join(f"{size} GB {'yes' if need + held < size * 1e9 else 'no'}" for size in DEVICE_SIZES)
     yield f"with weights, gradients and optimiser at least {(need + held) / GIGA:.2f} GiB per device; fits {fits}"
     steps = [stage.length for stage in recipe.train.stages]
-    whole = recipe.train.devices * sum(n * work.operations for n, work in zip(steps, works, strict=True))
+    whole = recipe.train.processes * sum(n * work.operations for n, work in zip(steps, works, strict=True))
     each = ", ".join(_format_operations(work.operations) for work in works)
     yield f"operations per step: {each} per device; {_format_operations(whole)} for the whole run"
 

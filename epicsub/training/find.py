@@ -104,7 +104,7 @@ def start_trial(recipe: Recipe, domains: Domains) -> Trial:
         The trial, before its first step.
     """
     recipe = on_one_device(recipe)
-    fabric = make_fabric(recipe.train, devices=1)
+    fabric = make_fabric(recipe.train, alone=True)
     fabric.launch()
     return Trial(recipe, domains, fabric, build_state(recipe, domains, fabric, None))
 
@@ -118,14 +118,14 @@ def on_one_device(recipe: Recipe) -> Recipe:
     Returns:
         The recipe as one device sees it.
     """
-    devices = recipe.train.devices
+    devices = recipe.train.processes
     stages = [
         stage.model_copy(
             update={"source_batch": stage.source_batch // devices, "target_batch": stage.target_batch // devices}
         )
         for stage in recipe.train.stages
     ]
-    return with_stages(recipe, stages, devices=1)
+    return with_stages(recipe, stages, devices=1, nodes=1)
 
 
 def with_stages(recipe: Recipe, stages: list[Stage], **more: Any) -> Recipe:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from epicsub.data.batch import ClipBatch
 from epicsub.errors import NotFiniteError
 from epicsub.training.layers import batch_norms
 
@@ -34,17 +33,17 @@ class FiniteWatch:
         self._statistics: Tensor | None = None
         """Running statistics of batch norms before the step, or before the first that was not finite."""
 
-    def begin(self, model: nn.Module, parts: Mapping[str, ClipBatch], step: int) -> None:
+    def begin(self, model: nn.Module, parts: Mapping[str, Sequence[str]], step: int) -> None:
         """Remember what a step begins with; a second update of the step begins with the same.
 
         Args:
             model: whose batch norms the step changes.
-            parts: of the step's batch, by name.
+            parts: narration ids of the step's clips, by the name of their part of the batch.
             step: of the run, from 1.
         """
         if self._seen and self._seen[-1][0] == step:
             return
-        ids = {domain: ", ".join(part.narration_ids) for domain, part in parts.items()}
+        ids = {domain: ", ".join(names) for domain, names in parts.items()}
         self._seen.append((step, ids))
         if buffers := _running(model):
             now = torch.cat([buffer.flatten() for buffer in buffers])

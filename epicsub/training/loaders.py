@@ -16,7 +16,7 @@ from epicsub.data.features.store import open_features
 from epicsub.data.loader import make_loader
 from epicsub.data.prepared import Indexes, StoreChoice, choose_store
 from epicsub.data.root import DataRoot
-from epicsub.data.samplers import StepSampler, balanced_weights, batches_of_share
+from epicsub.data.samplers import batches_of_share
 from epicsub.data.sampling import Views
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
@@ -26,6 +26,7 @@ from epicsub.recipe import Recipe
 from epicsub.training.augmentation import photometric_of
 from epicsub.training.boxes import box_source_of
 from epicsub.training.distill import Teacher
+from epicsub.training.draws import sampler_of
 
 OPEN_READERS = 16  # videos kept open by one worker
 Loader = DataLoader[Any] | FeatureBatches
@@ -176,21 +177,8 @@ def training_loader(
     Raises:
         DataError: source or target are not what they should be, or segments lack features.
     """
-    settings = recipe.train.stages[stage]
-    source, target = domains.source, domains.target if settings.target_batch else []
-    sampler = StepSampler(
-        source_size=len(source),
-        target_sizes=[len(segments) for segments in target],
-        source_batch=settings.source_batch,
-        target_batch=settings.target_batch,
-        seed=recipe.seed * 1000 + stage,
-        first_step=first_step,
-        last_step=settings.length,
-        rank=rank,
-        ranks=ranks,
-        source_weights=_source_weights(recipe, source),
-        repeats=recipe.train.sampling.repeats,
-    )
+    source, target = domains.source, domains.target if recipe.train.stages[stage].target_batch else []
+    sampler = sampler_of(recipe, source, target, stage, first_step, rank, ranks)
     if recipe.data.features:
         return FeatureBatches(source, target, features_of(recipe, domains.root), sampler)
     clips = train_clips(recipe, domains, source, target, photometric_on_device)
@@ -284,19 +272,6 @@ def view_loader(
     )
     batches = batches_of_share(len(segments), recipe.evaluation.batch_size, rank, ranks)
     return make_loader(clips, batch_sampler=batches, workers=recipe.data.workers)
-
-
-def _source_weights(recipe: Recipe, source: Sequence[Segment]) -> list[float] | None:
-    """How often each labelled segment is drawn; None where all come equally often."""
-    sampling = recipe.train.sampling
-    if sampling.balance == "none":
-        return None
-    classes: dict[str | None, list[tuple[int | None, ...]]] = {
-        "verb": [(segment.verb_class,) for segment in source],
-        "noun": [(segment.noun_class,) for segment in source],
-        "action": [(segment.verb_class, segment.noun_class) for segment in source],
-    }
-    return balanced_weights(classes[sampling.by], sampling.balance)
 
 
 def _in_context(recipe: Recipe, root: DataRoot, segments: Sequence[Segment]) -> list[Segment]:

@@ -8,6 +8,7 @@ and resumed ends where the uninterrupted one does.
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from epicsub.training.build import parts_of
 from epicsub.training.checkpoint import Checkpoint
 from epicsub.training.device import copied_ahead, deterministic_kernels, log_determinism
 from epicsub.training.distill import with_teacher_modalities
+from epicsub.training.draws import drawn_ids, sampler_of
 from epicsub.training.epochs import count_epochs
 from epicsub.training.layers import freeze
 from epicsub.training.loaders import Domains, training_loader, view_loader
@@ -67,7 +69,7 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
 
 def _fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | None, resumed: Checkpoint | None) -> Path:
     train, total = recipe.train, total_steps(recipe)
-    fabric = make_fabric(train, train.devices)
+    fabric = make_fabric(train)
     fabric.launch()
     if fabric.is_global_zero:
         log_determinism(fabric.device, train.deterministic)
@@ -166,8 +168,10 @@ def _remaining_steps(
         loader = training_loader(
             cut, domains, index, first, fabric.global_rank, fabric.world_size, augments_on_device(fabric)
         )
+        sampler = sampler_of(cut, domains.source, domains.target, index, first)
         for step, batch in enumerate(loader, start=first):
-            yield (index, step), stage, batch
+            whole = drawn_ids(domains.source, domains.target, sampler, step) if fabric.world_size > 1 else None
+            yield (index, step), stage, replace(batch, whole_ids=whole)
 
 
 def _refresh_average(recipe: Recipe, domains: Domains, state: State, stage: int, fabric: Fabric) -> None:

@@ -150,7 +150,7 @@ def order_step(
     Raises:
         NotFiniteError: as of `update_weights`.
     """
-    state.watch.begin(state.model.module, {"clips": batch}, state.step + 1)
+    state.watch.begin(state.model.module, {"clips": batch.narration_ids}, state.step + 1)
     generator = seed_step(recipe.seed, state.step)
     set_rate(state, rate)
     shuffle, count = shuffle_of(recipe), len(batch.narration_ids)

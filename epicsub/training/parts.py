@@ -18,6 +18,7 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 
 from epicsub.data.batch import ClipBatch
 from epicsub.models.heads import TwoHeadOutput
+from epicsub.training.gather import gather_output
 from epicsub.training.layers import QuietBatchNorms, batch_norms
 from epicsub.training.state import State
 
@@ -48,17 +49,18 @@ class Passes:
         self.fabric, self.state, self.parts = fabric, state, parts
         self._parts: list[_Part] = []
 
-    def forward(self, batch: ClipBatch) -> TwoHeadOutput:
+    def forward(self, batch: ClipBatch, total: int) -> TwoHeadOutput:
         """Run the model on a batch.
 
         Args:
-            batch: clips on the device; `parts` divides their number.
+            batch: this process's clips on the device; `parts` divides their number.
+            total: clips of all processes.
 
         Returns:
-            The model's output on all clips.
+            The model's output on the clips of all processes.
         """
         if self.parts == 1:
-            return cast(TwoHeadOutput, self.state.model(batch.clips))
+            return gather_output(self.fabric, cast(TwoHeadOutput, self.state.model(batch.clips)), total)
         size = len(batch.narration_ids) // self.parts
         cuts = [slice(start, start + size) for start in range(0, size * self.parts, size)]
         clips = [batch.rows(cut).clips for cut in cuts]
@@ -71,7 +73,7 @@ class Passes:
             flat.append(values)
         whole = [torch.cat(v).requires_grad_() if isinstance(v[0], Tensor) else None for v in zip(*flat, strict=True)]
         self._parts += [_Part(*of, whole) for of in zip(clips, random, cuts, strict=True)]
-        return cast(TwoHeadOutput, tree_unflatten(whole, structure))
+        return gather_output(self.fabric, cast(TwoHeadOutput, tree_unflatten(whole, structure)), total)
 
     def backward(self, loss: Tensor) -> None:
         """Bring the gradient of a loss on `forward`'s outputs to the weights.
@@ -88,10 +90,11 @@ class Passes:
                 self.fabric.no_backward_sync(self.state.model, enabled=number < len(self._parts)),
             ):
                 outputs = tree_flatten(self.state.model(part.clips))[0]
+                every = self.fabric.world_size > 1  # DDP waits for each parameter, also of heads that no loss reads
                 products = [
-                    (output * leaf.grad[part.rows]).sum()
+                    (output * leaf.grad[part.rows]).sum() if leaf.grad is not None else 0.0 * output.sum()
                     for output, leaf in zip(outputs, part.outputs, strict=True)
-                    if leaf is not None and leaf.grad is not None
+                    if leaf is not None and (every or leaf.grad is not None)
                 ]
                 self.fabric.backward(torch.stack(products).sum())
         self._parts.clear()

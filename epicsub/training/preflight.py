@@ -21,6 +21,7 @@ from epicsub.io import atomic_write, sha256, user_path
 from epicsub.modality import MODALITIES
 from epicsub.models.table import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
+from epicsub.progress import process_number
 from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel
 from epicsub.text import join_problems
 from epicsub.training.boxes import box_problems
@@ -50,8 +51,8 @@ def prepare(loaded: LoadedRecipe, root: DataRoot, folder: Path, writes: bool = T
     Raises:
         TrainingError: naming all problems at once.
     """
-    recipe, problems = loaded.recipe, _device_problems(loaded, loaded.recipe.train.devices if writes else 1)
-    problems += _folder_problems(folder) if writes else _place_problems(folder)
+    recipe, problems = loaded.recipe, _device_problems(loaded, writes)
+    problems += _folder_problems(folder) if writes and process_number() == 0 else _place_problems(folder)
     problems += _weight_problems(loaded)
     problems += _model_problems(loaded)
     problems += _precision_problems(loaded)
@@ -171,9 +172,10 @@ def _folder_problems(folder: Path) -> list[str]:
     return []
 
 
-def _device_problems(loaded: LoadedRecipe, devices: int) -> list[str]:
+def _device_problems(loaded: LoadedRecipe, trains: bool) -> list[str]:
     """Devices that this machine lacks."""
-    name = loaded.recipe.train.accelerator
+    name, asked = loaded.recipe.train.accelerator, loaded.recipe.train.devices
+    devices = asked if trains and asked != "auto" else 1
     if problem := lacks(name, devices):
         key = "train.devices" if devices > 1 and lacks(name, 1) is None else "train.accelerator"
         return [f"{loaded.where(key)}  {key}: is {getattr(loaded.recipe.train, key[6:])}, but {problem}"]
@@ -285,16 +287,21 @@ def _batch_problems(loaded: LoadedRecipe, source: int, target: list[int]) -> lis
     for index, stage in enumerate(loaded.recipe.train.stages):
         batches = {"source_batch": (stage.source_batch, source), "target_batch": (stage.target_batch, sum(target))}
         for key, (batch, segments) in batches.items():
+            where = f"train.stages.{index}.{key}"
             if batch > segments:
-                where = f"train.stages.{index}.{key}"
                 problems.append(
                     f"{loaded.where(where)}  {where}: {batch} clips per step, but the lists have {segments}"
                 )
             sets = loaded.recipe.adaptation.candidates if loaded.recipe.adaptation.method == "mmir" else 1
-            share = loaded.recipe.train.devices * (sets if stage.target_batch else 1)
-            if batch % share:
+            if batch and stage.target_batch and batch % sets:
                 problems.append(
-                    f"{loaded.where(where)}  {where}: {batch} clips per step do not divide over "
-                    f"train.devices={loaded.recipe.train.devices}: make it a multiple of {share}"
+                    f"{loaded.where(where)}  {where}: {batch} clips per step do not fill candidate sets of {sets}: "
+                    f"make it a multiple of {sets}"
+                )
+            if 0 < batch < loaded.recipe.train.processes:
+                problems.append(
+                    f"{loaded.where(where)}  {where}: {batch} clips per step are fewer than the "
+                    f"{loaded.recipe.train.processes} processes (train.nodes x train.devices): make it larger, or ask "
+                    "for fewer"
                 )
     return problems

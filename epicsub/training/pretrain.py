@@ -54,7 +54,7 @@ def pretrain(recipe: Recipe, domains: Domains, folder: Path, resumed: Checkpoint
 
 def _pretrain(recipe: Recipe, domains: Domains, folder: Path, resumed: Checkpoint | None) -> list[Path]:
     pretext, total = pretext_of(recipe), total_steps(recipe)
-    fabric = make_fabric(recipe.train, 1)
+    fabric = make_fabric(recipe.train, alone=True)
     fabric.launch()
     log_determinism(fabric.device, recipe.train.deterministic)
     held = hold_out(domains.target, pretext.held_out)

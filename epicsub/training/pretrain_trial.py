@@ -31,7 +31,7 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
         Lines: parameters, permutations, items, seconds of a step and of a check, hours.
     """
     assert recipe.pretext is not None
-    fabric = make_fabric(recipe.train, 1)
+    fabric = make_fabric(recipe.train, alone=True)
     state, held = build_order_state(recipe, fabric, None), hold_out(domains.target, recipe.pretext.held_out)
     trained = sum(parameter.numel() for group in state.optimizer.param_groups for parameter in group["params"])
     heads = sum(parameter.numel() for parameter in state.model.module.heads.parameters())

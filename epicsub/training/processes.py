@@ -1,45 +1,62 @@
-"""The processes of a run, which the recipe's `train.devices` decides on, not the environment.
+"""The processes of a run: `train.nodes` times `train.devices`, whoever starts them.
 
-Slurm's variables in an interactive job, or WORLD_SIZE and RANK left in a shell, speak of processes that nobody started.
-So a run on one device is one process, whatever stands there. A run on several starts the others by itself, unless
-torchrun or a step of srun has started as many.
+A run on one node starts its other processes by itself, unless a step of srun or torchrun has started as many. On
+several nodes one of these has. `auto` takes what they have started; without them, one node with all its GPUs.
+
+Slurm's variables in an interactive job, or WORLD_SIZE and RANK left in a shell, speak of processes that nobody started
+here: who follows them waits for ever. So srun is believed where its task is this process or one that has started it,
+and nobody types at it; what is not followed is told.
 """
 
 import logging
 import os
+import warnings
+from dataclasses import replace
+from datetime import timedelta
+from typing import NamedTuple
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from lightning_fabric.strategies import DDPStrategy
 
 from epicsub.errors import TrainingError
 from epicsub.progress import STARTED_BY, process_number
+from epicsub.recipe import LoadedRecipe
 from epicsub.recipe.train import Train
+from epicsub.text import counted
+from epicsub.training.slurm import SLURM_STEP, Started, number_of, of_step
 
-SLURM_STEP, TORCHRUN = "SLURM_STEP_NUM_TASKS", "TORCHELASTIC_RUN_ID"
+TORCHRUN = "TORCHELASTIC_RUN_ID"
 UNASKED = (
     "SLURM_NTASKS", SLURM_STEP, "SLURM_ARRAY_TASK_COUNT", "WORLD_SIZE", "RANK", "LOCAL_RANK", "PMI_SIZE", "PMI_RANK",
     "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK",
 )  # fmt: skip
 FABRICS_OWN = ("LT_ACCELERATOR", "LT_DEVICES", "LT_NUM_NODES", "LT_PRECISION", "LT_STRATEGY")
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for the others, as a run begins and in each exchange."""
 
 log = logging.getLogger(__name__)
 
 
 class RunEnvironment(LightningEnvironment):  # type: ignore[misc]  # Lightning is not typed for us
-    """What Fabric asks about the processes of a run on one machine."""
+    """What Fabric asks about the processes of a run."""
 
-    def __init__(self, number: int = 0, started: bool = False, address: str = "127.0.0.1", port: int | None = None):
+    def __init__(
+        self, number: int = 0, started: bool = False, address: str = "127.0.0.1", port: int | None = None, node: int = 0
+    ):
         """State where this process stands.
 
         Args:
-            number: of this process, from 0.
+            number: of this process on its node, from 0.
             started: whether all processes run already; else Fabric starts the others.
             address: of the first process.
             port: of the first process; None for any that is free.
+            node: number of this node, from 0.
         """
         super().__init__()
-        self.number, self.started, self.address = number, started, address
+        self.number, self.started, self.address, self.node = number, started, address, node
         self._main_port = find_free_network_port() if port is None else port
 
     @property
@@ -53,7 +70,7 @@ class RunEnvironment(LightningEnvironment):  # type: ignore[misc]  # Lightning i
         return self.address
 
     def local_rank(self) -> int:
-        """Number of this process.
+        """Number of this process on its node.
 
         Returns:
             From 0.
@@ -61,39 +78,74 @@ class RunEnvironment(LightningEnvironment):  # type: ignore[misc]  # Lightning i
         return self.number
 
     def node_rank(self) -> int:
-        """Number of this machine.
+        """Number of this node.
 
         Returns:
-            0: a run is on one.
+            From 0.
         """
-        return 0
+        return self.node
 
 
-def join_processes(devices: int) -> None:
+class _Place(NamedTuple):
+    """Where this process stands in a run."""
+
+    nodes: int
+    devices: int
+    """Of each node."""
+    environment: RunEnvironment
+
+    @property
+    def number(self) -> int:
+        return self.environment.node * self.devices + self.environment.number
+
+
+def join_processes(train: Train) -> Train:
     """Find out which process of a run this is; from then on `process_number` says it. Log what is not followed.
 
     Args:
-        devices: `train.devices` of the recipe.
+        train: of the recipe.
+
+    Returns:
+        The section with numbers for `auto`.
 
     Raises:
-        TrainingError: several processes were started, but not one per device.
+        TrainingError: several processes were started, but not one per device, or none where several nodes need them.
     """
-    number = _environment(devices).number
-    if devices > 1:
+    place = _place(train)
+    if place.nodes * place.devices > 1:
         if not _started_by_the_first():
-            os.environ[STARTED_BY] = f"{os.getpid()}:{number}"  # for the processes that this one starts, too
-        return
-    os.environ.pop(STARTED_BY, None)
-    if found := [f"{name}={os.environ[name]}" for name in UNASKED if os.environ.get(name, "1") not in ("", "0", "1")]:
-        log.info("train.devices is 1: one process; not followed: %s", ", ".join(found))
+            os.environ[STARTED_BY] = f"{os.getpid()}:{place.number}"  # for the processes that this one starts, too
+    else:
+        os.environ.pop(STARTED_BY, None)
+    found = [f"{name}={os.environ[name]}" for name in UNASKED if os.environ.get(name, "1") not in ("", "0", "1")]
+    if found and not place.environment.started:
+        count = place.nodes * place.devices
+        log.info(
+            "train.devices is %s: %s; not followed: %s",
+            train.devices, "one process" if count == 1 else f"{count} processes", ", ".join(found),
+        )  # fmt: skip
+    return train.model_copy(update={"nodes": place.nodes, "devices": place.devices})
 
 
-def make_fabric(train: Train, devices: int) -> Fabric:
+def with_processes(loaded: LoadedRecipe, train: Train) -> LoadedRecipe:
+    """Write the numbers of nodes and devices into a recipe.
+
+    Args:
+        loaded: the recipe.
+        train: its section, from `join_processes`.
+
+    Returns:
+        The recipe.
+    """
+    return replace(loaded, recipe=loaded.recipe.model_copy(update={"train": train}))
+
+
+def make_fabric(train: Train, alone: bool = False) -> Fabric:
     """Set up device, precision and processes.
 
     Args:
         train: the recipe's section.
-        devices: its own, or 1 where its steps are tried.
+        alone: one process, where the steps of a recipe are tried.
 
     Returns:
         Fabric, not launched.
@@ -103,39 +155,76 @@ def make_fabric(train: Train, devices: int) -> Fabric:
     """
     for name in FABRICS_OWN:  # Fabric would take them in place of the recipe's
         os.environ.pop(name, None)
-    plugins = [_environment(devices)]
-    return Fabric(accelerator=train.accelerator, devices=devices, precision=train.precision, plugins=plugins)
+    place = _Place(1, 1, RunEnvironment()) if alone else _place(train)
+    if place.environment.started and process_number() == 0:
+        log.info(
+            "%s meet at %s:%d, and wait for each other for at most %d minutes",
+            counted(place.nodes * place.devices, "process", "processes"), place.environment.address,
+            place.environment.main_port, PATIENCE.seconds // 60,
+        )  # fmt: skip
+    several = place.nodes * place.devices > 1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The `srun` command is available")  # decided here, not by Fabric
+        return Fabric(
+            accelerator=train.accelerator,
+            devices=place.devices,
+            num_nodes=place.nodes,
+            precision=train.precision,
+            strategy=DDPStrategy(timeout=PATIENCE) if several else "auto",
+            plugins=[place.environment],
+        )
 
 
-def _environment(devices: int) -> RunEnvironment:
-    if devices == 1:
-        return RunEnvironment()
+def _place(train: Train) -> _Place:
+    nodes, devices = train.nodes, train.devices
+    if (nodes, devices) == (1, 1):
+        return _Place(1, 1, RunEnvironment())
     if _started_by_the_first():
-        return RunEnvironment(process_number(), True, port=_number("MASTER_PORT"))
-    if TORCHRUN in os.environ and (world := _number("WORLD_SIZE")) is not None:
-        _refuse_other(world, devices, "torchrun")
-        address = os.environ.get("MASTER_ADDR", "127.0.0.1")
-        return RunEnvironment(_number("RANK") or 0, True, address, _number("MASTER_PORT"))
-    if (tasks := _number(SLURM_STEP)) is not None and tasks > 1:
-        _refuse_other(tasks, devices, "srun")
-        port = 15000 + (_number("SLURM_JOB_ID") or 0) % 10000  # one that all tasks of the job find
-        return RunEnvironment(_number("SLURM_PROCID") or 0, True, port=port)
-    return RunEnvironment()
+        own = 1 if nodes == "auto" else nodes, _here(train) if devices == "auto" else devices
+        return _Place(*own, RunEnvironment(process_number(), True, port=number_of("MASTER_PORT")))
+    started = _of_torchrun() or of_step()
+    if started is None or started.processes == 1:
+        own = 1 if nodes == "auto" else nodes, _here(train) if devices == "auto" else devices
+        if own[0] > 1:
+            raise TrainingError(
+                f"train.nodes: is {nodes}, and epicsub starts processes on one node alone: run it by `srun epicsub "
+                "train ...` in a job of as many nodes (slurm/train.sbatch does), or by torchrun; nothing was started"
+            )
+        return _Place(*own, RunEnvironment())
+    own = started.nodes if nodes == "auto" else nodes, started.per_node if devices == "auto" else devices
+    if own != (started.nodes, started.per_node):
+        raise TrainingError(_other(started, nodes, devices))
+    return _Place(*own, RunEnvironment(started.local, True, started.address, port=started.port, node=started.node))
+
+
+def _here(train: Train) -> int:
+    """Devices of this machine that `auto` takes: all GPUs, or one CPU."""
+    gpus = torch.cuda.device_count() if train.accelerator in ("auto", "cuda") and torch.cuda.is_available() else 0
+    return max(1, gpus)
+
+
+def _other(started: Started, nodes: int | str, devices: int | str) -> str:
+    keys = f"train.devices: is {devices}" + (f" and train.nodes {nodes}" if nodes != 1 or started.nodes > 1 else "")
+    where = f" on {counted(started.nodes, 'node', 'nodes')}" if started.nodes > 1 or nodes != 1 else ""
+    return (
+        f"{keys}, but {started.by} has started {started.processes} processes{where}: start as many on each node as it "
+        f"has devices, or write auto for both; without {started.by}, epicsub starts those of one node by itself. "
+        "Nothing was started"
+    )
+
+
+def _of_torchrun() -> Started | None:
+    world = number_of("WORLD_SIZE")
+    if TORCHRUN not in os.environ or world is None:
+        return None
+    per_node = number_of("LOCAL_WORLD_SIZE") or world
+    rank = number_of("RANK") or 0
+    address = os.environ.get("MASTER_ADDR", "127.0.0.1")
+    return Started(
+        "torchrun", max(1, world // per_node), per_node, rank // per_node, rank % per_node, address,
+        number_of("MASTER_PORT"),
+    )  # fmt: skip
 
 
 def _started_by_the_first() -> bool:
     return os.environ.get(STARTED_BY, "").startswith(f"{os.getppid()}:")
-
-
-def _refuse_other(started: int, devices: int, by: str) -> None:
-    if started != devices:
-        raise TrainingError(
-            f"train.devices: is {devices}, but {by} has started {started} processes: start as many as there are "
-            f"devices, or none (without {by}, epicsub starts them by itself); nothing was started"
-        )
-
-
-def _number(name: str) -> int | None:
-    """A variable of the environment, where it is a number."""
-    text = os.environ.get(name, "")
-    return int(text) if text.isdecimal() else None

@@ -4,8 +4,6 @@ That is `metrics.jsonl`, TensorBoard curves, and `removed.jsonl`, one object per
 agents remove from each batch, for `epicsub bench agents`, a line per step that adapts:
 
     {"step": 4001, "source": [narration ids], "target": [...], "removed": {"rgb_source": [positions in source], ...}}
-
-Of several processes it holds the first one's share of the batch: each refines its own.
 """
 
 import json
@@ -141,8 +139,7 @@ class RemovalLog:
             removed: positions in the batch, by agent; nothing is remembered where it is empty.
         """
         if removed:
-            seen = {domain: part.narration_ids for domain, part in batch.by_domain().items()}
-            self._pending.append((step, seen, removed))
+            self._pending.append((step, batch.ids(), removed))
 
     def flush(self) -> None:
         """Write what is pending."""

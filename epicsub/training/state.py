@@ -13,18 +13,20 @@ from torch.optim import Optimizer
 from epicsub.adaptation import AdaptationMethod
 from epicsub.errors import NotFiniteError
 from epicsub.recipe import Recipe
+from epicsub.text import counted
 from epicsub.training import build
 from epicsub.training.agents import AgentOptimizers
 from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
 from epicsub.training.device import use_fast_kernels
 from epicsub.training.distill import Teacher
 from epicsub.training.finite import LAST_FINITE
-from epicsub.training.layers import checkpoint_layers, checkpoint_pools, freeze
+from epicsub.training.layers import batch_norms, checkpoint_layers, checkpoint_pools, freeze
 from epicsub.training.loaders import Domains
 from epicsub.training.losses import Criterion
 from epicsub.training.provenance import initial_provenance, merge_provenance
 from epicsub.training.selection import FinalMean, Selection, WeightAverage
 from epicsub.training.start import load_start, load_start_optimizer, start_of
+from epicsub.training.sync_norm import SMALL_SHARE, synchronise_batch_norms
 from epicsub.training.update import Stepped
 
 log = logging.getLogger(__name__)
@@ -90,7 +92,11 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
         model.load_state_dict(resumed.training.get("model", resumed.model))
         if adaptation:
             adaptation.load_state_dict(resumed.training["adaptation"])
-            _load_own_buffers(fabric, adaptation, resumed)
+            if "adaptation_of_processes" in resumed.training:
+                log.warning(
+                    "the checkpoint of step %d is of an earlier version, whose processes had a replay each: all go on "
+                    "from the first one's, not where the uninterrupted run would", resumed.step,
+                )  # fmt: skip
     freeze(model, build.parts_of(recipe), step)
     fabric.to_device(model)
     use_fast_kernels(model, fabric.device)
@@ -101,6 +107,8 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
         checkpoint_layers(model)
     if recipe.train.compile:
         model.compile()
+    if synchronises_batch_norms(recipe, model, fabric):
+        synchronise_batch_norms(model)
     if domains.teacher:
         domains.teacher.to(fabric.device)
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
@@ -131,20 +139,30 @@ def _seen_before(recipe: Recipe, domains: Domains, started: Checkpoint | None) -
     return merge_provenance([*parts, domains.teacher.initial if domains.teacher else {}])
 
 
-def _load_own_buffers(fabric: Fabric, method: AdaptationMethod, resumed: Checkpoint) -> None:
-    """Give each of several processes its own buffers back; earlier versions kept those of the first alone."""
-    if fabric.world_size == 1:
-        return
-    kept = resumed.training.get("adaptation_of_processes")
-    if kept is None:
-        log.warning(
-            "the checkpoint of step %d is of an earlier version, which kept the replay of the first process alone: all "
-            "processes go on from it, not where the uninterrupted run would", resumed.step,
-        )  # fmt: skip
-        return
-    buffers = dict(method.named_buffers())
-    for name, value in kept[fabric.global_rank].items():
-        buffers[name].copy_(value)
+def synchronises_batch_norms(recipe: Recipe, model: nn.Module, fabric: Fabric) -> bool:
+    """Decide whether batch norms take their statistics over all processes, and tell it.
+
+    Args:
+        recipe: with `train.sync_batch_norm`.
+        model: of the recipe.
+        fabric: with the processes.
+
+    Returns:
+        Always False for one process, or for a model without batch norms.
+    """
+    if fabric.world_size == 1 or next(batch_norms(model), None) is None:
+        return False
+    share = min(stage.source_batch // fabric.world_size for stage in recipe.train.stages)
+    chosen = recipe.train.sync_batch_norm
+    synchronised = share < SMALL_SHARE if chosen is None else chosen
+    if fabric.is_global_zero:
+        log.info(
+            "batch norms take the statistics of %s (train.sync_batch_norm %s; %s of a step for a process)",
+            "all processes" if synchronised else "each process's own clips",
+            "null" if chosen is None else str(chosen).lower(),
+            counted(share, "labelled clip", "labelled clips"),
+        )
+    return synchronised
 
 
 def _restore(state: State, resumed: Checkpoint, optimizer: Optimizer) -> None:
@@ -166,8 +184,8 @@ def save_state(fabric: Fabric, recipe: Recipe, domains: Domains, state: State, f
     """Write `stage_1.pth` where the first stage ends, `best.pth` if this is the best state so far, then `last.pth`.
 
     In this order, since a killed run resumes from `last.pth`: one that is killed between repeats the step and writes
-    all; one that had written only `last.pth` would go on without ever writing the others. The first process writes; all
-    call this, since each has replay pools of its own.
+    all; one that had written only `last.pth` would go on without ever writing the others. The first process writes: the
+    states of all are the same.
 
     Args:
         fabric: with the processes.
@@ -177,10 +195,9 @@ def save_state(fabric: Fabric, recipe: Recipe, domains: Domains, state: State, f
         folder: the run's.
         best: write `best.pth` too.
     """
-    own = _own_buffers(fabric, state.adaptation)
     if not fabric.is_global_zero:
         return
-    checkpoint = _checkpoint_of(recipe, domains, state, own)
+    checkpoint = _checkpoint_of(recipe, domains, state)
     if ends_first_stage(recipe, state.step):
         save_checkpoint(folder / "stage_1.pth", checkpoint)
     if best:
@@ -206,12 +223,12 @@ def read_watch(fabric: Fabric, recipe: Recipe, domains: Domains, state: State, f
     except NotFiniteError:
         if fabric.world_size == 1:
             state.step = state.watch.failed_step - 1
-            save_checkpoint(folder / LAST_FINITE, _checkpoint_of(recipe, domains, state, []))
+            save_checkpoint(folder / LAST_FINITE, _checkpoint_of(recipe, domains, state))
         raise
 
 
-def _checkpoint_of(recipe: Recipe, domains: Domains, state: State, own: list[dict[str, Tensor]]) -> Checkpoint:
-    """What a checkpoint holds of a state; `own` are the buffers of several processes."""
+def _checkpoint_of(recipe: Recipe, domains: Domains, state: State) -> Checkpoint:
+    """What a checkpoint holds of a state."""
     training: dict[str, Any] = {
         "optimizer": state.optimizer.state_dict(),
         "best": state.selection.best,
@@ -223,8 +240,6 @@ def _checkpoint_of(recipe: Recipe, domains: Domains, state: State, own: list[dic
         training |= {"model": state.model.state_dict(), "average": state.average.state_dict()}
     if state.adaptation is not None:
         training["adaptation"] = state.adaptation.state_dict()
-        if own:
-            training["adaptation_of_processes"] = own
     if state.agent_optimizer is not None:
         training["agent_optimizer"] = state.agent_optimizer.state_dict()
     return Checkpoint(
@@ -241,16 +256,6 @@ def _checkpoint_of(recipe: Recipe, domains: Domains, state: State, own: list[dic
         initial=state.initial,
         commit=source_commit(),
     )
-
-
-def _own_buffers(fabric: Fabric, method: AdaptationMethod | None) -> list[dict[str, Tensor]]:
-    """What each process keeps for itself of its share of the clips, such as replay pools: buffers of the method."""
-    if method is None or fabric.world_size == 1:
-        return []
-    own = {name: buffer.cpu() for name, buffer in method.named_buffers()}
-    found: list[Any] = [None] * fabric.world_size
-    torch.distributed.all_gather_object(found, own)
-    return found
 
 
 def ends_first_stage(recipe: Recipe, step: int) -> bool:

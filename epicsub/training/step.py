@@ -6,12 +6,13 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from epicsub.adaptation import AdaptationBatch, AdaptationLosses
-from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
+from epicsub.data.batch import Batch, LabelledClipBatch, Labels
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe import Recipe, Stage
 from epicsub.training.agents import average_gradients
 from epicsub.training.augmentation import draw_mix, mix_batch
 from epicsub.training.build import rate_scale, scheduled_rate
+from epicsub.training.gather import gather_labels, gather_output
 from epicsub.training.parts import Passes
 from epicsub.training.state import State
 from epicsub.training.update import set_rate, update_weights
@@ -39,23 +40,24 @@ def train_step(
         NotFiniteError: a loss or the gradient is not finite, and the optimiser is not fused; no weight has moved. One
             that is fused moves none either, and `state.watch` tells when it is read.
     """
-    state.watch.begin(state.model.module, batch.by_domain(), state.step + 1)
-    generator = seed_step(recipe.seed, state.step, fabric.global_rank)
+    generator, ids = seed_step(recipe.seed, state.step, fabric.global_rank), batch.ids()
+    state.watch.begin(state.model.module, ids, state.step + 1)
     learning_rate = scheduled_rate(stage, step[1]) * rate_scale(recipe, stage)
     set_rate(state, learning_rate)
 
     source, adapted = _apply_mixing_and_teacher(recipe, state, batch.source, generator), None
+    labelled = gather_labels(fabric, source, ids["source"])
     if state.adaptation is not None and batch.target is not None:
         passes = Passes(fabric, state, recipe.train.accumulate)
-        output = passes.forward(source)
-        outputs = (output, passes.forward(batch.target))
-        seen = _adaptation_batch(state, outputs, batch.source, batch.target, stage, step, generator)
+        output = passes.forward(source, len(ids["source"]))
+        outputs = (output, passes.forward(batch.target, len(ids["target"])))
+        seen = _adaptation_batch(state, outputs, labelled, ids, stage, step, generator)
         adapted = state.adaptation.losses(seen)
-        classification = state.criterion(output, source, adapted.classified_B)
+        classification = state.criterion(output, labelled, adapted.classified_B)
         loss = _class_weight(recipe, stage) * classification + recipe.adaptation.alignment_weight * adapted.alignment
         passes.backward(loss)
     else:
-        output, classification = classify(fabric, state, source, recipe.train.accumulate)
+        output, classification = classify(fabric, state, source, labelled, recipe.train.accumulate)
         loss = classification
     if state.adaptation is not None:
         average_gradients(list(state.adaptation.alignment_parameters()), fabric)
@@ -63,7 +65,7 @@ def train_step(
     state.removed = adapted.removed if adapted else {}
     if adapted is not None:
         _step_agents(fabric, state, adapted)
-    metrics = _metrics(output, source.labels, classification, adapted, learning_rate, recipe.classes.nouns)
+    metrics = _metrics(output, labelled.labels, classification, adapted, learning_rate, recipe.classes.nouns)
     if state.agent_optimizer is not None:
         metrics |= {f"{agent}/skipped_updates": count for agent, count in state.agent_optimizer.skipped.items()}
     return metrics | later_updates(fabric, recipe, stage, state, batch, step)
@@ -91,19 +93,23 @@ def later_updates(
     method = state.adaptation
     if method is None or batch.target is None:
         return {}
-    metrics = {}
+    metrics, ids = {}, batch.ids()
     generator = seed_step(recipe.seed, state.step, fabric.global_rank)
     updates = method.later_updates(state.model.module)
     source = _apply_mixing_and_teacher(recipe, state, batch.source, generator) if updates else batch.source
+    labelled = gather_labels(fabric, source, ids["source"])
     for number, update in enumerate(updates, 1):
-        state.watch.begin(state.model.module, batch.by_domain(), state.step + 1)
+        state.watch.begin(state.model.module, ids, state.step + 1)
         state.optimizer.zero_grad(set_to_none=True)
         passes = Passes(fabric, state, recipe.train.accumulate)
-        outputs = (passes.forward(batch.source), passes.forward(batch.target))
-        seen = _adaptation_batch(state, outputs, batch.source, batch.target, stage, step, generator)
+        outputs = (
+            passes.forward(batch.source, len(ids["source"])),
+            passes.forward(batch.target, len(ids["target"])),
+        )
+        seen = _adaptation_batch(state, outputs, labelled, ids, stage, step, generator)
         loss = recipe.adaptation.alignment_weight * update.loss(seen)
         if update.classifies:
-            loss = loss + _class_weight(recipe, stage) * state.criterion(outputs[0], source)
+            loss = loss + _class_weight(recipe, stage) * state.criterion(outputs[0], labelled)
         passes.backward(loss)
         average_gradients(list(method.alignment_parameters()), fabric)
         moved = {id(parameter) for parameter in update.parameters}
@@ -120,7 +126,7 @@ def seed_step(seed: int, step: int, rank: int = 0) -> torch.Generator:
     """Seed torch for one step (dropout), and make a generator for the adaptation's own draws.
 
     Each step starts from its own seed, so a resumed run needs no random state, and two methods on the same seed see
-    the same dropout masks whatever the agents drew in between.
+    the same dropout masks whatever the agents drew in between. Processes differ in their dropout masks alone.
 
     Args:
         seed: of the recipe.
@@ -130,14 +136,15 @@ def seed_step(seed: int, step: int, rank: int = 0) -> torch.Generator:
     Returns:
         A CPU generator.
     """
-    own = ((seed * 1_000_003 + step) * 4096 + rank) * 2
+    first = (seed * 1_000_003 + step) * 4096 * 2
+    own = first + rank * 2
     # torch.manual_seed keeps a stack trace of every call for a GPU that is not there yet: a tenth of a small step
     torch.default_generator.manual_seed(own + 1)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's
         torch.cuda.manual_seed_all(own + 1)
     if torch.backends.mps.is_available():
         torch.mps.manual_seed(own + 1)
-    return torch.Generator().manual_seed(own)
+    return torch.Generator().manual_seed(first)
 
 
 def _apply_mixing_and_teacher(
@@ -150,7 +157,9 @@ def _apply_mixing_and_teacher(
     return state.teacher.add_soft_labels(mixed) if state.teacher else mixed
 
 
-def classify(fabric: Fabric, state: State, source: LabelledClipBatch, parts: int) -> tuple[TwoHeadOutput, Tensor]:
+def classify(
+    fabric: Fabric, state: State, source: LabelledClipBatch, labelled: LabelledClipBatch, parts: int
+) -> tuple[TwoHeadOutput, Tensor]:
     """Accumulate gradients of the classification loss over parts of the batch.
 
     The parts are equally large and every loss is a mean over clips, so their mean is the loss of the batch at once,
@@ -159,19 +168,19 @@ def classify(fabric: Fabric, state: State, source: LabelledClipBatch, parts: int
     Args:
         fabric: with the device.
         state: with model and loss.
-        source: labelled clips.
+        source: labelled clips of this process.
+        labelled: labels of the clips of all processes.
         parts: number of parts.
 
     Returns:
         Logits of all clips, without their graph, and the loss.
     """
     outputs, losses = [], []
-    size = len(source.narration_ids) // parts
-    for number in range(1, parts + 1):
-        part = source.rows(slice((number - 1) * size, number * size)) if parts > 1 else source
-        with fabric.no_backward_sync(state.model, enabled=number < parts):
-            output = state.model(part.clips)
-            loss = state.criterion(output, part) / parts
+    for number in range(parts):
+        own, whole = _part(source, number, parts), _part(labelled, number, parts)
+        with fabric.no_backward_sync(state.model, enabled=number < parts - 1):
+            output = gather_output(fabric, state.model(own.clips), len(whole.narration_ids))
+            loss = state.criterion(output, whole) / parts
             fabric.backward(loss)
         outputs.append((output.verb_logits_BV.detach(), output.noun_logits_BN.detach()))
         losses.append(loss.detach())
@@ -179,11 +188,16 @@ def classify(fabric: Fabric, state: State, source: LabelledClipBatch, parts: int
     return TwoHeadOutput(verb, noun, {}), torch.stack(losses).sum()
 
 
+def _part(batch: LabelledClipBatch, number: int, parts: int) -> LabelledClipBatch:
+    size = len(batch.narration_ids) // parts
+    return batch.rows(slice(number * size, (number + 1) * size)) if parts > 1 else batch
+
+
 def _adaptation_batch(
     state: State,
     outputs: tuple[TwoHeadOutput, TwoHeadOutput],
     source: LabelledClipBatch,
-    target: ClipBatch,
+    ids: dict[str, list[str]],
     stage: Stage,
     step: tuple[int, int],
     generator: torch.Generator,
@@ -199,8 +213,8 @@ def _adaptation_batch(
         step=state.step,
         generator=generator,
         model=state.model.module,
-        source_ids=source.narration_ids,
-        target_ids=target.narration_ids,
+        source_ids=ids["source"],
+        target_ids=ids["target"],
     )
 
 

@@ -59,7 +59,9 @@ def test_a_kernel_without_a_deterministic_form_is_named(repository: Path) -> Non
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_resumed_run_on_two_processes_has_the_replay_of_each(runs_root: Path, fresh_process: Callable) -> None:
+def test_a_resumed_run_on_two_processes_ends_where_the_uninterrupted_one_does(
+    runs_root: Path, fresh_process: Callable
+) -> None:
     """The first run leaves a copy of its folder at step 5, as a kill would; the second goes on from there."""
     script = runs_root / "killed.py"
     script.write_text(KILLED)
@@ -72,13 +74,9 @@ def test_a_resumed_run_on_two_processes_has_the_replay_of_each(runs_root: Path, 
     train("whole", str(script))
     train("killed", "-m", "epicsub")
     whole, resumed = (torch.load(runs_root / name / "last.pth", weights_only=True) for name in ("whole", "killed"))
-    one, other = whole["training"]["adaptation_of_processes"]
-    states = "agents.rgb_source.replay.state"
-    assert not torch.equal(one[states], other[states])
-    again = resumed["training"]["adaptation_of_processes"]
-    parts = [(one, again[0]), (other, again[1]), (whole["model"], resumed["model"])]
-    parts.append((whole["training"]["adaptation"], resumed["training"]["adaptation"]))
+    parts = [(whole["model"], resumed["model"]), (whole["training"]["adaptation"], resumed["training"]["adaptation"])]
     for before, after in parts:
         assert before.keys() == after.keys()
         for name, value in before.items():
             assert torch.equal(after[name], value), name
+    assert whole["training"]["adaptation"]["agents.rgb_source.replay.pushed"] > 0

@@ -90,7 +90,7 @@ def test_a_part_draws_the_same_dropout_twice_and_counts_in_batch_norm_once() -> 
         agent_optimizer=None, final_mean=FinalMean(count=None, every=1),
     )  # fmt: skip
     passes = Passes(fabric, state, 2)
-    output = passes.forward(drawn_batch(DIMS, 8))
+    output = passes.forward(drawn_batch(DIMS, 8), 8)
     statistics = {name: value.clone() for name, value in model.named_buffers()}
     drawn = torch.get_rng_state()
     passes.backward(output.verb_logits_BV.square().sum() + output.features["rgb"].sum())

@@ -54,14 +54,15 @@ def test_differences_name_leaves() -> None:
     assert differences(before, before) == {}
 
 
-def test_seeds_differ_by_step_rank_and_seed() -> None:
-    draws = set()
+def test_dropout_differs_by_step_process_and_seed_and_a_methods_draws_by_step_and_seed() -> None:
+    dropout, methods = set(), set()
     for seed in range(3):
         for step in range(3):
             for rank in range(2):
                 generator = seed_step(seed, step, rank)
-                draws.add((torch.rand(1).item(), torch.rand(1, generator=generator).item()))
-    assert len({value for pair in draws for value in pair}) == 2 * 3 * 3 * 2
+                dropout.add(torch.rand(1).item())
+                methods.add(torch.rand(1, generator=generator).item())
+    assert (len(dropout), len(methods), len(dropout | methods)) == (18, 9, 27)
 
 
 def test_a_checkpoint_tells_its_story_and_loads_as_weights_only(tmp_path: Path, repository: Path) -> None:

@@ -24,13 +24,18 @@ LEFT_IN_A_SHELL = [
 TRAIN = load_recipe("tiny/source_only").recipe.train
 
 
+def on(devices, nodes=1):
+    """The same on several devices."""
+    return TRAIN.model_copy(update={"devices": devices, "nodes": nodes})
+
+
 @pytest.mark.parametrize("left", LEFT_IN_A_SHELL, ids=lambda left: next(iter(left)))
 def test_one_device_is_one_process(left, monkeypatch):
     for name, value in left.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    join_processes(1)
-    fabric = make_fabric(TRAIN, 1)
+    assert join_processes(TRAIN) == TRAIN
+    fabric = make_fabric(TRAIN)
     fabric.launch()
     assert (fabric.world_size, fabric.global_rank, fabric.device.type) == (1, 0, "cpu")
     assert process_number() == 0
@@ -40,7 +45,7 @@ def test_one_device_is_one_process(left, monkeypatch):
 def test_several_devices_start_their_own_processes(left, monkeypatch):
     for name, value in left.items():
         monkeypatch.setenv(name, value)
-    environment = make_fabric(TRAIN, 2)._connector.cluster_environment
+    environment = make_fabric(on(2))._connector.cluster_environment
     assert isinstance(environment, RunEnvironment)
     assert not environment.creates_processes_externally
     assert (environment.local_rank(), environment.main_address) == (0, "127.0.0.1")
@@ -58,10 +63,10 @@ def test_processes_that_were_started_are_joined_or_refused(by, started, monkeypa
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("EPICSUB_STARTED_BY", "")
     with pytest.raises(TrainingError, match=f"train.devices: is 2, but {by} has started 4 processes: start as many"):
-        join_processes(2)
-    join_processes(4)
+        join_processes(on(2))
+    join_processes(on(4))
     assert process_number() == 3
-    environment = make_fabric(TRAIN, 4)._connector.cluster_environment
+    environment = make_fabric(on(4))._connector.cluster_environment
     assert environment.creates_processes_externally
     assert environment.local_rank() == 3
     assert environment.main_port == (18456 if by == "srun" else 29500)
@@ -70,7 +75,7 @@ def test_processes_that_were_started_are_joined_or_refused(by, started, monkeypa
 def test_what_is_not_followed_is_told(monkeypatch, caplog):
     monkeypatch.setenv("SLURM_NTASKS", "4")
     with caplog.at_level("INFO", "epicsub"):
-        join_processes(1)
+        join_processes(TRAIN)
     assert "train.devices is 1: one process; not followed: SLURM_NTASKS=4" in caplog.text
 
 

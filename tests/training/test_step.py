@@ -52,7 +52,7 @@ def gradients(parts: int, source: LabelledClipBatch, head: dict) -> tuple[dict[s
         agent_optimizer=None,
         final_mean=FinalMean(count=None, every=1),
     )
-    output, loss = classify(fabric, state, source, parts)
+    output, loss = classify(fabric, state, source, source, parts)
     found = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
     return found, float(loss), output.verb_logits_BV
 
