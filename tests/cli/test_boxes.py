@@ -37,7 +37,7 @@ def test_both_layouts_and_the_folder_itself(command: Call, tmp_path: Path) -> No
     root = tmp_path / "root"
     done = command("data", "boxes", "--data", root, "--from", tmp_path)
     assert done.status == 0, done.err
-    assert "3 videos converted, 0 were there" in done.out
+    assert "3 videos done, 0 were there" in done.out
     write_official(tmp_path / "P01" / "hand-objects" / "P01_01.pkl", 2)
     done = command("data", "boxes", "--data", root, "--from", tmp_path)
     assert done.status == 2
