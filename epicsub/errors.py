@@ -51,3 +51,7 @@ class SubmissionError(EpicsubError):
 
 class LiveError(EpicsubError):
     """A camera, a video or an address that the live page cannot work with."""
+
+
+class RunStoppedError(Exception):
+    """A run that was ended from outside, by a signal or with another process, and goes on when it is started again."""

@@ -155,8 +155,13 @@ def in_processes(work: Callable[[T], R], jobs: Sequence[T], workers: int) -> Gen
 
 
 @contextmanager
-def hold_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: this one ends them. In this one it comes when all have started.
+def hold_interrupts(*more: signal.Signals) -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach, nor Slurm's signals to a whole job: this one ends them.
+
+    In this one a signal comes when all have started.
+
+    Args:
+        more: signals that they must not get either.
 
     Yields:
         While they are started.
@@ -165,7 +170,7 @@ def hold_interrupts() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # else the first process would start it, and let interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGUSR1, *more})
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from epicsub.constants import __version__
-from epicsub.errors import EpicsubError
+from epicsub.errors import EpicsubError, RunStoppedError
 from epicsub.io import is_standard_output, user_path
 from epicsub.io.limits import describe_shortage
 
@@ -35,6 +35,10 @@ GROUPS = {
     "hub": (("push", "pull"), "Trained models on the Hugging Face hub, as safetensors with a model card."),
     "bench": (("domains", "agents"), "Tables of many runs, and figures of the agents of one run."),
 }
+
+
+GO_ON = 75
+"""Exit status of a run that goes on when it is started again: EX_TEMPFAIL of sysexits.h."""
 
 
 class LazyCommand(TyperCommand):
@@ -159,7 +163,10 @@ def _log_to_stderr() -> Iterator[None]:
 
 
 def run() -> None:
-    """Run the command line: exit status 0 done, 2 the user must change something, 1 our own fault (traceback)."""
+    """Run the command line: exit status 0 done, 2 the user must change something, 1 our own fault (traceback).
+
+    A run that a signal has ended, or the loss of one of its processes, has 75, by which a job queues itself again.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold what the terminal's encoding has not
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -168,6 +175,11 @@ def run() -> None:
     except EpicsubError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except RunStoppedError as stopped:
+        from epicsub.progress import process_number  # with rich, which takes time that --help has not
+
+        print(stopped, file=sys.stderr)
+        sys.exit(GO_ON if process_number() == 0 else 0)
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
         if (shortage := describe_shortage(error)) is not None:
             print(f"error: {shortage}", file=sys.stderr)

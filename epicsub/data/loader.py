@@ -125,7 +125,7 @@ class ClipLoader(DataLoader[Any]):
 
     def _start(self) -> Iterator[Any]:
         try:
-            with hold_interrupts():
+            with hold_interrupts(signal.SIGTERM):  # of a job's end, before which the run writes its checkpoint
                 return super().__iter__()
         except (OSError, MemoryError, RuntimeError) as error:
             with redirect_stderr(io.StringIO()):  # torch ends those that have started, and complains of the others

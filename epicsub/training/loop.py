@@ -31,11 +31,12 @@ from epicsub.training.draws import drawn_ids, sampler_of
 from epicsub.training.epochs import count_epochs
 from epicsub.training.layers import freeze
 from epicsub.training.loaders import Domains, training_loader, view_loader
-from epicsub.training.processes import make_fabric
+from epicsub.training.processes import launch, make_fabric
 from epicsub.training.run_folder import RemovalLog, RunLog
 from epicsub.training.selection import EvaluationResult, refresh_batch_norms
 from epicsub.training.state import State, build_state, ends_first_stage, read_watch, save_state, total_steps
 from epicsub.training.step import train_step
+from epicsub.training.together import StopSignals, check_agreement, name_the_lost, stopped
 
 Evaluate = Callable[[nn.Module], EvaluationResult]
 ONE_VIEW = Views(clips=1, crops=1, flip=False)
@@ -61,22 +62,33 @@ def fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | Non
         NotFiniteError: a loss is not finite; the message names the step and the narration ids.
         TrainingError: the recipe asks for a kernel's deterministic form, and it has none.
         DataError: a segment cannot be decoded; the message names it.
+        RunStoppedError: SIGUSR1 or SIGTERM came, and the checkpoint of the step is written; or another process is lost.
     """
     recipe = count_epochs(recipe, len(domains.source))
-    with deterministic_kernels(recipe):
-        return _fit(recipe, domains, folder, evaluate, resumed)
+    with deterministic_kernels(recipe), StopSignals() as signals:
+        fabric = make_fabric(recipe.train)
+        launch(fabric)
+        hosts = check_agreement(fabric, resumed.step if resumed else 0)
+        with name_the_lost(fabric, hosts):
+            return _fit(fabric, recipe, domains, folder, evaluate, resumed, signals)
 
 
-def _fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | None, resumed: Checkpoint | None) -> Path:
+def _fit(
+    fabric: Fabric,
+    recipe: Recipe,
+    domains: Domains,
+    folder: Path,
+    evaluate: Evaluate | None,
+    resumed: Checkpoint | None,
+    signals: StopSignals,
+) -> Path:
     train, total = recipe.train, total_steps(recipe)
-    fabric = make_fabric(train)
-    fabric.launch()
     if fabric.is_global_zero:
         log_determinism(fabric.device, train.deterministic)
     state = build_state(recipe, domains, fabric, resumed)
     log = RunLog(folder, state.step) if fabric.is_global_zero else None
     removals = RemovalLog(folder, state.step) if log else None
-    reported = missed_updates(state.agent_optimizer)
+    reported, stops = missed_updates(state.agent_optimizer), 0
     steps = _remaining_steps(recipe, domains, state, fabric)
     moved = copied_ahead(steps, lambda read: (*read[:2], to_device(fabric, recipe, read[2])), fabric.device)
     for step, stage, batch in track(moved, recipe.name, total, state.step) if log else moved:
@@ -85,11 +97,12 @@ def _fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | No
         metrics = train_step(fabric, recipe, stage, state, batch, step)
         state.step += 1
         last = state.step == total
+        stops = 0 if last else signals.agreed(fabric)
         evaluates = evaluate is not None and (
             is_scheduled(train.evaluate_every, state.step, total) or state.final_mean.includes(state.step, total)
         )
         saves = evaluates or is_scheduled(train.checkpoint_every, state.step, total)
-        saves = saves or ends_first_stage(recipe, state.step)
+        saves = saves or ends_first_stage(recipe, state.step) or bool(stops)
         logs = state.step % train.log_every == 0 or last
         if logs or saves:
             read_watch(fabric, recipe, domains, state, folder)
@@ -112,10 +125,12 @@ def _fit(recipe: Recipe, domains: Domains, folder: Path, evaluate: Evaluate | No
             save_state(fabric, recipe, domains, state, folder, best)
             note_kept(f"checkpoint of step {state.step}")
         fabric.barrier()
-        if state.stopped:
+        if state.stopped or stops:
             break
     if log:
         log.close()
+    if stops and not state.stopped:
+        raise stopped(stops, state.step, total)
     return folder / selected_checkpoint(recipe)
 
 

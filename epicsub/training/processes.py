@@ -175,6 +175,27 @@ def make_fabric(train: Train, alone: bool = False) -> Fabric:
         )
 
 
+def launch(fabric: Fabric) -> None:
+    """Start the processes of a run, or meet those that run already.
+
+    Args:
+        fabric: of `make_fabric`.
+
+    Raises:
+        TrainingError: not all of them came.
+    """
+    try:
+        fabric.launch()
+    except (RuntimeError, OSError) as error:
+        if fabric.world_size == 1:
+            raise
+        raise TrainingError(
+            f"the {fabric.world_size} processes of this run did not meet within {PATIENCE.seconds // 60} minutes "
+            f"({str(error).splitlines()[0][:200]}). Each must run `epicsub train` with the same recipe, on nodes that "
+            "reach each other; MASTER_ADDR and MASTER_PORT name another meeting place"
+        ) from error
+
+
 def _place(train: Train) -> _Place:
     nodes, devices = train.nodes, train.devices
     if (nodes, devices) == (1, 1):

@@ -68,7 +68,7 @@ def of_step() -> Started | None:
         rank // per_node if node is None else node,
         rank % per_node if local is None else local,
         os.environ.get("MASTER_ADDR") or (_first_node() if nodes > 1 else "127.0.0.1"),
-        15000 + (job + 101 * step) % 10000,  # one that all tasks of the step find
+        number_of("MASTER_PORT") or 15000 + (job + 101 * step) % 10000,  # one that all tasks of the step find
     )  # fmt: skip
 
 
