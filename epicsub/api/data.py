@@ -1,7 +1,7 @@
 """The data on the disk, checked and prepared."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from epicsub.data.prepared.write import Summary, check_space, prepare_all
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.io import write_text
+from epicsub.io.shards import Shard, missing_shards, refuse_missing
 from epicsub.modality import FLOW, RGB, VideoModality
 
 CLIP_SECONDS = 16 / 30
@@ -86,6 +87,8 @@ class Preparation:
     """one per modality"""
     measured: dict[str, Measured]
     """modality -> bytes per second, of modalities with something to do"""
+    shard: Shard | None = None
+    """the share that the plans are; None for all"""
 
     def check_space(self) -> int:
         """Check that the store fits on its disk.
@@ -111,7 +114,21 @@ class Preparation:
         Raises:
             DataError: while iterating: another process writes there, the disk is full, or videos are damaged.
         """
-        return prepare_all(self.plans, self.root, workers)
+        part = "" if self.shard is None else f"{self.shard.number}-of-{self.shard.of}"
+        return prepare_all(self.plans, self.root, workers, part)
+
+    def refuse_missing(self, shards: int) -> None:
+        """Check that all shares are done.
+
+        Args:
+            shards: number of shares.
+
+        Raises:
+            DataError: naming those that are not.
+        """
+        videos = sorted({segment.video_id for segment in self.segments})
+        undone = {job.video_id for plan in self.plans for job in plan.jobs}
+        refuse_missing(missing_shards(videos, undone, shards), shards, str(self.root.path / "prepared"))
 
 
 def plan_preparation(
@@ -126,6 +143,7 @@ def plan_preparation(
     flow_crf: int | None = None,
     margin: float = 0.5,
     overwrite: bool = False,
+    shard: Shard | None = None,
 ) -> Preparation:
     """Plan the prepared store: the parts of the videos that segments need, small and fast to read.
 
@@ -140,6 +158,7 @@ def plan_preparation(
         flow_crf: the same of flow.
         margin: seconds kept on both sides of each segment.
         overwrite: replace entries made with other settings.
+        shard: prepare this share of the videos alone.
 
     Returns:
         The plan, which `run()` carries out.
@@ -154,8 +173,11 @@ def plan_preparation(
     listed = listed_segments(root, lists)
     segments = [segment for segment in listed if segment.narration_id not in skipped]
     plans = make_plans(root, segments, settings, overwrite)
+    if shard is not None:
+        own = set(shard.share(sorted({segment.video_id for segment in segments})))
+        plans = [replace(plan, jobs=[job for job in plan.jobs if job.video_id in own]) for plan in plans]
     measured = {plan.modality: measured_rate(plan.jobs) for plan in plans if plan.jobs}
-    return Preparation(root, segments, len(listed) - len(segments), plans, measured)
+    return Preparation(root, segments, len(listed) - len(segments), plans, measured, shard)
 
 
 def _settings_of(

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from epicsub.api import data_root, device_of, protocol_of
+from epicsub.api import data_root, device_of
+from epicsub.api.shares import what_to_predict
 from epicsub.data.annotations import Segment, read_class_names
 from epicsub.data.batch import collate_views
 from epicsub.data.clips import ViewClips
@@ -30,7 +31,7 @@ from epicsub.models.heads import TwoHeadOutput
 from epicsub.predictions import Predictions
 from epicsub.recipe import Recipe
 from epicsub.training.device import autocast
-from epicsub.validation import find_protocol, load_protocol
+from epicsub.validation import load_protocol
 
 CLASS_TABLES = {"verb": "EPIC_100_verb_classes.csv", "noun": "EPIC_100_noun_classes.csv"}
 
@@ -246,13 +247,7 @@ def predict(
         ValidationError: no such protocol.
         DataError: the list or a clip cannot be read.
     """
-    chosen = device_of(device)
-    resolved = resolve_target(str(target))
-    root = data_root(data)
-    found = find_protocol(protocol, protocol_of([resolved])).protocol
-    segments = root.segments(getattr(found, split).list)
-    views = parse_views(tta) if tta else None
-    return predictions_of(resolved, segments, root, views, chosen, stop)
+    return predictions_of(*what_to_predict(target, split, tta, protocol, data, device), stop)
 
 
 def extract_features(

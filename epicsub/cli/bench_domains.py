@@ -8,7 +8,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from epicsub.cli.options import DataOption, DeviceOption, print_whole
+from epicsub.cli.options import DataOption, DeviceOption, MergeOption, ShardOption, chosen_shard, print_whole
 from epicsub.errors import ValidationError
 from epicsub.io import write_text
 from epicsub.studies.domains import OUTPUTS, DomainTable, run_domains
@@ -27,12 +27,29 @@ def domains(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     data: DataOption = None,
     device: DeviceOption = "auto",
+    shard: ShardOption = None,
+    merge: MergeOption = None,
 ) -> None:
     """Train every method on every pair and seed and print the table; a killed study can be resumed."""
     if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
         raise ValidationError(f"--seeds {seeds}: expected integers separated by commas, e.g. 1,2,3")
     numbers = [int(seed) for seed in seeds.split(",")]
-    table = run_domains(recipes, protocol, numbers, settings or [], out=out, score=score, data=data, device=device)
+    chosen = chosen_shard(shard, merge)
+    table = run_domains(
+        recipes,
+        protocol,
+        numbers,
+        settings or [],
+        out=out,
+        score=score,
+        data=data,
+        device=device,
+        shard=chosen,
+        merge=merge,
+    )
+    if table is None:
+        typer.echo(f"shard {chosen}: all its runs are done; --merge N prints the table")
+        return
     _show(table)
     if json_file:
         write_text(json_file, json.dumps(table.to_json(), indent=2) + "\n")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from epicsub.api.data import plan_preparation
-from epicsub.cli.options import DataOption, LinkedOption, SkipOption
+from epicsub.cli.options import DataOption, LinkedOption, MergeOption, ShardOption, SkipOption, chosen_shard
 from epicsub.data.prepared.plan import Measured, Plan
 from epicsub.modality import MODALITIES, VideoModality
 from epicsub.text import counted, sized
@@ -32,6 +32,8 @@ def prepare(
     margin: Annotated[float, typer.Option(help="Seconds kept on both sides of each segment.")] = 0.5,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace entries made with other settings.")] = False,
+    shard: ShardOption = None,
+    merge: MergeOption = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Estimate size and free space, then exit.")] = False,
 ) -> None:
     """Cut and shrink the videos to what segments need; a killed run can be resumed."""
@@ -46,7 +48,12 @@ def prepare(
         flow_crf=flow_crf,
         margin=margin,
         overwrite=overwrite,
+        shard=chosen_shard(shard, merge),
     )
+    if merge is not None:
+        planned.refuse_missing(merge)
+        typer.echo(f"all {merge} shards are there")
+        return
     for note in planned.root.videos_there().notes():
         typer.echo(f"note: {note}", err=True)
     if planned.skipped:

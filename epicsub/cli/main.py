@@ -178,8 +178,10 @@ def run() -> None:
     except RunStoppedError as stopped:
         from epicsub.progress import process_number  # with rich, which takes time that --help has not
 
+        if process_number() > 0:
+            sys.exit(0)
         print(stopped, file=sys.stderr)
-        sys.exit(GO_ON if process_number() == 0 else 0)
+        sys.exit(GO_ON)
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
         if (shortage := describe_shortage(error)) is not None:
             print(f"error: {shortage}", file=sys.stderr)

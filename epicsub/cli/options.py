@@ -8,7 +8,9 @@ import typer
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
 
+from epicsub.errors import DataError
 from epicsub.io import write_text
+from epicsub.io.shards import Shard, shard_of
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data root. Default: data.root of the recipe, $EPICSUB_DATA, data/.")
@@ -33,6 +35,16 @@ StopOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 CountOption = Annotated[
     int | None, typer.Option("--count", help="Segments the list must have. Default: the protocol's.")
+]
+
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", help="The I-th of N shares of the work. Default: the task of an array of Slurm's."
+    ),
+]
+MergeOption = Annotated[
+    int | None, typer.Option("--merge", min=1, metavar="N", help="Put N shares together, or say which are missing.")
 ]
 
 OverridesArgument = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
@@ -70,3 +82,26 @@ def print_whole(*parts: RenderableType) -> None:
         needed = Measurement.get(wide, wide.options, part).maximum
         console = Console(width=max(terminal.width, needed))
         console.print(part, markup=False, highlight=False, soft_wrap=isinstance(part, str))
+
+
+def chosen_shard(shard: str | None, merge: int | None) -> Shard | None:
+    """Read `--shard` and say which share it is, also where Slurm has chosen it.
+
+    Args:
+        shard: the option's value.
+        merge: that of `--merge`, which goes without a share.
+
+    Returns:
+        None for all the work.
+
+    Raises:
+        DataError: no such share, or both options.
+    """
+    if merge is not None:
+        if shard is not None:
+            raise DataError(f"--merge {merge}: puts the shares together, and --shard {shard} makes one: leave one out")
+        return None
+    chosen = shard_of(shard)
+    if chosen is not None:
+        typer.echo(f"shard {chosen}" + (" (of SLURM_ARRAY_TASK_ID)" if shard is None else ""), err=True)
+    return chosen

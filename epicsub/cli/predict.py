@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 import typer
 
 from epicsub.api.predict import predict as predict_list
-from epicsub.cli.options import DataOption, DeviceOption, ProtocolOption, StopOption, TtaOption
+from epicsub.api.shares import merge_predictions, predict_shard
+from epicsub.cli.options import (
+    DataOption,
+    DeviceOption,
+    MergeOption,
+    ProtocolOption,
+    ShardOption,
+    StopOption,
+    TtaOption,
+    chosen_shard,
+)
+from epicsub.errors import InferenceError
 from epicsub.predictions import save_predictions
 
 
@@ -19,8 +30,20 @@ def predict(
     protocol: ProtocolOption = None,
     data: DataOption = None,
     device: DeviceOption = "auto",
+    shard: ShardOption = None,
+    merge: MergeOption = None,
 ) -> None:
     """Predict every segment of a split and write log-probabilities."""
-    predictions = predict_list(target, split, tta=tta, stop=stop, protocol=protocol, data=data, device=device)
+    chosen = chosen_shard(shard, merge)
+    if stop and (chosen or merge):
+        raise InferenceError(f"--stop {stop}: needs the whole list, and a share is a part of it: leave it out")
+    if chosen is not None:
+        place, count = predict_shard(target, split, chosen, tta=tta, protocol=protocol, data=data, device=device)
+        typer.echo(f"shard {chosen}: {count} segments in {place}; --merge {chosen.of} writes {out}")
+        return
+    if merge is not None:
+        predictions = merge_predictions(target, split, merge, tta=tta, protocol=protocol, data=data, device=device)
+    else:
+        predictions = predict_list(target, split, tta=tta, stop=stop, protocol=protocol, data=data, device=device)
     save_predictions(predictions, out)
     typer.echo(f"wrote {out}: {len(predictions)} segments")

@@ -190,11 +190,12 @@ def try_lock(path: Path, note: str = "") -> FileLock | None:
 
 
 @contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
+def hold_folder(folder: Path, part: str = "") -> Iterator[None]:
     """Hold a folder against a second run, whose clearing up would delete the files of this one.
 
     Args:
         folder: made where it is missing.
+        part: of the work; parts do not keep each other out.
 
     Yields:
         While the folder is held.
@@ -202,7 +203,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
     Raises:
         DataError: another process holds it, or the file system cannot lock.
     """
-    path = folder / ".lock"
+    path = folder / f".lock{part and f'-{part}'}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = try_lock(path)

@@ -12,6 +12,7 @@ from epicsub.api.train import train
 from epicsub.errors import EpicsubError, NotFiniteError, TrainingError
 from epicsub.inference.targets import predictions_of, resolve_target
 from epicsub.io import user_path
+from epicsub.io.shards import Shard, missing_shards, refuse_missing
 from epicsub.studies.domain_runs import Run, pairs_of, plan, read_result, write_result
 from epicsub.training.loaders import skipped_ids
 from epicsub.training.preflight import prepare
@@ -54,7 +55,9 @@ def run_domains(
     score: str | None = None,
     data: str | Path | None = None,
     device: str = "auto",
-) -> DomainTable:
+    shard: Shard | None = None,
+    merge: int | None = None,
+) -> DomainTable | None:
     """Train every method on every pair and seed, and score it; runs that have ended are not repeated.
 
     Args:
@@ -66,9 +69,11 @@ def run_domains(
         score: which of the organisers' scores. Default: top-1 of actions, or of verbs where the lists have no nouns.
         data: the data root. Default: that of each recipe, $EPICSUB_DATA, else `data/`.
         device: auto, cpu, cuda or mps, for the predictions.
+        shard: train this share of the runs alone.
+        merge: train nothing, and check that so many shares are done.
 
     Returns:
-        The scores of each method, pair and seed, and their summary.
+        The scores of each method, pair and seed, and their summary; None of a share.
 
     Raises:
         EpicsubError: something that a run needs is missing; all at once, before anything starts. A loss that is not
@@ -80,10 +85,18 @@ def run_domains(
     first = next(iter(parts.values()))
     chosen = score or f"all_{'action' if 'action' in first.tasks else first.tasks[0]}_accuracy_at_1"
     runs = plan([Path(recipe) for recipe in recipes], protocol, seeds, overrides, out)
+    every = [run.folder for run in runs]
+    if shard is not None:
+        runs = shard.share(runs)
     ended = [read_result(run) for run in runs]
+    if merge is not None:
+        undone = [run.folder for run, result in zip(runs, ended, strict=True) if result is None]
+        refuse_missing(missing_shards(every, undone, merge), merge, str(out))
     log.info("%d runs, %d of them done (%s)", len(runs), sum(result is not None for result in ended), out)
     _check_all([run for run, result in zip(runs, ended, strict=True) if result is None], data)
     results = [result or _train_one(run, data, device) for run, result in zip(runs, ended, strict=True)]
+    if shard is not None:
+        return None
     return DomainTable(
         protocol,
         chosen,

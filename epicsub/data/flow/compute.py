@@ -30,6 +30,7 @@ from epicsub.data.root import DataRoot
 from epicsub.errors import DataError
 from epicsub.io import hold_folder, remove_leftovers
 from epicsub.io.files import check_readable, os_reason
+from epicsub.io.shards import Shard, missing_shards, refuse_missing
 from epicsub.modality import FLOW, RGB
 from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted
@@ -61,6 +62,8 @@ def flow_for_videos(
     settings: FlowSettings = DEFAULTS,
     workers: int | None = None,
     overwrite: bool = False,
+    shard: Shard | None = None,
+    merge: int | None = None,
 ) -> FlowSummary:
     """Compute the flow of many videos in processes; run again after a kill, it resumes.
 
@@ -73,6 +76,8 @@ def flow_for_videos(
         settings: how flow is computed.
         workers: processes, None for one per core.
         overwrite: replace flow that was computed with other settings, which is an error otherwise.
+        shard: compute this share of the videos alone.
+        merge: compute nothing, and check that so many shares are done.
 
     Returns:
         Number of videos computed and of videos kept, seconds taken.
@@ -83,7 +88,8 @@ def flow_for_videos(
     """
     began = time.monotonic()
     _make_estimator(settings.method, settings.short_side)
-    ids = sorted(set(video_ids))
+    every = sorted(set(video_ids))
+    ids = every if shard is None else shard.share(every)
     problems: list[str | None] = []
     conflicts: list[str] = []
     jobs: list[_Job] = []
@@ -108,10 +114,15 @@ def flow_for_videos(
     if conflicts:
         raise DataError("\n".join(["there is flow of other settings; delete it or ask for overwriting:", *conflicts]))
     kept = len(ids) - len(jobs) - len(problems)
+    if merge is not None:
+        undone = [job.video_id for job in jobs]
+        refuse_missing(missing_shards(every, undone, merge), merge, str(root.path / FLOW.video_folder))
     if jobs:
         folder = root.path / FLOW.video_folder
-        with hold_folder(folder):
-            remove_leftovers(folder.glob("*/.*"), ".mp4")
+        own = {job.video_id for job in jobs}
+        with hold_folder(folder, "" if shard is None else f"{shard.number}-of-{shard.of}"):
+            left = [p for p in folder.glob("*/.*") if shard is None or p.name.lstrip(".").partition(".")[0] in own]
+            remove_leftovers(left, ".mp4")
             with closing(in_processes(_try_one, jobs, workers or cores())) as outcomes:
                 problems += track(outcomes, "computing flow", len(jobs) + kept, kept)
     failed = sorted(problem for problem in problems if problem)

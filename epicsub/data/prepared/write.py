@@ -77,13 +77,14 @@ def check_space(folder: Path, needed: float) -> int:
     return free
 
 
-def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
+def prepare(plan: Plan, root: DataRoot, workers: int | None = None, part: str = "") -> Summary:
     """Carry out a plan; a video that fails does not keep the others from being done.
 
     Args:
         plan: of one modality.
         root: the data root.
         workers: processes; None for one per core.
+        part: name of the share that the plan is, where it is one.
 
     Returns:
         What was made.
@@ -96,15 +97,16 @@ def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
     folder = root.path / "prepared" / plan.modality
     done: list[Outcome] = []
     total = sum(job.seconds for job in plan.jobs)
-    with hold_folder(folder):
-        _remove_leftovers(folder)
+    own = {job.video_id for job in plan.jobs} if part else None
+    with hold_folder(folder, part):
+        _remove_leftovers(folder, own)
         label = f"preparing {plan.modality}, seconds of video"
         with closing(in_processes(_prepare_one, plan.jobs, workers or cores())) as outcomes:
             for outcome in track(outcomes, label, round(total), weight=lambda outcome: outcome.job.seconds):
                 done.append(outcome)
                 if outcome.full:
                     break
-        _remove_leftovers(folder)
+        _remove_leftovers(folder, own)
     if done and done[-1].full:
         raise DataError(
             f"{done[-1].problem}\n{len([o for o in done if not o.problem])} of "
@@ -121,13 +123,14 @@ def prepare(plan: Plan, root: DataRoot, workers: int | None = None) -> Summary:
     return Summary(plan.modality, len(done), sum(outcome.size for outcome in done), time.monotonic() - began)
 
 
-def prepare_all(plans: Iterable[Plan], root: DataRoot, workers: int | None = None) -> Iterator[Summary]:
+def prepare_all(plans: Iterable[Plan], root: DataRoot, workers: int | None = None, part: str = "") -> Iterator[Summary]:
     """Carry out plans of several modalities; bad videos of one do not keep the next from being done.
 
     Args:
         plans: one per modality.
         root: the data root.
         workers: processes; None for one per core.
+        part: name of the share that the plans are, where they are one.
 
     Yields:
         What was made of each modality.
@@ -138,7 +141,7 @@ def prepare_all(plans: Iterable[Plan], root: DataRoot, workers: int | None = Non
     problems = []
     for plan in plans:
         try:
-            yield prepare(plan, root, workers) if plan.jobs else Summary(plan.modality, 0, 0, 0.0)
+            yield prepare(plan, root, workers, part) if plan.jobs else Summary(plan.modality, 0, 0, 0.0)
         except BadVideosError as error:
             problems.append(str(error))
         except DataError as error:
@@ -184,9 +187,16 @@ def _pieces(start: float, stop: float) -> list[Interval]:
     return list(pairwise(edges))
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """A run that was killed leaves its temporary files behind, or pictures whose index it did not come to write."""
-    remove_leftovers(folder.glob("*/.*"), ".index", ".h264")
-    for path in folder.glob("*/P*.h264"):
+def _remove_leftovers(folder: Path, own: set[str] | None) -> None:
+    """A run that was killed leaves its temporary files behind, or pictures whose index it did not come to write.
+
+    A share of the work clears up after its own videos alone: others are being written.
+    """
+
+    def is_own(path: Path) -> bool:
+        return own is None or path.name.lstrip(".").partition(".")[0] in own
+
+    remove_leftovers(filter(is_own, folder.glob("*/.*")), ".index", ".h264")
+    for path in filter(is_own, folder.glob("*/P*.h264")):
         if VIDEO_ID.fullmatch(path.stem) and not path.with_suffix(".index").exists():
             path.unlink()
