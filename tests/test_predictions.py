@@ -91,20 +91,23 @@ def test_rows_that_are_not_finite_are_named():
     noun[3, 0] = -np.inf
     with pytest.raises(PredictionsError) as caught:
         Predictions.from_scores(IDS, verb, noun)
-    assert "verb scores that are not finite: P01_11_1\n" in str(caught.value)
-    assert "noun scores that are not finite: P02_101_3" in str(caught.value)
+    assert "verb scores that are not finite, as they must be: P01_11_1\n" in str(caught.value)
+    assert "noun scores that are not finite, as they must be: P02_101_3" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: (p.narration_ids[[0, 0, 1, 2]], p.verb_logprobs, p.noun_logprobs), "more than once: P01_11_0"),
+        (
+            lambda p: (p.narration_ids[[0, 0, 1, 2]], p.verb_logprobs, p.noun_logprobs),
+            "more than once, keep each once: P01_11_0",
+        ),
         (lambda p: (p.narration_ids[:3], p.verb_logprobs, p.noun_logprobs), "4 rows of verb scores for 3"),
         (lambda p: (p.narration_ids, p.verb_logprobs[0], p.noun_logprobs), r"shape \(97,\)"),
         (lambda p: (p.narration_ids.astype(object), p.verb_logprobs, p.noun_logprobs), "array of text"),
         (lambda p: (p.narration_ids, p.verb_logprobs.astype(np.float64), p.noun_logprobs), "float64, float32 expected"),
         (lambda p: (p.narration_ids, p.verb_logprobs, p.noun_logprobs + np.float32(0.01)), "noun rows whose prob"),
-        (lambda p: (p.narration_ids[:0], p.verb_logprobs[:0], p.noun_logprobs[:0]), "no segments at all"),
+        (lambda p: (p.narration_ids[:0], p.verb_logprobs[:0], p.noun_logprobs[:0]), "must name a segment at least"),
     ],
 )
 def test_the_class_checks_itself(change, message):

@@ -237,7 +237,9 @@ def check_features(source: Mapping[str, Tensor], target: Mapping[str, Tensor], d
     problems = []
     for domain, features in (("source", source), ("target", target)):
         if set(features) != set(dims):
-            problems.append(f"{domain} features are of {sorted(features)}, the method was made for {sorted(dims)}")
+            problems.append(
+                f"{domain} features are of {sorted(features)}, the method was made for {sorted(dims)}: give it these"
+            )
         problems += [
             f"{domain} {modality} features are {tuple(f_BD.shape)}, expected (B, {dims[modality]})"
             for modality, f_BD in features.items()

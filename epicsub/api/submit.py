@@ -182,7 +182,7 @@ def write_submission(
         log.warning("%s: %s", written.pt, warning)
     problems = [f"{file}: {text}" for file, findings in found.items() for text in findings.problems]
     if problems:
-        raise SubmissionError("\n".join(problems))
+        raise SubmissionError("a fault of epicsub's own: keep these files, and report it:\n" + "\n".join(problems))
     return written
 
 

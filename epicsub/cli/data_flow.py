@@ -49,4 +49,6 @@ def flow(
         f"{summary.seconds:.0f} s"
     )
     if there.denied:
-        raise DataError("\n".join([*there.denied, "(no flow for what lies there, the others are done)"]))
+        raise DataError(
+            "\n".join([*there.denied, "(no flow for what lies there, the others are done; mend it and run this again)"])
+        )

@@ -51,7 +51,8 @@ def load_source(
         elif verbs is not None and (others := [s.narration_id for s in segments if s.verb_class not in verbs]):
             known = ", ".join(map(str, sorted(verbs)))
             problems.append(
-                f"{path}: verb_class is none of classes.verbs ({known}) for {len(others)}: {first_of(others)}"
+                f"{path}: verb_class is none of classes.verbs ({known}) for {len(others)}: {first_of(others)}; name "
+                "these classes too, or take the rows out"
             )
     _refuse(problems + _shared(lists, found))
     every = [segment for segments in found for segment in segments]
@@ -91,13 +92,15 @@ def check_domains(source: Sequence[Segment], target: Sequence[Sequence[Segment]]
     nouns = any(segment.noun_class is not None for segment in source)  # a list of verbs has none at all
     bare = [s.narration_id for s in source if s.verb_class is None or (nouns and s.noun_class is None)]
     if bare:
-        problems.append(f"{len(bare)} source segments have no labels: {first_of(bare)}")
+        problems.append(
+            f"{len(bare)} source segments have no labels: {first_of(bare)}; name a list that has them as target"
+        )
     labelled = [
         s.narration_id for segments in target for s in segments if s.verb_class is not None or s.noun_class is not None
     ]
     if labelled:
         problems.append(
-            f"{len(labelled)} target segments carry labels: {first_of(labelled)}; read them with load_target"
+            f"{len(labelled)} target segments carry labels: {first_of(labelled)}; take them from load_target"
         )
     _refuse(problems)
 
@@ -138,7 +141,7 @@ def _shared(names: Sequence[str], lists: Sequence[Sequence[Segment]]) -> list[st
                 shared.setdefault((first, position), []).append(segment.narration_id)
     return [
         f"{counted(len(ids), 'narration id is', 'narration ids are')} in both {names[first]} and {names[second]}: "
-        f"{first_of(ids)}"
+        f"{first_of(ids)}; take them out of one"
         for (first, second), ids in shared.items()
     ]
 

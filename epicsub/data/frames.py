@@ -193,7 +193,8 @@ class ExtractedFrames(VideoFile):
         indices = np.floor((np.asarray(times, np.float64) + HALF_MILLISECOND) * self.fps).astype(np.int64)
         if len(indices) and indices.max() > self._count:  # up to two frame durations past the last one's time
             raise self._error(
-                f"its {self._count} frames end at {self.duration:.3f} s, a frame at {np.max(times):.3f} s was asked for"
+                f"its {self._count} frames end at {self.duration:.3f} s, a frame at {np.max(times):.3f} s was asked "
+                "for: fetch or make them again"
             )
         out = np.empty((len(indices), self.height, self.width, self._row.channels), np.uint8)
         images: dict[int, np.ndarray] = {}
@@ -201,7 +202,9 @@ class ExtractedFrames(VideoFile):
             if index not in images:
                 images[index] = self._image(index)
                 if images[index].shape != out.shape[1:]:
-                    raise self._error(f"frame {index + self._base} has another size than the first")
+                    raise self._error(
+                        f"frame {index + self._base} has another size than the first: fetch or make them again"
+                    )
             out[row] = images[index]
         return torch.from_numpy(out)
 

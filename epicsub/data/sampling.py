@@ -11,8 +11,8 @@ import numpy as np
 from epicsub.errors import DataError
 
 GRAMMAR = (
-    "CLIPSxCROPS with 1 or 3 crops and any number of clips from 1, then +flip or not, then @ and factors of the "
-    "stride or not, from 0.1 to 10 and each once: 1x1, 5x3, 10x3+flip, 5x3+flip@0.8,1,1.25"
+    "expected CLIPSxCROPS with 1 or 3 crops and any number of clips from 1, then +flip or not, then @ and factors of "
+    "the stride or not, from 0.1 to 10 and each once: 1x1, 5x3, 10x3+flip, 5x3+flip@0.8,1,1.25"
 )
 FORM = re.compile(r"([1-9]\d{0,2})x([13])(\+flip)?(@\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?)*)?")
 FACTORS = (0.1, 10.0)

@@ -116,7 +116,10 @@ def refuse_non_finite(ids: Sequence[str], *scores: Tensor) -> None:
     """
     bad = [name for row, name in enumerate(ids) if not all(bool(torch.isfinite(part[row]).all()) for part in scores)]
     if bad:
-        raise InferenceError(f"the model's scores are not finite for {', '.join(bad)}: its weights are damaged")
+        raise InferenceError(
+            f"the model's scores are not finite for {', '.join(bad)}: its weights are damaged; take an earlier "
+            "checkpoint, or train anew"
+        )
 
 
 @torch.inference_mode()

@@ -160,7 +160,8 @@ def resolve_target(text: str, outputs: Path = Path("outputs")) -> Target:
             if suffix in PREDICTION_SUFFIXES:
                 return Target(path.stem, path)
             raise InferenceError(
-                f"{path}: neither a checkpoint (.pth) nor predictions ({', '.join(PREDICTION_SUFFIXES)})"
+                f"{path}: neither a checkpoint (.pth) nor predictions ({', '.join(PREDICTION_SUFFIXES)}); name one "
+                "of these"
             )
     if "," in text and all(Path(part).suffix.lower() in PREDICTION_SUFFIXES for part in text.split(",")):
         parts = [resolve_target(part, outputs) for part in text.split(",")]
@@ -193,7 +194,11 @@ def resolve_targets(texts: Sequence[str], outputs: Path = Path("outputs")) -> li
         except EpicsubError as error:
             problems.append(str(error))
     paths = [target.path.resolve() for target in found]
-    problems += [f"{path}: named {paths.count(path)} times" for path in dict.fromkeys(paths) if paths.count(path) > 1]
+    problems += [
+        f"{path}: named {paths.count(path)} times, name it once"
+        for path in dict.fromkeys(paths)
+        if paths.count(path) > 1
+    ]
     if problems:
         raise InferenceError("\n".join(problems))
     names = [target.name for target in found]

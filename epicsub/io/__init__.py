@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal
 from filelock import FileLock, Timeout
 
 from epicsub.errors import DataError, EpicsubError
-from epicsub.io.files import may_be_file
+from epicsub.io.files import may_be_file, os_reason
 from epicsub.io.limits import writing
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # as `temporary_beside` names files
@@ -243,7 +243,7 @@ def write_text(path: Path, text: str, failure: type[EpicsubError] | None = None)
     except OSError as error:
         if failure is None:
             raise
-        raise failure(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise failure(f"{path}: cannot be written: {os_reason(error)}") from error
 
 
 def remove_leftovers(hidden: Iterable[Path], *suffixes: str) -> None:

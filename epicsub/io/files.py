@@ -28,20 +28,19 @@ _BYTE_ORDER_MARKS = {
 
 
 def os_reason(error: OSError, path: Path | None = None) -> str:
-    """Tell why the operating system refused a file or folder.
+    """Tell why the operating system refused a file or folder, and what to do.
 
     Args:
         error: what it raised.
         path: the file or folder; needed to tell a link without a target from nothing.
 
     Returns:
-        Its reason, and for the usual ones what to do.
+        Its reason, and what to do.
     """
     if path is not None and error.errno == errno.ENOENT and path.is_symlink():
-        return f"a link to {path.readlink()}, which is not there"
+        return f"a link to {path.readlink()}, which is not there: mend or remove it"
     reason = error.strerror or str(error) or type(error).__name__
-    advice = _OS_ADVICE.get(error.errno or 0)
-    return f"{reason}: {advice}" if advice else reason
+    return f"{reason}: {_OS_ADVICE.get(error.errno or 0, 'try again, or name another')}"
 
 
 def check_readable(path: Path, failure: type[EpicsubError] = DataError) -> None:
@@ -180,6 +179,6 @@ def may_be_file(path: Path) -> bool:
 def _neighbours(path: Path) -> str:
     """What there is instead of a file: those of the same kind beside it."""
     if not path.parent.is_dir():
-        return f"the folder {path.parent} is not there either"
+        return f"the folder {path.parent} is not there either, name another"
     beside = sorted(file.name for file in path.parent.iterdir() if file.suffix == path.suffix)
     return f"{path.parent} holds {', '.join(beside) if beside else f'no {path.suffix} file'}"

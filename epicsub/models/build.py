@@ -106,7 +106,7 @@ def build_video(
     if relations is not None and relations.head == "acrn":
         if row.name not in MAPS or not MAPS[row.name].acrn:
             fit = ", ".join(other for other, of in MAPS.items() if of.acrn)
-            raise ModelError(f"the head acrn is made for {fit}, not for {row.name}")
+            raise ModelError(f"the head acrn is made for {fit}, not for {row.name}: take one of these")
         settings["acrn"] = True
     builder = _import_builder(row)
 

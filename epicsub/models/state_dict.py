@@ -22,7 +22,8 @@ WRAPPERS = (
     "state_dict_ema", "model_state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema", "params_ema", "shadow",
     "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params",
 )  # fmt: skip
-_COMPILED = "_orig_mod"
+# Of torch.compile, FSDP, activation checkpointing and Lightning's DeepSpeed: before any name, and within it.
+_INSERTED = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
 _PREFIXES = ("module", "model", "net", "network")
 _DEEPEST = 3  # wrappers or prefixes around each other
 
@@ -63,7 +64,7 @@ def plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         The same tensors under shorter names.
     """
-    named = {".".join(part for part in name.split(".") if part != _COMPILED): x for name, x in tensors.items()}
+    named = {".".join(part for part in name.split(".") if part not in _INSERTED): x for name, x in tensors.items()}
     if "n_averaged" in named and len(named) > 1:  # a counter of torch.optim.swa_utils.AveragedModel
         del named["n_averaged"]
     for _ in range(_DEEPEST):

@@ -130,7 +130,7 @@ class StreamsModel(nn.Module, Generic[S]):
         missing = [name for name in (*self.modalities, *needed) if name not in clips]
         if missing:
             reads = ", ".join((*self.modalities, *needed))
-            raise ModelError(f"the model reads {reads}; the batch lacks {', '.join(missing)}")
+            raise ModelError(f"the model reads {reads}; the batch lacks {', '.join(missing)}: give both")
 
     def with_actions(self, output: TwoHeadOutput) -> TwoHeadOutput:
         """Add the head over joint actions, if there is one.
@@ -228,7 +228,9 @@ class TwoStream(StreamsModel[Stream]):
     ) -> None:
         known = [name for name, row in MODALITIES.items() if row.from_video]
         if not modalities or len(set(modalities)) != len(modalities) or set(modalities) - set(known):
-            raise ModelError(f"streams are made for one or more of {', '.join(known)}; got {list(modalities)}")
+            raise ModelError(
+                f"streams are made for one or more of {', '.join(known)}; got {list(modalities)}: name each once"
+            )
         streams = {name: Stream(make_trunk, MODALITIES[name], dropout, classes) for name in modalities}
         super().__init__(streams, {name: stream.trunk.num_features for name, stream in streams.items()}, classes)
         self.relations = relations
@@ -277,7 +279,7 @@ class TwoStream(StreamsModel[Stream]):
             ModelError: as `forward` does, or the model has no relations.
         """
         if self.relation_head is None or self.relations is None:
-            raise ModelError("the model has no relations (model.relations)")
+            raise ModelError("the model has no relations: make it with model.relations")
         self.refuse_missing(clips, (BOXES,))
         chosen = self.relations.stream
         features = {name: self.stream(name).features(clips[name]) for name in self.modalities if name != chosen}

@@ -168,7 +168,7 @@ class TemporalRelations(StreamsModel[RelationStream]):
         ]
         if short:
             raise ModelError(
-                f"features of {self.segments} frames or more, (B, T, D), are needed; got {', '.join(short)}"
+                f"the model needs features of {self.segments} frames or more, (B, T, D); got {', '.join(short)}"
             )
         videos, levels = {}, {}
         for name in self.modalities:

@@ -15,6 +15,7 @@ import numpy as np
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.errors import PredictionsError
 from epicsub.io import atomic_write, is_stream, user_path
+from epicsub.io.files import os_reason
 from epicsub.predictions.foreign import PROBABILITY_FLOOR, log_sum, read_scores, to_logprobs
 from epicsub.text import invisible_in, name_some, others_than
 from epicsub.unpickle import load_npz, load_pickle, load_torch
@@ -53,7 +54,7 @@ class Predictions:
                     problems.append(f"{kind} log-probabilities are {table.dtype}, float32 expected")
                 if (off := np.abs(log_sum(table)) > 1e-3).any():
                     named = name_some(self.narration_ids[off])
-                    problems.append(f"{kind} rows whose probabilities do not sum to 1: {named}")
+                    problems.append(f"{kind} rows whose probabilities do not sum to 1, as they must: {named}")
         if problems:
             raise PredictionsError("\n".join(problems))
 
@@ -129,7 +130,7 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
     path = user_path(path)
     suffix = path.suffix.lower() or (".npz" if is_stream(path) else "")
     if suffix not in (".npz", ".pt"):
-        raise PredictionsError(f"{path}: expected .npz or .pt for predictions, not {path.suffix!r}")
+        raise PredictionsError(f"{path}: expected .npz or .pt for predictions, not {path.suffix!r}; name one")
     try:
         with atomic_write(path) as temporary:
             if suffix == ".pt":
@@ -138,7 +139,7 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
                 with open(temporary, "wb") as handle:  # given a path, numpy would add a suffix that it lacks
                     np.savez(handle, **{key: getattr(predictions, key) for key in _OWN_KEYS})
     except OSError as error:
-        raise PredictionsError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise PredictionsError(f"{path}: cannot be written: {os_reason(error)}") from error
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -163,7 +164,7 @@ def read_predictions(path: Path) -> Predictions:
     readers: dict[str, Callable[[Path], object]] = {".npz": load_npz, ".pt": load_torch, ".pkl": load_pickle}
     readers[".json"] = read_scores
     if path.suffix.lower() not in readers:
-        raise PredictionsError(f"{path}: predictions are read from {', '.join(readers)}, not {path.suffix!r}")
+        raise PredictionsError(f"{path}: predictions are read from {', '.join(readers)}, not {path.suffix!r}; name one")
     if not path.is_file():
         raise PredictionsError(f"{path}: no such file; name one that `epicsub predict` wrote")
     loaded = readers[path.suffix.lower()](path)
@@ -267,13 +268,15 @@ def _nested_deeper_than(values: Any, depth: int) -> bool:
 
 def _problems_of_ids(ids: np.ndarray) -> list[str]:
     if not isinstance(ids, np.ndarray) or ids.ndim != 1 or ids.dtype.kind != "U":
-        return ["narration ids are not a one-dimensional numpy array of text"]
+        return ["narration_ids must be a one-dimensional numpy array of text"]
     if len(ids) == 0:
-        return ["no segments at all"]
+        return ["narration_ids must name a segment at least, there is none"]
     twice = [name for name, count in Counter(ids.tolist()).items() if count > 1]
-    problems = [f"narration ids that occur more than once: {name_some(twice)}"] if twice else []
+    problems = [f"narration ids that occur more than once, keep each once: {name_some(twice)}"] if twice else []
     unseen = [f"{name!r}: {', '.join(found)}" for name in ids.tolist() if (found := invisible_in(name)) or not name]
-    return problems + ([f"narration ids with characters that do not show: {name_some(unseen)}"] if unseen else [])
+    return problems + (
+        [f"narration ids with characters that do not show: {name_some(unseen)}; take them out"] if unseen else []
+    )
 
 
 def _problems_of_tables(ids: np.ndarray, tables: Mapping[str, np.ndarray]) -> list[str]:
@@ -285,9 +288,9 @@ def _problems_of_tables(ids: np.ndarray, tables: Mapping[str, np.ndarray]) -> li
         elif table.shape[1] != classes:
             problems.append(f"{table.shape[1]} {kind} classes, {classes} expected")
         elif table.shape[0] != len(ids):
-            problems.append(f"{table.shape[0]} rows of {kind} scores for {len(ids)} narration ids")
+            problems.append(f"{table.shape[0]} rows of {kind} scores for {len(ids)} narration ids, expected one each")
         elif not (finite := np.isfinite(table).all(axis=1)).all():
-            problems.append(f"{kind} scores that are not finite: {name_some(ids[~finite])}")
+            problems.append(f"{kind} scores that are not finite, as they must be: {name_some(ids[~finite])}")
     return problems
 
 
@@ -300,5 +303,5 @@ def _problems_of_rows(ids: Sequence[str], rows: Mapping[str, Sequence[np.ndarray
             problems.append(f"{shape[0]} {kind} classes, {classes} expected")
         elif wrong:
             named = name_some(f"{name} {shape}" for name, shape in wrong.items())
-            problems.append(f"{kind}_output that has not the shape ({classes},): {named}")
+            problems.append(f"{kind}_output that has not the expected shape ({classes},): {named}")
     return problems

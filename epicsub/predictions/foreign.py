@@ -170,7 +170,9 @@ def read_scores(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(read_text(path, PredictionsError), object_pairs_hook=take)
     except json.JSONDecodeError as error:
-        raise PredictionsError(f"{path}: not JSON: line {error.lineno}, column {error.colno}") from error
+        raise PredictionsError(
+            f"{path}: not JSON: line {error.lineno}, column {error.colno}; write it again"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise PredictionsError(
             f"{path}: not JSON of scores: numbers too long, or objects too deep; write it again"
@@ -227,9 +229,9 @@ def _table(rows: Mapping[str, Any], kind: str, classes: int) -> tuple[np.ndarray
     problems = []
     if other:
         counts = name_some(f"{name} ({count})" for name, count in other.items())
-        problems.append(f"{kind} scores are not of the classes 0 to {classes - 1}: {counts}")
+        problems.append(f"{kind} scores are not of the classes 0 to {classes - 1}, as they must be: {counts}")
     if words:
-        problems.append(f"{kind} scores that are no numbers: {name_some(words)}")
+        problems.append(f"{kind} scores that are no numbers, as they must be: {name_some(words)}")
     return table, problems
 
 

@@ -292,7 +292,9 @@ def _check_agents(mmir: MMIRAdaptation) -> Iterator[Problem]:
     agents = mmir.agents or ()
     for index, agent in enumerate(agents):
         if agent in agents[:index]:
-            yield Problem(f"adaptation.agents.{index}", f"is {format_value(agent)}, which is listed twice")
+            yield Problem(
+                f"adaptation.agents.{index}", f"is {format_value(agent)}, which is listed twice, list it once"
+            )
     if mmir.replay_batch >= mmir.replay_size:
         text = f"is {mmir.replay_batch}, must be below adaptation.replay_size ({mmir.replay_size})"
         yield Problem("adaptation.replay_batch", f"{text}, or the agents never learn")

@@ -141,7 +141,7 @@ def _problem(error: ErrorDetails, values: dict[str, Any]) -> Problem | None:
     value = _part_of(_part_of(values, location[0]), location[1]) if kind == "union_tag_invalid" else error["input"]
     choices = _choices(location, values)
     words = {"choices": ", ".join(choices), "keys": ", ".join(_names_at(location, values))}
-    text = ALLOWED[kind].format(**(context | words)) if kind in ALLOWED else error["msg"]
+    text = ALLOWED.get(kind, "must be another value").format(**(context | words))
     is_choice = kind in ("literal_error", "union_tag_invalid") and isinstance(value, str)
     if is_choice and (near := get_close_matches(value, choices, 1)):
         text += f"; did you mean {near[0]}?"

@@ -142,7 +142,9 @@ def check_data(data: Data) -> Iterator[Problem]:
             yield from _check_augment(data.augment, data)
         for index, modality in enumerate(data.modalities):
             if not MODALITIES[modality].from_video:
-                yield Problem(f"data.modalities.{index}", f"is {modality}, which is read from data.features alone")
+                yield Problem(
+                    f"data.modalities.{index}", f"is {modality}, which is read from data.features alone: give them"
+                )
     else:
         yield from check_modalities("data.features", data.features, data, "name its features")
     yield from _check_lists(data)
@@ -235,7 +237,7 @@ def _check_lists(data: Data) -> Iterator[Problem]:
     for name, items in (("modalities", data.modalities), ("source", data.source), ("target", data.target)):
         for index, item in enumerate(items):
             if item in items[:index]:
-                yield Problem(f"data.{name}.{index}", f"is {format_value(item)}, which is listed twice")
+                yield Problem(f"data.{name}.{index}", f"is {format_value(item)}, which is listed twice, list it once")
     for index, item in enumerate(data.target):
         if item in data.source:
-            yield Problem(f"data.target.{index}", f"is {format_value(item)}, which data.source has too")
+            yield Problem(f"data.target.{index}", f"is {format_value(item)}, which data.source has too, keep it in one")

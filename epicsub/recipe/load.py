@@ -165,7 +165,7 @@ def _nearby(given: Path) -> str:
     if is_path and (found := [str(path) for path in sorted(folder.glob("[!.]*.yaml"))]):
         near = get_close_matches(str(given), found, 1) if folder != given else []
         hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{folder} has {', '.join(Path(name).name for name in found)}{hint}"
+        return f"{folder} holds {', '.join(Path(name).name for name in found)}{hint}"
     root = shipped("recipes")
     names = [str(path.relative_to(root).with_suffix("")) for path in sorted(_recipes_below(root))]
     near_names = get_close_matches(str(given.with_suffix("")), names)
@@ -215,7 +215,7 @@ def _apply_overrides(overrides: Sequence[str], values: Any, lines: dict[str, int
         elif not text.strip():
             problems.append(Problem(key, "has no value, write KEY=null for none"))
         elif key in seen:
-            problems.append(Problem(key, "given twice"))
+            problems.append(Problem(key, "given twice, give it once"))
         elif tree.problems:
             problems += [Problem(key, f"{format_value(text)} is not YAML: {p.text}") for p in tree.problems]
         elif isinstance(values, dict) and (problem := _set(key, tree.values, values, lines)):

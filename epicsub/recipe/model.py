@@ -217,6 +217,8 @@ def _check_relations(model: Model) -> Iterator[Problem]:
         yield Problem("model.relations", text)
     elif relations.head == "acrn" and not MAPS[model.name].acrn:
         fit = ", ".join(name for name, row in MAPS.items() if row.acrn)
-        yield Problem("model.relations.head", f"is acrn, which is made for {fit}, not for {model.name}")
+        yield Problem(
+            "model.relations.head", f"is acrn, which is made for {fit}, not for {model.name}; take one of these"
+        )
     if relations.head == "acrn" and relations.hidden != Relations.model_fields["hidden"].default:
         yield Problem("model.relations.hidden", f"is {relations.hidden}, but acrn has the map's channels: leave it out")

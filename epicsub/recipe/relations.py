@@ -127,7 +127,7 @@ def _check_target(recipe: Recipe) -> Iterator[Problem]:
     if not target and adaptation.reads_target:
         yield Problem("data.target", f"is empty, but {method} needs a list to adapt to")
     if adaptation.trains_on_target and not any(stage.target_batch for stage in recipe.train.stages):
-        yield Problem("train.stages", f"no stage has a target_batch above 0, so {method} never runs")
+        yield Problem("train.stages", f"no stage has a target_batch above 0, so {method} never runs: set one")
 
 
 def _check_modality_count(recipe: Recipe) -> Iterator[Problem]:
@@ -176,7 +176,8 @@ def _check_agents(recipe: Recipe) -> Iterator[Problem]:
     if isinstance(recipe.adaptation, MMIRAdaptation):
         for index, agent in enumerate(recipe.adaptation.agents or ()):
             if agent.partition("_")[0] not in recipe.data.modalities:
-                text = f"is {format_value(agent)}, but data.modalities is {format_value(recipe.data.modalities)}"
+                read = format_value(recipe.data.modalities)
+                text = f"is {format_value(agent)}, but data.modalities is {read}: name one of these"
                 yield Problem(f"adaptation.agents.{index}", text)
 
 

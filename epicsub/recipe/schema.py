@@ -95,4 +95,4 @@ def check_classes(classes: Classes) -> Iterator[Problem]:
         yield Problem("classes.verbs", text)
     for index, verb in enumerate(classes.verbs):
         if verb in classes.verbs[:index]:
-            yield Problem(f"classes.verbs.{index}", f"is {verb}, which is listed twice")
+            yield Problem(f"classes.verbs.{index}", f"is {verb}, which is listed twice, list it once")

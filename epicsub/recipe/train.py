@@ -256,7 +256,7 @@ def _check_parts(train: Train) -> Iterator[Problem]:
     for index, part in enumerate(train.parts):
         key = f"train.parts.{index}"
         if part.name in names[:index]:
-            yield Problem(f"{key}.name", f"is {part.name!r}, which is listed twice")
+            yield Problem(f"{key}.name", f"is {part.name!r}, which is listed twice, list it once")
         if part.frozen_steps and train.processes > 1:
             text = f"is {part.frozen_steps}, but {train.processes} devices share gradients as the run begins"
             yield Problem(f"{key}.frozen_steps", f"{text}: write 0, or null for all steps")

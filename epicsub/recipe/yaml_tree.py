@@ -6,7 +6,7 @@ flat, and every value stands where it is used.
 """
 
 import re
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import yaml
 from pydantic import BaseModel
@@ -49,25 +49,42 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = cast(Any, self).peek_event()  # untyped in PyYAML
-            raise yaml.MarkedYAMLError(
-                problem=f"alias *{event.anchor} is not read, write the value out", problem_mark=event.start_mark
-            )
+            self._refuse(f"alias *{cast(Any, self).peek_event().anchor} is not read, write the value out")
         self.depth += 1
         if self.depth > DEEPEST:
-            event = cast(Any, self).peek_event()
-            problem = f"sections and lists lie in each other more than {DEEPEST} deep"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            self._refuse(f"sections and lists lie in each other more than {DEEPEST} deep; name another file")
         self.keys += index is not None  # keys themselves have none
         if self.keys > MOST_KEYS:  # before all of a large file has been read, which takes minutes
-            event = cast(Any, self).peek_event()
-            problem = f"more than {MOST_KEYS} keys and items, which no recipe or protocol has; name another file"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            self._refuse(f"more than {MOST_KEYS} keys and items, as no recipe or protocol has; name another file")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
+    def _refuse(self, text: str) -> NoReturn:
+        mark = cast(Any, self).peek_event().start_mark  # untyped in PyYAML
+        raise _RefusedError(Problem("YAML", f"{text} (column {mark.column + 1})", mark.line + 1))
 
+
+class _RefusedError(Exception):
+    """What the loader refuses by itself."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.text)
+        self.problem = problem
+
+
+_SYNTAX = {
+    "']'": "a list in brackets breaks off or lacks a comma: write [a, b]",
+    "'}'": "a section in braces breaks off or lacks a comma: write {a: 1, b: 2}",
+    "cannot start any token": "a character that cannot begin a value: put quotes around it, or indent by blanks",
+    "mapping values are": "a colon where none may stand: put quotes around the value, or indent as the lines above",
+    "could not find expected ':'": "a key without a colon: write KEY: VALUE",
+    "expected <block end>": "indented unlike the lines above: give all keys of a section the same blanks",
+    "quoted scalar": "a quote that is not closed: close it",
+    "another document": "another document begins: keep one in a file",
+    "": "cannot be read as YAML from here on: look at quotes, brackets and the blanks at the beginning of lines",
+}
+"""What to do about a syntax error, by what PyYAML says, in tokens of its own."""
 _FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 for _kind, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -94,6 +111,8 @@ def read_yaml(text: str) -> Tree:
         return Tree(None, {"": 1}, [Problem("YAML", said)])
     try:
         root = yaml.compose(text, Loader=_Loader)
+    except _RefusedError as refused:
+        return Tree(None, {"": 1}, [refused.problem])
     except yaml.YAMLError as error:
         return Tree(None, {"": 1}, [_syntax_problem(error, text)])
     if root is None:
@@ -104,11 +123,10 @@ def read_yaml(text: str) -> Tree:
 
 def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark or error.context_mark) is not None:
-        text_of_error = f"{(error.problem or error.context or '').removeprefix('but ')} (column {mark.column + 1})"
-        start = error.context_mark
-        if error.context and error.context.startswith("while") and start and start.line != mark.line:
-            text_of_error += f", {error.context} from line {start.line + 1} on"  # a bracket may be open for many lines
-        return Problem("YAML", text_of_error, mark.line + 1)
+        said, start = f"{error.problem} {error.context}", error.context_mark
+        words = next(advice for sign, advice in _SYNTAX.items() if sign in said)
+        began = f"; it begins on line {start.line + 1}" if start and start.line != mark.line else ""
+        return Problem("YAML", f"{words} (column {mark.column + 1}{began})", mark.line + 1)
     position = getattr(error, "position", 0)  # a character that YAML does not allow
     found = f"character {text[position]!r}" if position < len(text) else "byte"
     return Problem("YAML", f"a {found} that YAML does not allow; take it out", text.count("\n", 0, position) + 1)
@@ -130,7 +148,7 @@ def _values(node: yaml.Node, key: str, lines: dict[str, int], problems: list[Pro
         name = name_node.value
         child = subkey(key, name)
         if name in values:
-            problems.append(Problem(child, f"written twice, first on line {lines[child]}", line))
+            problems.append(Problem(child, f"written twice, first on line {lines[child]}, keep one", line))
             continue
         lines[child] = line
         values[name] = _values(value_node, child, lines, problems)

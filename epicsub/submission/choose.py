@@ -158,7 +158,7 @@ def parse_options(
         except ValueError:
             strength = float("nan")
     if not isinstance(strength, str) and not 0 <= strength <= 1:
-        problems.append(f"--cooccurrence {cooccurrence}: off, auto, or a strength from 0 to 1")
+        problems.append(f"--cooccurrence {cooccurrence}: expected off, auto, or a strength from 0 to 1")
     if problems:
         raise SubmissionError("\n".join(problems))
     return EnsembleOptions(rule, parsed, temperature, strength)  # type: ignore[arg-type]  # both words were looked up above

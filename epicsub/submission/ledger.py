@@ -205,7 +205,7 @@ def mark_uploaded(ledger: Ledger, name: str, day: date, today: date, limits: Lim
         raise SubmissionError(f"{ledger.folder / name}: no such submission (there: {there})")
     problems = _changed_files(ledger.folder / name, entry)
     if day > today:
-        problems.append(f"{day} is still to come: today is {today} (UTC)")
+        problems.append(f"{day} is still to come: today is {today} (UTC); give the day that it was")
     that_day = [
         upload.name for upload in ledger.uploads if (upload.challenge, upload.day) == (entry.challenge, str(day))
     ]

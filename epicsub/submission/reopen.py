@@ -205,8 +205,11 @@ def _reopen_json(text: bytes, challenge: str, found: Reopened) -> None:
         return
     try:
         content = json.loads(text.decode("utf-8"), object_pairs_hook=take)
-    except (ValueError, RecursionError) as error:
-        found.problems.append(f"test.json is not JSON: {error}")
+    except json.JSONDecodeError as error:
+        found.problems.append(f"test.json is not JSON: line {error.lineno}, column {error.colno}")
+        return
+    except (ValueError, RecursionError):
+        found.problems.append("test.json is not JSON: bytes that are no UTF-8, numbers too long, or objects too deep")
         return
     if twice:
         found.problems.append(f"test.json has keys more than once: {name_some(twice)}")

@@ -19,6 +19,7 @@ import numpy as np
 from epicsub.constants import NUM_NOUNS, NUM_VERBS, __version__
 from epicsub.errors import SubmissionError
 from epicsub.io import atomic_write, sha256, try_lock, write_text
+from epicsub.io.files import os_reason
 from epicsub.predictions import PROBABILITY_FLOOR, Predictions, write_organisers_list
 from epicsub.submission.ensemble import OTHER_LIST_HINT, floored, missing_of
 from epicsub.submission.json_zip import CHALLENGES, write_json_zip, write_zip
@@ -146,7 +147,7 @@ def write_submission(
                 temporary.replace(path)
     except OSError as error:
         raise SubmissionError(
-            f"{folder}: the submission cannot be written: {error.strerror or error}; --name takes the path of another "
+            f"{folder}: the submission cannot be written: {os_reason(error)}; --name takes the path of another "
             "place, too"
         ) from error
     return names
@@ -212,12 +213,12 @@ def _check_segments(predictions: Predictions, test_ids: Sequence[str], expected_
 
 
 def _check_manifest(manifest: Mapping[str, Any]) -> None:
-    problems = [f"the manifest lacks {key}" for key in MANIFEST_KEYS if key not in manifest]
+    problems = [f"the manifest lacks {key}, give it" for key in MANIFEST_KEYS if key not in manifest]
     for index, member in enumerate(manifest.get("members", [])):
         name = member.get("name", f"number {index + 1}")
-        problems += [f"the manifest's member {name} lacks {key}" for key in MEMBER_KEYS if key not in member]
+        problems += [f"the manifest's member {name} lacks {key}, give it" for key in MEMBER_KEYS if key not in member]
     if "members" in manifest and not manifest["members"]:
-        problems.append("the manifest names no member")
+        problems.append("members of manifest.json: there is none, name one at least")
     if problems:
         raise SubmissionError("\n".join(problems))
 

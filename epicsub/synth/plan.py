@@ -70,7 +70,9 @@ class SynthSettings:
         """Check all values."""
         problems = [text for wrong, text in self._checks() if wrong]
         if problems:
-            raise DataError("these kitchens cannot be made:\n" + "\n".join(f"  {text}" for text in problems))
+            raise DataError(
+                "these kitchens cannot be made, give other numbers:\n" + "\n".join(f"  {text}" for text in problems)
+            )
 
     def _checks(self) -> list[tuple[bool, str]]:
         counts = ("train", "heldout", "validation", "test")

@@ -130,8 +130,8 @@ def deterministic_kernels(recipe: Recipe) -> Iterator[None]:
             raise
         raise TrainingError(
             f"train.deterministic: model {recipe.model.name} uses what has no deterministic form on this device "
-            f"({str(error).splitlines()[0].split('.')[0]}). train.accelerator cpu has one of everything, and so has "
-            "model i3d on CUDA"
+            f"({str(error).split()[0]}). train.accelerator cpu has one of everything, and so has model i3d on CUDA; "
+            "take one of these, or train.deterministic=false"
         ) from error
     finally:
         torch.use_deterministic_algorithms(before[0])
@@ -199,7 +199,7 @@ def _hidden() -> str:
 
 def _why_no_cuda() -> str:
     if torch.version.cuda is None:
-        return f"PyTorch {torch.__version__} is built without CUDA"
+        return f"PyTorch {torch.__version__} is built without CUDA: install one that is built with it"
     if hidden := _hidden():
-        return f"PyTorch finds no GPU{hidden}"
+        return f"PyTorch finds no GPU{hidden}: name one there, or take the variable away"
     return "PyTorch finds no GPU here (`nvidia-smi` lists those of the driver; on a cluster, ask for one: --gres=gpu:1)"

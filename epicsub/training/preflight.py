@@ -116,7 +116,7 @@ def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment], store
             tables = features_of(recipe, root)
         except DataError as error:
             return str(error).splitlines()
-        missing = {name: table.missing(s.narration_id for s in segments) for name, table in tables.items()}
+        missing = {name: table.lacking(s.narration_id for s in segments) for name, table in tables.items()}
         return [tables[name].lacks(ids) for name, ids in missing.items() if ids]
     lines = root.missing(segments, [name for name in recipe.data.modalities if name not in store.prepared])
     rows = [MODALITIES[name] for name in recipe.data.modalities]
@@ -140,7 +140,7 @@ def _feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
         return []  # reported by `missing_files`
     problems = [
         f"{loaded.where(f'model.dims.{name}')}  model.dims.{name}: is {dim}, but the features in {tables[name].place} "
-        f"have {tables[name].dim} entries"
+        f"have {tables[name].dim} entries, write that"
         for name, dim in model.dims.items()
         if tables[name].dim != dim
     ]

@@ -143,7 +143,7 @@ def _plain_kind(head: bytes) -> Kind:
         first = head.decode("utf-8").splitlines()[0]
     except (UnicodeDecodeError, IndexError):
         return Kind("other", f"is of no kind that is known here (it begins with {head[:8].hex(' ')}): {AGAIN}")
-    return Kind("other", f"is a text that begins with {first[:60]!r}: another file was meant")
+    return Kind("other", f"is a text that begins with {first[:60]!r}: name the file that was meant")
 
 
 def _no_file(head: bytes, size: int) -> str:
@@ -173,8 +173,8 @@ def _by_its_beginning(head: bytes) -> str:
             return f"is compressed by {name}: unpack it, and name the file inside"
     for start, name in _OTHERS.items():
         if head.startswith(start):
-            return f"is {name}: another file was meant"
-    return "is a video (MP4): another file was meant" if head[4:8] == b"ftyp" else ""
+            return f"is {name}: name the file that was meant"
+    return "is a video (MP4): name the file that was meant" if head[4:8] == b"ftyp" else ""
 
 
 def _zip_kind(handle: BinaryIO) -> Kind:

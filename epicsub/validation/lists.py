@@ -70,7 +70,9 @@ def _hold_out(protocol: Protocol, rule: HeldOut, folder: Path) -> dict[str, pd.D
     fits = {pattern: {name for name in videos if fnmatchcase(name, pattern)} for pattern in rule.videos}
     out = table["video_id"].isin(set().union(*fits.values()))
     held, rest = table[out], table[~out]
-    problems = [f"{path}: no video is named {pattern}" for pattern, names in fits.items() if not names]
+    problems = [
+        f"{path}: no video is named {pattern}; correct the protocol" for pattern, names in fits.items() if not names
+    ]
     for stated, rows in ((rule.source, table), (protocol.validation, held), (rule.training, rest)):
         problems += _count_problem(path, stated, len(rows))
     if problems:

@@ -216,7 +216,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         )
     content = tree.values
     if not isinstance(content, dict):
-        raise ValidationError(f"{path}: a protocol is a mapping with the keys {', '.join(Protocol.model_fields)}")
+        raise ValidationError(f"{path}: a protocol must be a mapping with the keys {', '.join(Protocol.model_fields)}")
     return content
 
 
@@ -234,7 +234,7 @@ def _problems(error: pydantic.ValidationError) -> Iterator[str]:
             case "extra_forbidden":
                 yield f"{key}: unknown key, {_nearest(problem['loc'])}"
             case "missing":
-                yield f"{key}: missing"
+                yield f"{key}: missing, it must be given"
             case _:
                 yield f"{key}: is {format_value(problem['input'])}, {_allowed(problem)}"
 

@@ -118,8 +118,8 @@ def _read_records(folder: Path, check: Callable[[dict[str, Any]], object]) -> di
             check(record)
         except ValidationError as error:
             problems.append(str(error))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            problems.append(f"{path}: not a record of `validate --record` ({type(error).__name__}: {error})")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            problems.append(f"{path}: not a record of `validate --record`; move it away, or record the run again")
         else:
             records[path.name] = record
     if problems:

@@ -126,9 +126,11 @@ def join(
     for task, column, classes in (("verb", "verb_class", NUM_VERBS), ("noun", "noun_class", NUM_NOUNS)):
         outside = by_id.index[(by_id[column] < 0) | (by_id[column] >= classes)]
         if task in tasks and len(outside):
-            problems.append(f"{column} is not within 0 to {classes - 1} for {name_some(outside)}")
+            problems.append(f"{column} is not within 0 to {classes - 1}, as it must be, for {name_some(outside)}")
     if verbs is not None and len(outside := by_id.index[~by_id["verb_class"].isin(list(verbs))]):
-        problems.append(f"verb_class is none of {', '.join(map(str, sorted(verbs)))} for {name_some(outside)}")
+        problems.append(
+            f"verb_class must be one of {', '.join(map(str, sorted(verbs)))}, and is not for {name_some(outside)}"
+        )
     if problems:
         raise ValidationError("\n".join(problems))
     return by_id.loc[predictions.narration_ids]

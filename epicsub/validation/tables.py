@@ -252,7 +252,7 @@ def _whole_numbers(values: pd.Series, path: Path) -> pd.Series:
 def _check_ids(ids: pd.Series, path: Path, expected: int) -> None:
     problems = []
     if twice := sorted(set(ids[ids.duplicated()])):
-        problems.append(f"{path}: narration ids that occur more than once: {name_some(twice)}")
+        problems.append(f"{path}: narration ids that occur more than once, keep each once: {name_some(twice)}")
     if len(ids) != expected:
         problems.append(
             f"{path}: {len(ids)} segments, {expected} expected; if this is the list you mean, say --count {len(ids)}"

@@ -72,5 +72,5 @@ def test_features_that_do_not_fit_are_all_named() -> None:
     method = Adversarial(DIMS, section(AdversarialAdaptation))
     with pytest.raises(AdaptationError) as caught:
         method.losses(batch_of({"rgb": torch.zeros(4, 6)}, features(4, 0) | {"rgb": torch.zeros(4, 7)}))
-    assert "source features are of ['rgb'], the method was made for ['flow', 'rgb']" in str(caught.value)
+    assert "source features are of ['rgb'], the method was made for ['flow', 'rgb']: give it these" in str(caught.value)
     assert "target rgb features are (4, 7), expected (B, 6)" in str(caught.value)

@@ -95,7 +95,7 @@ def test_rules_and_weights_by_hand(command, kitchens, members, work, rule):
         ),
         (["--rule", "rank", "--temperature"], ["ranks do not change with the temperature"]),
         (["--rule", "rank", "--weights", "likelihood"], ["ranks have no likelihood"]),
-        (["--cooccurrence", "2"], ["--cooccurrence 2: off, auto, or a strength from 0 to 1"]),
+        (["--cooccurrence", "2"], ["--cooccurrence 2: expected off, auto, or a strength from 0 to 1"]),
         (["--weights", "best", "--cooccurrence", "on"], ["equal, search, greedy or likelihood", "--cooccurrence on"]),
     ],
 )
@@ -165,7 +165,7 @@ def test_every_damaged_member_is_named_at_once(command, kitchens, members, run, 
     )
     done = submit(command, kitchens, [run, "bad.pt", members[1], "few.npz"])
     assert done.status == 2
-    assert "bad: bad.pt: is a text that begins with 'text': another file was meant" in done.err
+    assert "bad: bad.pt: is a text that begins with 'text': name the file that was meant" in done.err
     assert "few: few.npz: 125 verb classes, 97 expected" in done.err
     assert "few: few.npz: 352 noun classes, 300 expected" in done.err
 

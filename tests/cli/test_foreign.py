@@ -83,15 +83,15 @@ FULL = {"verb": entries(np.zeros(97)), "noun": entries(np.zeros(300))}
         (json.dumps({"results": {"P01_1_0": 3}}), "expected verb scores by class for P01_1_0"),
         (
             json.dumps({"results": {"P01_1_0": FULL, "P01_1_1": FULL | {"verb": {"0": 1.0}, "noun": {}}}}),
-            r"verb scores are not of the classes 0 to 96: P01_1_1 \(1\)\n.*noun scores .* 0 to 299: P01_1_1 \(0\)",
+            r"verb scores .* 0 to 96, as they must be: P01_1_1 \(1\)\n.*noun scores .*: P01_1_1 \(0\)",
         ),
         (
             json.dumps({"results": {"P01_1_0": FULL | {"noun": FULL["noun"] | {"7": "high"}}}}),
-            "noun scores that are no numbers: P01_1_0",
+            "noun scores that are no numbers, as they must be: P01_1_0",
         ),
         (
             json.dumps({"results": {"P01_11_1": {"verb": entries(np.zeros(8))}, "P01_11_2": FULL}}),
-            r"verb scores are not of the classes 0 to 7: P01_11_2 \(97\)",
+            r"verb scores are not of the classes 0 to 7, as they must be: P01_11_2 \(97\)",
         ),
     ],
     ids=["cut", "list", "empty", "no_verbs", "classes", "word", "mixed"],

@@ -86,9 +86,9 @@ def test_check_domains(root):
             [[replace(target[0][0], noun_class=4)], [replace(source[2], verb_class=None, noun_class=None)]],
         )
     assert str(caught.value).splitlines() == [
-        "1 narration id is in both the source lists and target list 2: P01_01_2",
-        "1 source segments have no labels: bare",
-        "1 target segments carry labels: P03_01_0; read them with load_target",
+        "1 narration id is in both the source lists and target list 2: P01_01_2; take them out of one",
+        "1 source segments have no labels: bare; name a list that has them as target",
+        "1 target segments carry labels: P03_01_0; take them from load_target",
     ]
 
 

@@ -33,7 +33,7 @@ def test_challenge_pickles_read_back_in_their_order_and_joined(tmp_path: Path) -
     got = tables["audio"].select([content["narration_ids"][2], IDS[0]])[torch.tensor([0])]
     assert torch.equal(got[0], torch.from_numpy(content["features"]["Audio"][2]))
     one = open_features({"flow": tmp_path / "source_train.pkl"})["flow"]
-    assert one.missing([*IDS, "P09_01_1"]) == ["P09_01_1"]
+    assert one.lacking([*IDS, "P09_01_1"]) == ["P09_01_1"]
 
 
 def test_a_pickle_that_carries_code_is_not_run(tmp_path: Path) -> None:

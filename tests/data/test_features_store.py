@@ -94,7 +94,7 @@ def test_a_damaged_shard_is_named_on_reading_and_dropped_on_resuming(
     assert "features-00001.safetensors: damaged or missing, its segments are made again" in caplog.text
     assert store.narration_ids == set(ids(0, 3))
     store.add(ids(3, 2), {"rgb": values(3, 2), "flow": torch.zeros(2, 2, 3)})
-    assert open_features({"rgb": folder})["rgb"].missing(ids(0, 6)) == ["P01_01_5"]
+    assert open_features({"rgb": folder})["rgb"].lacking(ids(0, 6)) == ["P01_01_5"]
 
 
 def test_a_kill_at_any_moment_leaves_whole_shards(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def test_broken_videos_are_reported_together_and_the_good_ones_done(root: Path) 
     with pytest.raises(DataError) as error:
         flow_for_videos(DataRoot(root), ["P01_01", "P01_02", "P01_03", "P01_04", "P01_05", "P02_101"], workers=2)
     lines = str(error.value).splitlines()
-    assert lines[0] == "no flow for 4 of 6 videos, the others are done:"
+    assert lines[0] == "no flow for 4 of 6 videos, the others are done; mend these and run it again:"
     assert [line.split(":")[0] for line in lines[1:]] == ["P01_01", "P01_03", "P01_04", "P01_05"]
     assert "found 1" in lines[3]
     assert sorted(path.name for path in (root / "flow").glob("*/*")) == ["P01_02.mp4", "P02_101.mp4"]

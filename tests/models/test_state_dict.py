@@ -26,6 +26,8 @@ NAMED = {
     "compiled": under("_orig_mod."),
     "parallel": under("module."),
     "parallel and compiled": under("module._orig_mod."),
+    "sharded": under("_fsdp_wrapped_module._checkpoint_wrapped_module."),
+    "deepspeed": under("_forward_module.model."),
     "compiled inside": lambda t: {name.replace("0.", "0._orig_mod.", 1): value for name, value in t.items()},
     "lightning": under("model."),
     "lightning net": under("net."),

@@ -34,7 +34,7 @@ BROKEN = [
     ),
     (
         method("adabn", "variant: training_time") | {"      target_batch: 20\n": ""},
-        ["train.stages: no stage has a target_batch above 0, so adaptation.method adabn never runs"],
+        ["train.stages: no stage has a target_batch above 0, so adaptation.method adabn never runs: set one"],
     ),
     (
         method("adabn")

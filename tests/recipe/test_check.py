@@ -50,7 +50,7 @@ VALUES = [
         "[rgb, flows]",
         "data.modalities.1: is 'flows', must be one of rgb, flow, audio; did you mean flow?",
     ),
-    ("[rgb, flow]", "[rgb, flow, rgb]", "data.modalities.2: is 'rgb', which is listed twice"),
+    ("[rgb, flow]", "[rgb, flow, rgb]", "data.modalities.2: is 'rgb', which is listed twice, list it once"),
     (
         "name: i3d",
         "name: i3",
@@ -98,7 +98,7 @@ def test_all_field_problems_at_once_in_the_order_of_the_file_and_no_relation(sma
         "small.yaml:20  model.widthh: unknown key, did you mean model.width?",
         "small.yaml:30  train.stages.0.source_batch: missing, it must be given: Labelled clips per step, over all devices",
         "small.yaml:33  train.stages.1.learing_rate: unknown key, did you mean train.stages.1.learning_rate?",
-        "small.yaml:40  train.log_every: written twice, first on line 39",
+        "small.yaml:40  train.log_every: written twice, first on line 39, keep one",
         "command line  train.stage: unknown key, did you mean train.stages?",
         "command line  seed: is 'x', must be a whole number",
         "(8 problems, nothing was started)",

@@ -14,7 +14,7 @@ TINY = Path(__file__).parents[2] / "recipes" / "tiny"
     ("recipe", "settings", "problem"),
     [
         ("mmir_i3d", ["classes.verbs=[3]"], "classes.verbs: is [3]: name at least two verbs, or write null for all"),
-        ("mmir_i3d", ["classes.verbs=[3, 4, 3]"], "classes.verbs.2: is 3, which is listed twice"),
+        ("mmir_i3d", ["classes.verbs=[3, 4, 3]"], "classes.verbs.2: is 3, which is listed twice, list it once"),
         ("mmir_i3d", ["classes.verbs=[3, 97]"], "classes.verbs.1: is 97, must be less than 97"),
         (
             "mmir_i3d",

@@ -96,9 +96,9 @@ def test_missing_file_names_its_neighbours(tmp_path: Path, monkeypatch: pytest.M
     for path, text in (
         (
             "recipes/mmir_i3d.yml",
-            "recipes/mmir_i3d.yml: no such recipe. recipes has mmir_i3d.yaml, other.yaml; did you mean recipes/mmir_i3d.yaml?",
+            "recipes/mmir_i3d.yml: no such recipe. recipes holds mmir_i3d.yaml, other.yaml; did you mean recipes/mmir_i3d.yaml?",
         ),
-        ("recipes", "recipes: is a folder, not a recipe. recipes has mmir_i3d.yaml, other.yaml"),
+        ("recipes", "recipes: is a folder, not a recipe. recipes holds mmir_i3d.yaml, other.yaml"),
         ("nowhere/x.yaml", "nowhere/x.yaml: no such recipe. `epicsub recipes` lists all"),
     ):
         with pytest.raises(RecipeError) as refused:
@@ -207,10 +207,10 @@ WRONG_OVERRIDES = [
     ("=3", "=3: not KEY=VALUE, e.g. train.stages.0.steps=10"),
     ("train..steps=3", "train..steps=3: not KEY=VALUE, e.g. train.stages.0.steps=10"),
     ("seed=", "seed: has no value, write KEY=null for none"),
-    ("seed=[1", "seed: '[1' is not YAML: expected ',' or ']', but got '<stream end>' (column 3)"),
+    ("seed=[1", "seed: '[1' is not YAML: a list in brackets breaks off or lacks a comma: write [a, b] (column 3)"),
     (
         "data.augment={flip: 1, flip: 2}",
-        "data.augment: '{flip: 1, flip: 2}' is not YAML: written twice, first on line 1",
+        "data.augment: '{flip: 1, flip: 2}' is not YAML: written twice, first on line 1, keep one",
     ),
     ("seed.x=3", "seed.x: seed is 1, not a section: it has no key x"),
     ("train.stages.5.steps=1", "train.stages.5.steps: train.stages is a list of 2, numbered from 0: it has no item 5"),
@@ -235,4 +235,4 @@ def test_wrong_override(refusal: Refusal, override: str, text: str):
 
 
 def test_override_given_twice(refusal: Refusal):
-    assert refusal(SMALL, "seed=1", "seed=2") == ["command line  seed: given twice", ONE]
+    assert refusal(SMALL, "seed=1", "seed=2") == ["command line  seed: given twice, give it once", ONE]

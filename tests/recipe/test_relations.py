@@ -52,8 +52,18 @@ RELATIONS = [
         "data.augment.area: is [0.9, 0.8], but only crop random_resized has it: leave it out",
         "data.augment.area: is [0.9, 0.8], must be [smallest, largest]",
     ),
-    ("[validation.csv]", "[train.csv]", "  target", "data.target.0: is 'train.csv', which data.source has too"),
-    ("[train.csv]", "[train.csv, train.csv]", "  source", "data.source.1: is 'train.csv', which is listed twice"),
+    (
+        "[validation.csv]",
+        "[train.csv]",
+        "  target",
+        "data.target.0: is 'train.csv', which data.source has too, keep it in one",
+    ),
+    (
+        "[train.csv]",
+        "[train.csv, train.csv]",
+        "  source",
+        "data.source.1: is 'train.csv', which is listed twice, list it once",
+    ),
     (
         "    flow: null\n",
         "",
@@ -70,7 +80,7 @@ RELATIONS = [
         "      target_batch: 20\n",
         "",
         "  stages",
-        "train.stages: no stage has a target_batch above 0, so adaptation.method mmir never runs",
+        "train.stages: no stage has a target_batch above 0, so adaptation.method mmir never runs: set one",
     ),
     (
         "target_batch: 20",
@@ -88,7 +98,7 @@ RELATIONS = [
         "flow_target]",
         "rgb_source]",
         "  agents",
-        "adaptation.agents.1: is 'rgb_source', which is listed twice",
+        "adaptation.agents.1: is 'rgb_source', which is listed twice, list it once",
     ),
     (
         "candidates: 5",
@@ -154,7 +164,7 @@ def test_source_only_reads_no_target(small: Small, refusal: Refusal):
 def test_one_modality_needs_one_stream(small: Small, refusal: Refusal):
     assert refusal(small({"[rgb, flow]": "[rgb]"}), "data.augment.color_jitter=0.2") == [
         "small.yaml:22  model.weights.flow: is null, but data.modalities has no flow: leave it out",
-        "small.yaml:26  adaptation.agents.1: is 'flow_target', but data.modalities is [rgb]",
+        "small.yaml:26  adaptation.agents.1: is 'flow_target', but data.modalities is [rgb]: name one of these",
         "(2 problems, nothing was started)",
     ]
     assert refusal(small(LSTM), "data.modalities=[flow]", "data.augment.color_jitter=0.2") == [

@@ -76,7 +76,7 @@ REFUSED = [
     ),
     (
         ["train.parts=[{name: streams}, {name: streams}]"],
-        "train.parts.1.name: is 'streams', which is listed twice",
+        "train.parts.1.name: is 'streams', which is listed twice, list it once",
     ),
     (
         ["train.parts=[{name: streams, frozen_steps: 5}]", "train.devices=2"],

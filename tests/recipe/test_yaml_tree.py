@@ -63,20 +63,28 @@ REFUSED = [
         "a: 1\nb: [1,\nc: 2\n",
         Problem(
             "YAML",
-            "expected ',' or ']', but got '<stream end>' (column 1), while parsing a flow sequence from line 2 on",
+            "a list in brackets breaks off or lacks a comma: write [a, b] (column 1; it begins on line 2)",
             4,
         ),
     ),
-    ("a: 1\n\tb: 2\n", Problem("YAML", "found character '\\t' that cannot start any token (column 1)", 2)),
+    (
+        "a: 1\n\tb: 2\n",
+        Problem(
+            "YAML", "a character that cannot begin a value: put quotes around it, or indent by blanks (column 1)", 2
+        ),
+    ),
     ("a: &x 1\nb: *x\n", Problem("YAML", "alias *x is not read, write the value out (column 4)", 2)),
     ("a: 1\nb: \x01\n", Problem("YAML", "a character '\\x01' that YAML does not allow; take it out", 2)),
-    ("a: " + "[" * 5000, Problem("YAML", "sections and lists lie in each other more than 50 deep (column 53)", 1)),
+    (
+        "a: " + "[" * 5000,
+        Problem("YAML", "sections and lists lie in each other more than 50 deep; name another file (column 53)", 1),
+    ),
     ("a: " + "9" * 5000, Problem("a", "is a number of 5000 digits, 18 are read at most", 1)),
     (
         "".join(f"k{n}: 1\n" for n in range(5000)),
         Problem(
             "YAML",
-            "more than 3000 keys and items, which no recipe or protocol has; name another file (column 8)",
+            "more than 3000 keys and items, as no recipe or protocol has; name another file (column 8)",
             3001,
         ),
     ),
@@ -84,9 +92,12 @@ REFUSED = [
         f"? {'k' * 1_000_000}\n: 1\n",
         Problem("YAML", "has 1000007 characters, a recipe or protocol has 1000000 at most; name another file"),
     ),
-    ("a: 1\n---\nb: 1\n", Problem("YAML", "found another document (column 1)", 2)),
-    ("a: 1\na: 2\n", Problem("a", "written twice, first on line 1", 2)),
-    ("a:\n  b: 1\n  c: 2\n  b: 3\n", Problem("a.b", "written twice, first on line 2", 4)),
+    (
+        "a: 1\n---\nb: 1\n",
+        Problem("YAML", "another document begins: keep one in a file (column 1; it begins on line 1)", 2),
+    ),
+    ("a: 1\na: 2\n", Problem("a", "written twice, first on line 1, keep one", 2)),
+    ("a:\n  b: 1\n  c: 2\n  b: 3\n", Problem("a.b", "written twice, first on line 2, keep one", 4)),
     ("? [1]\n: 2\n", Problem("YAML", "has a key that is a list or a section, keys are names", 1)),
     ("a: !!int x\n", Problem("a", "tag 'tag:yaml.org,2002:int' is not read, write a plain value", 1)),
     (
@@ -103,7 +114,7 @@ def test_refused_yaml(text: str, problem: Problem):
 
 def test_syntax_errors_are_reported_like_all_problems(refusal: Refusal):
     assert refusal("name: [1\n", "foo") == [
-        "small.yaml:2  YAML: expected ',' or ']', but got '<stream end>' (column 1), while parsing a flow sequence from line 1 on",
+        "small.yaml:2  YAML: a list in brackets breaks off or lacks a comma: write [a, b] (column 1; it begins on line 1)",
         "command line  foo: not KEY=VALUE, e.g. train.stages.0.steps=10",
         "(2 problems, nothing was started)",
     ]

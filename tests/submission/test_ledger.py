@@ -68,7 +68,8 @@ def test_the_challenges_are_counted_apart(folder, ids, make_predictions, provena
 
 def test_names_and_days_that_cannot_be(folder):
     assert refusal(folder, "three").endswith("three: no such submission (there: one, two)")
-    assert refusal(folder, "one", date(2026, 5, 4)) == "2026-05-04 is still to come: today is 2026-05-03 (UTC)"
+    said = refusal(folder, "one", date(2026, 5, 4))
+    assert said == "2026-05-04 is still to come: today is 2026-05-03 (UTC); give the day that it was"
     assert not (folder / "uploads.json").exists()
 
 

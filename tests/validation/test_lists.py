@@ -141,7 +141,7 @@ def test_labels_outside_the_named_verbs_are_refused(mmsada, repository, tmp_path
     reference = read_reference(protocol, tmp_path)
     ids = reference.labels["narration_id"].tolist()
     made = Predictions.from_scores(ids, [[0.0] * 97] * 750, [[0.0] * 300] * 750)
-    with pytest.raises(ValidationError, match=r"verb_class is none of 0, 1, 2, 3, 4, 7, 9, 10 for EK55_1924"):
+    with pytest.raises(ValidationError, match=r"must be one of 0, 1, 2, 3, 4, 7, 9, 10, and is not for EK55_1924"):
         reference.evaluate(made)
 
 

@@ -47,9 +47,9 @@ def test_unknown_keys_are_refused_with_the_nearest(tmp_path, content):
     content["zzz"] = 1
     assert sorted(problems(tmp_path, content)) == [
         "selection1: unknown key, did you mean selection?",
-        "selection: missing",
+        "selection: missing, it must be given",
         "tail_verb: unknown key, did you mean tail_verbs?",
-        "test.count: missing",
+        "test.count: missing, it must be given",
         "test.cuont: unknown key, did you mean test.count?",
         f"zzz: unknown key, known are {', '.join(Protocol.model_fields)}",
     ]
@@ -71,7 +71,7 @@ def test_a_missing_protocol_names_those_that_are_there(repository):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "YAML: expected"), ("- a", "is a mapping with the keys name, ")]
+    ("text", "message"), [("a: [", "YAML: cannot be read"), ("- a", "must be a mapping with the keys name, ")]
 )
 def test_files_that_are_no_protocol(tmp_path, text, message):
     (tmp_path / "p.yaml").write_text(text)
@@ -85,7 +85,7 @@ def test_keys_of_inner_mappings_are_known(tmp_path, repository):
     content["held_out"]["source"]["liste"] = ""
     assert sorted(problems(tmp_path, content)) == [
         "held_out.source.liste: unknown key, did you mean held_out.source.list?",
-        "held_out.videos: missing",
+        "held_out.videos: missing, it must be given",
         "held_out.vidoes: unknown key, did you mean held_out.videos?",
     ]
 

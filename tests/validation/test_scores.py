@@ -222,6 +222,6 @@ def test_labels_outside_the_classes_are_named():
     with pytest.raises(ValidationError) as caught:
         official_scores(predictions, labels, set(), set(), set())
     assert str(caught.value).splitlines() == [
-        "verb_class is not within 0 to 96 for P01_01_7",
-        "noun_class is not within 0 to 299 for P01_01_9",
+        "verb_class is not within 0 to 96, as it must be, for P01_01_7",
+        "noun_class is not within 0 to 299, as it must be, for P01_01_9",
     ]

@@ -172,7 +172,8 @@ def refuse_failed(problems: list[str], videos: int) -> None:
         DataError: one failed.
     """
     if problems:
-        first = f"no boxes for {len(problems)} of {counted(videos, 'video', 'videos')}, the others are done:"
+        of = counted(videos, "video", "videos")
+        first = f"no boxes for {len(problems)} of {of}, the others are done; mend these and run it again:"
         raise DataError("\n".join([first, *sorted(problems)]))
 
 

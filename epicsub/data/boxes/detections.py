@@ -134,7 +134,8 @@ class ArraysBuilder:
         for rows, starts in ((np.hstack([hands, offsets]), columns.hand_starts), (objects, columns.object_starts)):
             bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
             if len(bad):
-                raise DataError(f"frame {np.searchsorted(starts, bad[0], side='right')}: a box of no finite numbers")
+                frame = np.searchsorted(starts, bad[0], side="right")
+                raise DataError(f"frame {frame}: a box of no finite numbers: damaged, make or fetch it again")
         return Arrays(
             hands=np.rint(np.clip(hands, 0, 1) * FULL).astype(np.uint16),
             offsets=np.rint(np.clip(offsets, -1, 1) * OFFSET_FULL).astype(np.int16),

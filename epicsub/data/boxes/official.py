@@ -106,7 +106,7 @@ def parse_message(data: bytes) -> Message:
     try:
         return Message(video_id.decode(), number, FrameDetections(hands, objects))
     except UnicodeDecodeError:
-        raise DataError("the name of its video is no text") from None
+        raise DataError("the name of its video is no text: damaged, fetch it again") from None
 
 
 class _NothingNamed(pickle._Unpickler):  # the one in Python: no index of its memo makes it take memory
@@ -130,9 +130,10 @@ def _fields(data: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int]]:
         elif kind == _FIXED64:
             value, end, after = at, at + 8, at + 8
         else:
-            raise DataError(f"field {key >> 3} is of no kind that proto3 has (damaged)")
+            raise DataError(f"field {key >> 3} is of no kind that proto3 has: damaged, fetch it again")
         if after > stop or key < 8:
-            raise DataError("breaks off within a field" if after > stop else "field 0, which there is not (damaged)")
+            what = "breaks off within a field" if after > stop else "field 0, which there is not"
+            raise DataError(f"{what}: damaged, fetch it again")
         yield key, value, end
         at = after
 
@@ -141,13 +142,13 @@ def _varint(data: bytes, at: int, stop: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= stop:
-            raise DataError("breaks off within a number")
+            raise DataError("breaks off within a number: damaged, fetch it again")
         byte = data[at]
         at += 1
         value |= (byte & 127) << shift
         if byte < 128:
             return value & 0xFFFFFFFFFFFFFFFF, at
-    raise DataError("a number of over ten bytes (damaged)")
+    raise DataError("a number of over ten bytes: damaged, fetch it again")
 
 
 def _int32(value: int) -> int:

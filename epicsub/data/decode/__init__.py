@@ -77,7 +77,9 @@ class VideoFile:
 
     def _not_opened(self, reason: str) -> DataError:
         if not self.path.exists():
-            return self._error("is there no more: it was moved or deleted, or its disk taken away, while it was read")
+            return self._error(
+                "is there no more: it was moved or deleted, or its disk taken away, while it was read; put it back"
+            )
         shortage = describe_shortage(RuntimeError(reason))  # no fault of the file
         return self._error(shortage or f"cannot be opened as a video ({reason}): cut off or damaged, fetch it again")
 
@@ -134,19 +136,6 @@ def last_time(duration: float, fps: float) -> float:
         Half a frame before the end, in seconds.
     """
     return max(0.0, duration - 0.5 / fps)
-
-
-def first_line(error: Exception) -> str:
-    """Shorten an error raised by a library.
-
-    Args:
-        error: the error.
-
-    Returns:
-        First line of its message that is not empty, or the name of its type.
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def copy_pixels(frame: VideoFrame, reformatter: VideoReformatter, out: np.ndarray) -> None:

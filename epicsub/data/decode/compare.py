@@ -73,7 +73,7 @@ def times_at_pauses(path: Path) -> np.ndarray:
         video.close()
     ends = [after for before, after in pairwise(sorted(stamps)) if after - before > GAP_FRAMES * video.frame]
     if len(ends) > MOST_PAUSES:
-        raise video._error(f"has {len(ends)} pauses between its pictures: decoder auto alone reads it")
+        raise video._error(f"has {len(ends)} pauses between its pictures: use decoder auto, which alone reads it")
     frames = np.array([end - facts.start for end in ends])[:, None] / video.frame + np.arange(-8, 8) + 0.5
     seconds = np.unique(frames) * float(video.frame * video.tick)
     until = float((facts.end - facts.start) * video.tick) - 0.5 / float(video.rate)

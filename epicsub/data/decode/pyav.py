@@ -204,5 +204,8 @@ class PyavReader(VideoFile):
     def _write(self, frame: VideoFrame, out: np.ndarray) -> None:
         """Put the frame's pixels into `out`, (H, W, 3) or (H, W)."""
         if self.gray and frame.format.name not in LUMA_FORMATS:
-            raise self._error(f"stored as {frame.format.name}, whose luma is not 8 bits a pixel in a plane of its own")
+            raise self._error(
+                f"stored as {frame.format.name}, whose luma is not 8 bits a pixel in a plane of its own: write it "
+                "anew, with ffmpeg -i IN -pix_fmt yuv420p OUT.mp4"
+            )
         copy_pixels(frame, self._reformatter, out)

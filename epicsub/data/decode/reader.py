@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from epicsub.data.decode import FrameReader, TimedReader, first_line
+from epicsub.data.decode import FrameReader, TimedReader
 from epicsub.data.decode.compare import disagreement, read_through, reference, sampled_times, times_at_pauses
 from epicsub.data.decode.others import DecordReader, TorchcodecReader
 from epicsub.data.decode.pyav import PyavReader
@@ -148,12 +148,14 @@ def why_not(decoder: str) -> str | None:
         loaded = importlib.import_module(module)
         if decoder == "torchcodec":
             loaded.VideoDecoder(b"not a video")  # its library is loaded on first use: this fails one way or the other
-    except ImportError as error:
-        return f"import {module}: {first_line(error)}"
+    except ModuleNotFoundError:
+        return f"import {module}: it is not installed"
+    except ImportError:
+        return f"import {module}: a library that it needs is not here, or of another version"
     except (RuntimeError, OSError) as error:  # torchcodec without the system's FFmpeg, decord on another libc
         if decoder == "torchcodec" and "could not load" in str(error).lower():
             return "libtorchcodec cannot be loaded: most likely the system lacks FFmpeg's libraries"
-        return None if decoder == "torchcodec" else first_line(error)
+        return None if decoder == "torchcodec" else f"import {module}: its library does not load on this system"
     except ValueError:
         return None  # torchcodec loads, and refuses what is not a video
     return None

@@ -59,7 +59,7 @@ class FeatureTable:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def missing(self, narration_ids: Iterable[str]) -> list[str]:
+    def lacking(self, narration_ids: Iterable[str]) -> list[str]:
         """Find segments without features.
 
         Args:
@@ -82,7 +82,7 @@ class FeatureTable:
         Raises:
             DataError: segments without features, or with some that are not finite; all are counted, the first named.
         """
-        if missing := self.missing(narration_ids):
+        if missing := self.lacking(narration_ids):
             raise DataError(self.lacks(missing))
         places = torch.tensor([self._rows[name] for name in narration_ids]).reshape(-1, 2)
         chosen = Selected(self._shards, places[:, 0], places[:, 1])
@@ -172,7 +172,8 @@ def _check_shapes(shards: Sequence[Shard], modality: str, place: Path) -> None:
         elif shape[1:] != expected:
             first = f"{tuple(expected)} in {shards[0].path.name}"
             problems.append(
-                f"{shard.path}: {modality} features of {shard.narration_ids[0]} are {shape[1:]}, but {first}"
+                f"{shard.path}: {modality} features of {shard.narration_ids[0]} are {shape[1:]}, but {first}: "
+                "make them all alike"
             )
     if problems:
         raise DataError("\n".join(problems))
@@ -195,7 +196,7 @@ def _rows_of(shards: Sequence[Shard]) -> dict[str, tuple[int, int]]:
             f"{first_of(names)}"
             for (first, second), names in twice.items()
         ]
-        raise DataError("\n".join(lines))
+        raise DataError("keep each narration id in one place:\n" + "\n".join(lines))
     return rows
 
 

@@ -137,7 +137,9 @@ def _kitchen(folder: Path, table: pd.DataFrame) -> Shard:
         if row >= len(table) or table["video_id"].iloc[row] != path.parent.name
     ]
     if problems:
-        raise DataError("\n".join(problems[:10]) + f"\n({len(problems)} folders that are not MM-SADA's rows)")
+        raise DataError(
+            "\n".join(problems[:10]) + f"\n({len(problems)} folders that are not MM-SADA's rows: fetch both again)"
+        )
     ids = [f"EK55_{table['uid'].iloc[row]}" for row in sorted(rows)]  # as `epicsub data lists` calls them
     vectors: list[torch.Tensor] = []
     label = f"frames of {folder.parent.name}/{folder.name}"

@@ -23,7 +23,7 @@ from epicsub.data.features import FeatureTable, Shard
 from epicsub.data.features.external import FRAMES, read_external
 from epicsub.errors import DataError
 from epicsub.io import atomic_write, hold_folder, remove_leftovers, write_text
-from epicsub.io.files import check_readable
+from epicsub.io.files import read_text
 from epicsub.text import first_of
 from epicsub.unpickle import load_safetensors
 
@@ -107,12 +107,10 @@ def read_index(folder: Path) -> dict[str, Any]:
         DataError: it is damaged, or no index of epicsub's features.
     """
     path = Path(folder) / INDEX
-    check_readable(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no whole JSON"
-        raise DataError(f"{path}: cannot be read ({reason}); make the features again into another folder") from error
+        content = json.loads(read_text(path, DataError))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is no whole JSON; make the features again into another folder") from error
     if not isinstance(content, dict) or content.get("epicsub_features") != FORMAT:
         raise DataError(
             f"{path}: no index of features that this epicsub can read (epicsub_features {FORMAT}); make them again "

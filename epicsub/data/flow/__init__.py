@@ -46,7 +46,7 @@ class FlowSettings:
             f"method={self.method}: there are {', '.join(METHODS)}": self.method in METHODS,
         }
         if problems := [text for text, kept in rules.items() if not kept]:
-            raise DataError("flow cannot be computed with these settings:\n" + "\n".join(problems))
+            raise DataError("flow cannot be computed with these settings, give others:\n" + "\n".join(problems))
 
 
 def quantise(flow_HW2: np.ndarray, bound: float) -> np.ndarray:

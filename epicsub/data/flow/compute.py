@@ -128,7 +128,11 @@ def flow_for_videos(
     failed = sorted(problem for problem in problems if problem)
     if failed:
         videos = counted(len(ids), "video", "videos")
-        raise DataError("\n".join([f"no flow for {len(failed)} of {videos}, the others are done:", *failed]))
+        raise DataError(
+            "\n".join(
+                [f"no flow for {len(failed)} of {videos}, the others are done; mend these and run it again:", *failed]
+            )
+        )
     return FlowSummary(len(jobs), kept, time.monotonic() - began)
 
 

@@ -33,7 +33,7 @@ class Settings:
             f"margin={self.margin}: seconds, 0 or more": 0 <= self.margin < float("inf"),
         }
         if problems := [text for text, kept in rules.items() if not kept]:
-            raise DataError("nothing can be prepared with these settings:\n" + "\n".join(problems))
+            raise DataError("nothing can be prepared with these settings, give others:\n" + "\n".join(problems))
 
 
 @dataclass(frozen=True, slots=True)
