@@ -84,11 +84,15 @@ class Package:
         home = next(module for module in self.modules if function in module.above)
         around = home.above[function]
         name = around.name if function.name == "__init__" and isinstance(around, ast.ClassDef) else function.name
-        return [(where, call) for where, call in self.called[name] if self._may_call(where, call, home)]
+        return [(where, call) for where, call in self.called[name] if self._may_call(where, call, home, function)]
 
-    def _may_call(self, where: Module, call: ast.Call, home: Module) -> bool:
-        if where is home or isinstance(call.func, ast.Attribute):
-            return where is home or name_of(call.func.value) != "self"
+    def _may_call(self, where: Module, call: ast.Call, home: Module, function: ast.FunctionDef) -> bool:
+        if where is home:
+            return True
+        if isinstance(call.func, ast.Attribute):
+            on = name_of(call.func.value)  # of a method any object but this one, of a function a module
+            method = isinstance(home.above[function], ast.ClassDef)
+            return on != "self" if method else home.name == f"{where.imported.get(on, '')}.{on}"
         return home.name.startswith(where.imported.get(name_of(call.func), "nowhere"))
 
 

@@ -19,6 +19,7 @@ RAISED = OURS | {"failure"}  # `failure` is the argument by which a reader is to
 REASONS = {"strerror", "reason_of"}
 VALUE, REASON, ADVISED, OTHER = "{}", "{reason}", "{reason and what to do}", "{ours}"
 FIELDS = {"text": "Problem", "says": "Kind"}  # the second value of these classes
+PLACES = {"path", "folder", "place"}  # never a sentence
 MOST, DEEPEST = 2000, 12
 
 
@@ -184,6 +185,8 @@ class Reading:
 
     def _named(self, module: Module, node: ast.Name, name: str, read) -> set[str]:
         """What a name stands for: an argument, what was assigned or added to it, a caught error, a constant."""
+        if name in PLACES:
+            return {VALUE}
         if (name, id(node)) in self.within:
             return set()
         self.within.append((name, id(node)))

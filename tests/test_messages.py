@@ -34,6 +34,9 @@ PLACED_BY_CALLERS = {
     "data/boxes/convert.py:_placed": "`convert` puts the file before it",
     "unpickle/__init__.py:load_torch": "has no path where it reads what another file holds, whose reader puts it there",
 }
+PLACED_BY_CALLERS |= {
+    f"live/{name}.py": "is shown on the page that sent it" for name in ("server", "uploads", "window")
+}
 # Not decided here.
 UNDECIDED = {
     "data/loader.py:__iter__": "passes on, from the process of a worker, another of our errors",

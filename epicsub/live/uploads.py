@@ -63,7 +63,7 @@ class Uploads:
                     if handle.tell() > self.most_bytes:
                         self._check_size(handle.tell())
                 if handle.tell() == 0:
-                    raise LiveError("the file is empty (0 bytes)")
+                    raise LiveError("the file is empty (0 bytes): choose another")
         except BaseException:
             self.remove(page, path)
             raise
@@ -96,9 +96,11 @@ class Uploads:
                 "a part out of it, or look at it with `epicsub live RUN --video FILE`"
             )
         if size > shutil.disk_usage(self.folder).free - SPARE:
-            raise LiveError("the disk of the server has no room for this file")
+            raise LiveError(
+                "the disk of the server has no room for this file: send a shorter one, or ask who runs it to free some"
+            )
 
 
 def _check_kind(first: bytes) -> None:
     if not any(first[at : at + len(sign)] == sign for at, sign in _SIGNATURES):
-        raise LiveError("this is no video that is taken here: MP4, MOV, MKV, WebM, AVI, MPEG")
+        raise LiveError("this is no video that is taken here, choose one: MP4, MOV, MKV, WebM, AVI, MPEG")

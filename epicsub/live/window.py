@@ -170,7 +170,7 @@ class Window:
             make = self._flow if modality == FLOW.name else self._rgb
             pictures = [make(kept, row) for row in rows]
             if len({picture.shape for picture in pictures}) > 1:
-                raise LiveError("the pictures change their size; a clip is cut again when all are of one")
+                raise LiveError("the pictures change their size; wait until all of a clip are of one")
             all_THWC = torch.from_numpy(np.stack(pictures))
             clips[modality] = view_crops(all_THWC, modality, cut.short_side, cut.size, 1, False)
         return clips
@@ -213,7 +213,7 @@ def decode_jpeg(data: bytes) -> VideoFrame:
     """
     picture_HWC = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data[:2] == b"\xff\xd8" else None
     if picture_HWC is None or max(picture_HWC.shape) > 4096:
-        raise LiveError("what came is no picture of a camera (JPEG)")
+        raise LiveError("what came is no picture of a camera (JPEG): load the page again")
     return VideoFrame.from_ndarray(np.ascontiguousarray(picture_HWC), format="bgr24")
 
 
