@@ -33,7 +33,7 @@ GROUPS = {
     ),
     "weights": (("list", "fetch", "convert"), "Published weights: what there is, and getting one."),
     "hub": (("push", "pull"), "Trained models on the Hugging Face hub, as safetensors with a model card."),
-    "bench": (("domains", "agents"), "Tables of many runs, and figures of the agents of one run."),
+    "bench": (("domains", "agents", "order"), "Tables of many runs, and figures of one run's agents or orders."),
 }
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a run's agents, by matplotlib and scikit-learn (the extra `studies`)."""
+"""Pictures of a run's agents and of a pre-training, by matplotlib and scikit-learn (the extra `studies`)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +17,12 @@ try:
     from sklearn.manifold import TSNE
 except ImportError as error:
     raise EpicsubError(
-        f"bench agents draws with matplotlib and scikit-learn, and {error.name} is not here: "
+        f"epicsub bench draws with matplotlib and scikit-learn, and {error.name} is not here: "
         "pip install 'epicsub[studies]'"
     ) from error
 
 FIGURES = {"reward": "mean reward", "greedy_q": "Q-value of the greedy pick", "reward_positive": "rewards of +1, %"}
+GROUP_FIGURES = {"pi": "probability of a group", "error": "error of a group's fixed items"}
 COLOURS = {"source": "#1f77b4", "target": "#d95f02"}
 TILE = (3.0, 2.0)  # inches of a contact sheet's picture with its words
 DIMENSIONS = 50  # of the features that t-SNE is given
@@ -112,6 +113,49 @@ def embeddings(features: Mapping[str, Mapping[str, np.ndarray]], path: Path, see
         axes.set_xticks([])
         axes.set_yticks([])
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    _save(figure, path)
+
+
+def group_curves(checks: Sequence[Mapping[str, Any]], tasks: Sequence[str], path: Path) -> None:
+    """Draw the probability of each group, where a policy chose, and the error of each group, by step.
+
+    Args:
+        checks: lines of a pre-training's `metrics.jsonl` of the kind "order".
+        tasks: a row each.
+        path: the .png.
+    """
+    shown = [(what, label) for what, label in GROUP_FIGURES.items() if any(f"{tasks[0]}/{what}_0" in c for c in checks)]
+    figure = Figure(figsize=(5.2 * len(shown), 3.2 * len(tasks)), layout="constrained")
+    grid = figure.subplots(len(tasks), len(shown), squeeze=False)
+    for axes_row, task in zip(grid, tasks, strict=True):
+        for axes, (what, label) in zip(axes_row, shown, strict=True):
+            names = sorted({key for line in checks for key in line if key.startswith(f"{task}/{what}_")})
+            for key in names:
+                points = [(line["step"], line[key]) for line in checks if key in line]
+                axes.plot(*zip(*points, strict=True), label=f"group {key.rpartition('_')[2]}", linewidth=1.2)
+            axes.set_xlabel("step")
+            axes.set_title(f"{task}: {label}", fontsize=10)
+            axes.set_ylim(0, 1)
+            axes.grid(alpha=0.3)
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    _save(figure, path)
+
+
+def shuffled_clips(rows: Sequence[Sequence[Any]], path: Path) -> None:
+    """Draw shuffled clips, a row per group: `title`, and `frames` side by side.
+
+    Args:
+        rows: of `studies.order.Shown`.
+        path: the .png.
+    """
+    columns, wide = max(map(len, rows)), len(rows[0][0].frames)
+    width = 1.1 * wide if wide > 1 else 1.8
+    figure = Figure(figsize=(width * columns, 1.7 * len(rows)), layout="constrained")
+    for axes_row, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
+        for axes, shown in zip(axes_row, row, strict=True):
+            axes.imshow(np.concatenate(shown.frames, axis=1))
+            axes.set_title(shown.title, fontsize=7)
+            axes.set_axis_off()
     _save(figure, path)
 
 

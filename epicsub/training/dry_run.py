@@ -64,7 +64,7 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
     per_clip = clip_work(model, clips)
     works = [work_of(small, model, stage, per_clip) for stage in small.train.stages]
     yield from _work_lines(recipe, works, _held_bytes(recipe, model))
-    speed = None if fabric.device.type != "cpu" else _cpu_speed()
+    speed = None if fabric.device.type != "cpu" else cpu_speed()
     if speed and (
         max(work.operations for work in works) / speed > TRIED_STEP
         or max(work.kept for work in works) > MEMORY_SHARE * machine_memory()
@@ -150,8 +150,12 @@ def _work_lines(recipe: Recipe, works: list[Work], held: int) -> Iterator[str]:
     yield f"operations per step: {each} per device; {_format_operations(whole)} for the whole run"
 
 
-def _cpu_speed() -> float:
-    """Operations a second of a large matrix product, which no network reaches."""
+def cpu_speed() -> float:
+    """Time a large matrix product on the CPU.
+
+    Returns:
+        Operations per second, which no network reaches.
+    """
     factor, seconds = torch.rand(SIDE, SIDE), []
     for _ in range(3):
         began = time.perf_counter()
@@ -171,7 +175,7 @@ def _counted_stages(recipe: Recipe, domains: Domains, works: list[Work], speed: 
         f"no step was tried: {speed / 1e9:.0f} GFLOP/s, this CPU's in a large matrix product, are more than a network "
         "reaches. Ask again on the device that will train"
     )
-    yield f"more than {_format_hours(hours)} in total on this machine, without evaluations; nothing was written"
+    yield f"more than {format_hours(hours)} in total on this machine, without evaluations; nothing was written"
 
 
 def _tried_stages(recipe: Recipe, domains: Domains) -> Iterator[str]:
@@ -190,10 +194,10 @@ def _tried_stages(recipe: Recipe, domains: Domains) -> Iterator[str]:
         hours += whole
         yield (
             f"{_stage_line(index, recipe.train.stages[index], domains)}; {seconds:.2f} s per step from {steps} steps "
-            f"({100 * waited:.0f} % of it waiting for clips), {_format_hours(whole)}"
+            f"({100 * waited:.0f} % of it waiting for clips), {format_hours(whole)}"
         )
     yield _memory_line(trial.fabric.device)
-    yield f"{_format_hours(hours)} in total on this machine, without evaluations; nothing was written"
+    yield f"{format_hours(hours)} in total on this machine, without evaluations; nothing was written"
 
 
 def _stage_line(index: int, stage: Stage, domains: Domains) -> str:
@@ -242,6 +246,13 @@ def _format_operations(count: float) -> str:
     return f"{count / 1e9:.1f} GFLOP"
 
 
-def _format_hours(hours: float) -> str:
-    """Hours, or minutes where they are few."""
+def format_hours(hours: float) -> str:
+    """Write a time in words.
+
+    Args:
+        hours: any number.
+
+    Returns:
+        Hours, or minutes where they are few.
+    """
     return f"{hours:.1f} hours" if hours >= 2 else f"{60 * hours:.1f} minutes"

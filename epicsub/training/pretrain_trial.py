@@ -7,9 +7,13 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
+import torch
 from lightning_fabric import Fabric
 
+from epicsub.modality import MODALITIES
 from epicsub.recipe import Recipe
+from epicsub.training import dry_run as trial
+from epicsub.training.count import STEP_OVER_FORWARD, clip_work, weightless_model
 from epicsub.training.find import GIGA
 from epicsub.training.loaders import Domains
 from epicsub.training.order_items import HeldOut, Items, hold_out, order_loader, read_items
@@ -28,7 +32,8 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
         domains: unlabelled segments of all lists, as target.
 
     Yields:
-        Lines: parameters, permutations, items, seconds of a step and of a check, hours.
+        Lines: parameters, permutations, items, seconds of a step and of a check, hours; where a step is long on this
+            CPU, none is taken and the hours are a lower bound.
     """
     assert recipe.pretext is not None
     fabric = make_fabric(recipe.train, alone=True)
@@ -40,6 +45,11 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
     for task in state.tasks:
         sizes = ", ".join(map(str, task.group_N.bincount(minlength=task.groups).tolist()))
         yield f"{task.name}: {len(task.orders_Nn)} permutations in {task.groups} groups of {sizes}"
+    total, phase = total_steps(recipe), recipe.pretext.phase
+    if fabric.device.type == "cpu" and (least := _least_seconds(recipe)) > trial.TRIED_STEP:
+        yield f"at least {least:.1f} s per step; no step was tried, since that is long: ask again where it will run"
+        yield f"more than {trial.format_hours(total * least / 3600)} in total on this machine; nothing was written"
+        return
     small = recipe.model_copy(update={"data": recipe.data.model_copy(update={"workers": 0})})
     few = min(recipe.pretext.items, recipe.evaluation.batch_size)
     one = small.model_copy(update={"pretext": recipe.pretext.model_copy(update={"items": few})})
@@ -48,12 +58,23 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
     yield f"fixed items: {recipe.pretext.items} clips, {whole / GIGA:.2f} GiB of this machine's memory"
     seconds = _step_seconds(fabric, small, domains, state, held)
     of_check = _check_seconds(fabric, recipe, state, items) * recipe.pretext.items / few
-    total, phase = total_steps(recipe), recipe.pretext.phase
     yield f"{seconds:.2f} s per step; {of_check:.1f} s per check, every {phase} steps"
     yield f"checks take {100 * of_check / (phase * seconds):.0f} % on top of the steps"
     hours = (total * seconds + (total / phase + 1) * of_check) / 3600
-    spent = f"{hours:.1f} hours" if hours >= 2 else f"{60 * hours:.1f} minutes"
+    spent = trial.format_hours(hours)
     yield f"{total} steps: {spent} in total on this machine, with clips read in one process; nothing was written"
+
+
+def _least_seconds(recipe: Recipe) -> float:
+    """Seconds of a step by its arithmetic alone, of clips that are not cut into pieces."""
+    cut = recipe.data.video()
+    clips = {
+        name: torch.empty(1, MODALITIES[name].channels, cut.frames, cut.size, cut.size, device="meta")
+        for name in recipe.data.modalities
+    }
+    size = max(stage.source_batch for stage in recipe.train.stages)
+    operations = clip_work(weightless_model(recipe, []), clips).operations
+    return STEP_OVER_FORWARD * size * operations / trial.cpu_speed()
 
 
 def _step_seconds(fabric: Fabric, recipe: Recipe, domains: Domains, state: OrderState, held: HeldOut) -> float:

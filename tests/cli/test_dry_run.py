@@ -12,7 +12,7 @@ from tests.cli.recipe_files import hollow, make_root, make_weights, published
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-NAMES = sorted(str(path.relative_to(RECIPES)) for path in RECIPES.rglob("*.yaml"))
+NAMES = sorted(str(path.relative_to(RECIPES)) for path in RECIPES.rglob("*.yaml") if "order" not in path.stem)
 COUNTED = [
     r"parameters: [\d.]+ million, [\d.]+ million trained from the first step",
     r"weights, gradients and optimiser: [\d.]+ GiB",

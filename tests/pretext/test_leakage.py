@@ -133,5 +133,3 @@ def test_a_shade_tells_the_place_of_tiles_unless_each_has_the_same_spread() -> N
 def test_the_place_of_tiles_is_chance_in_noise() -> None:
     expected, three_errors = chance(SPATIAL)
     assert abs(error_after_training(SPATIAL, fresh_noise, SETTINGS) - expected) <= three_errors
-
-

@@ -11,7 +11,7 @@ from epicsub.data.batch import Batch
 from epicsub.errors import NotFiniteError, TrainingError
 from epicsub.recipe import Stage, load_recipe
 from epicsub.training import find
-from epicsub.training.dry_run import _format_hours, _format_operations
+from epicsub.training.dry_run import _format_operations, format_hours
 from epicsub.training.find import _repeat_clips, _smoothed, _steepest
 
 from .small import labelled
@@ -58,7 +58,7 @@ def test_a_batch_is_repeated_with_all_that_belongs_to_its_clips() -> None:
 
 
 def test_hours() -> None:
-    assert (_format_hours(30.04), _format_hours(0.5)) == ("30.0 hours", "30.0 minutes")
+    assert (format_hours(30.04), format_hours(0.5)) == ("30.0 hours", "30.0 minutes")
 
 
 def test_operations() -> None:
