@@ -68,7 +68,8 @@ def push(
             f"validate {run} --record` and push again"
         )
     rules = found.protocol
-    levels = levels_of_recipe(checkpoint.recipe, (rules.training_list,), (rules.validation.list, rules.test.list))
+    later = (rules.validation.list, rules.test.list)
+    levels = levels_of_recipe(checkpoint.recipe, (rules.training_list,), later, checkpoint.initial)
     tables = class_digests(data_root(data, checkpoint.recipe["data"]["root"]).path / "annotations")
     if len(tables) < len(CLASS_TABLES):
         notes.append("note: the tables of class names are not under the data root; their digest is left out (--data)")

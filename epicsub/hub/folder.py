@@ -28,7 +28,7 @@ WEIGHTS, RECIPE, NOTE, CARD = "model.safetensors", "recipe.yaml", "epicsub.json"
 FILES = (NOTE, RECIPE, WEIGHTS, CARD)
 _FACTS = {
     "step": int, "steps": int, "seed": int, "stopped": bool, "version": str, "commit": str,
-    "lists": dict, "scores": dict, "mean_of_last": dict,
+    "lists": dict, "scores": dict, "mean_of_last": dict, "initial": dict,
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from epicsub.models.weights import find_weights
 from epicsub.recipe import Recipe
 from epicsub.training.checkpoint import source_commit
 
-KEY = "epicsub"
+KEY = "epicsub_seen"
 """Of the file's metadata: JSON. One key alone, since safetensors writes several in no fixed order."""
 
 

@@ -197,7 +197,7 @@ def test_what_is_refused_before_anything_starts(
     rows = (kitchens / "annotations" / "EPIC_100_train.csv").read_text().splitlines()
     one = [row for row in rows[1:] if row.split(",")[2] == rows[1].split(",")[2]]
     (kitchens / "annotations" / "one.csv").write_text("\n".join([rows[0], *one]) + "\n")
-    save_file({"x": torch.zeros(1)}, work / "mute.safetensors", metadata={"epicsub": "{}"})
+    save_file({"x": torch.zeros(1)}, work / "mute.safetensors", metadata={"epicsub_seen": "{}"})
     small = ["data.workers=0"] if words[0] != "validate" else []
     done = command(*words, *small, "--data", kitchens)
     assert done.status == 2, done.out
@@ -214,6 +214,6 @@ def test_no_label_is_asked_for(command: Call, kitchens: Path, monkeypatch: pytes
     words = [*SMALL, WIDTH, "train.stages.0.steps=1", "train.stages.1.steps=1", "--data", kitchens, "--out", tmp_path]
     assert command("pretrain", I3D, *words).status == 0
     with safe_open(tmp_path / "weights" / "rgb.safetensors", framework="pt") as file:
-        seen = json.loads(file.metadata()["epicsub"])
+        seen = json.loads(file.metadata()["epicsub_seen"])
     assert seen["levels"] == {"pretraining": 3, "data": 3}
     assert set(seen["lists"]) == {"EPIC_100_train.csv", "EPIC_100_validation.csv"}

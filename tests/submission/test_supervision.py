@@ -79,3 +79,22 @@ def test_a_level_that_is_raised_is_said():
         "supervision level pretraining is 2, not 0 as its recipe says: it starts from i3d_rgb_imagenet, None",
         "supervision level data is 4, not 3 as its recipe says: it trains on validation.csv",
     ]
+
+
+SEEN = {"pretext": "order", "videos": ["P01_01"], "levels": {"pretraining": 3, "data": 3}}
+
+
+@pytest.mark.parametrize(
+    ("lists", "videos", "levels"),
+    [
+        (["train.csv"], [], (3, 3, 3)),
+        (["train.csv", "test.csv"], [], (3, 3, 4)),
+        (["mine.csv"], ["P01_01", "P09_01"], (3, 3, 4)),  # a list of another name, with a video of the test list
+        (["mine.csv"], ["P09_01"], (3, 3, 3)),
+    ],
+)
+def test_what_initial_weights_have_seen(lists, videos, levels):
+    initial = SEEN | {"lists": dict.fromkeys(lists, "digest")}
+    derived = levels_of_recipe(recipe(stated=(0, 3, 3)), ["train.csv"], ["validation.csv", "test.csv"], initial, videos)
+    assert tuple(derived.levels.values()) == levels
+    assert "its initial weights were pre-trained by order" in derived.notes[0]
