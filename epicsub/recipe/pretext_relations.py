@@ -47,6 +47,8 @@ def check_pretraining(recipe: Recipe) -> Iterator[Problem]:
     if recipe.data.features is not None:
         yield Problem("data.features", "is given, but there is no clip to shuffle: leave it out")
         return
+    if recipe.data.boxes is not None:
+        yield Problem("data.boxes", "is given, but hands and objects do not follow the pieces of a clip: leave it out")
     yield from _check_clips(recipe, pretext)
 
 

@@ -4,16 +4,20 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from epicsub.hub.folder import read_folder, write_folder
 from epicsub.training import pretrain as loop
+from epicsub.training.checkpoint import load_checkpoint
 from tests.cli.conftest import Call
 
 pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and the run for all
 
+ONE = ["train.stages.0.steps=1", "train.stages.1.steps=1"]
 SMALL = [
     "data.workers=0", "data.size=32", "data.short_side=36", "evaluation.batch_size=12", "train.log_every=1",
     "train.stages.0.steps=6", "train.stages.1.steps=3", "train.stages.0.source_batch=4",
@@ -41,6 +45,11 @@ def pretrained(command: Call, kitchens: Path, work: Path) -> Path:
         "flow: outputs/order/weights/flow.safetensors}",
     ]
     return work / "outputs" / "order"
+
+
+def without(*keys: str) -> list[str]:
+    """The overrides but for those of some keys."""
+    return [word for word in SMALL if not any(key in word.partition("=")[0] for key in keys)]
 
 
 def levels_of_upload(command: Call, work: Path, kitchens: Path, run: Path, name: str, *more: object) -> dict[str, int]:
@@ -72,6 +81,10 @@ def test_training_starts_from_the_trunk_alone_and_an_upload_says_what_it_saw(
     run = torch.load(work / "outputs/finetuned/last.pth", weights_only=True)
     assert set(run["initial"]["lists"]) == {"EPIC_100_train.csv", "EPIC_100_validation.csv"}
     assert run["initial"]["steps"] == 9
+    published = work / "published"
+    published.mkdir()
+    write_folder(published, load_checkpoint(work / "outputs/finetuned/last.pth"), {}, "")
+    assert read_folder(published).initial == run["initial"]
     assert levels_of_upload(command, work, kitchens, Path("finetuned"), "order") == {"pt": 3, "tl": 3, "td": 4}
     refused = command(
         "submit", "finetuned", "--protocol", "small.yaml", "--name", "lower", "--data", kitchens, "--sls-td", 3
@@ -85,11 +98,11 @@ def test_weights_that_saw_test_clips_under_another_name_are_still_of_level_4(
 ) -> None:
     renamed = kitchens / "annotations" / "unlabelled.csv"
     shutil.copy(kitchens / "annotations" / "EPIC_100_test_timestamps.csv", renamed)
-    words = [*SMALL[:-1], *BOTH, WIDTH, "data.target=[unlabelled.csv]", "train.stages.0.steps=1"]
+    words = [*without("steps", "data.target"), *ONE, *BOTH, WIDTH, "data.target=[unlabelled.csv]"]
     done = command("pretrain", I3D, *words, "--data", kitchens, "--out", "outputs/renamed")
     assert done.status == 0, done.err
     first = work / "outputs/renamed/weights"
-    again = [*SMALL[:-1], *BOTH[:1], WIDTH, "train.stages.0.steps=1"]  # a second pre-training forgets nothing
+    again = [*without("steps", "data.target"), *ONE, *BOTH[:1], WIDTH]  # a second pre-training forgets nothing
     weights = json.dumps({name: str(first / f"{name}.safetensors") for name in ("rgb", "flow")})
     done = command("pretrain", I3D, *again, f"model.weights={weights}", "--data", kitchens, "--out", "outputs/twice")
     assert done.status == 0, done.err
@@ -137,8 +150,22 @@ def test_the_log_has_errors_by_group_and_the_policys_probabilities(pretrained: P
     assert list((pretrained / "tensorboard").iterdir())
 
 
+def test_figures_of_a_pre_training(command: Call, kitchens: Path, work: Path, pretrained: Path) -> None:
+    done = command("bench", "order", "order", "--clips", 2, "--data", kitchens)
+    assert done.status == 0, done.err
+    written = [f"wrote outputs/order/order/{name}.png" for name in ("curves", "temporal", "spatial")]
+    assert done.out.splitlines() == written
+    for name in ("curves", "temporal", "spatial"):
+        picture = cv2.imread(str(pretrained / "order" / f"{name}.png"))
+        assert picture.std() > 10  # drawn on
+    refused = command("bench", "order", "nothing", "--data", kitchens)
+    assert refused.status == 2
+    assert "`epicsub pretrain` makes one" in refused.err
+
+
 def test_a_frame_model_gives_its_backbone(command: Call, kitchens: Path, work: Path) -> None:
-    words = [*SMALL[:-1], "--data", kitchens, "--out", "outputs/frames"]
+    words = [*without("steps", "data.target", "size", "short_side"), *ONE]
+    words += ["evaluation.batch_size=12", "--data", kitchens, "--out", "outputs/frames"]
     done = command("pretrain", "recipes/tiny/order_frame_mean.yaml", *words)
     assert done.status == 0, done.err
     line = done.out.splitlines()[-1].partition("model.weights: ")[2]
@@ -211,7 +238,7 @@ def test_no_label_is_asked_for(command: Call, kitchens: Path, monkeypatch: pytes
 
     for module in ("epicsub.training.loaders", "epicsub.data.domains"):
         monkeypatch.setattr(f"{module}.load_source", refuse)
-    words = [*SMALL, WIDTH, "train.stages.0.steps=1", "train.stages.1.steps=1", "--data", kitchens, "--out", tmp_path]
+    words = [*without("steps"), *ONE, WIDTH, "--data", kitchens, "--out", tmp_path]
     assert command("pretrain", I3D, *words).status == 0
     with safe_open(tmp_path / "weights" / "rgb.safetensors", framework="pt") as file:
         seen = json.loads(file.metadata()["epicsub_seen"])

@@ -31,7 +31,7 @@ PROVENANCE = {
 
 
 def test_held_out_videos_are_whole_and_items_and_statistics_stay(tmp_path: Path, repository: Path) -> None:
-    make_kitchens(tmp_path / "k", SynthSettings(seed=0, train=36, heldout=0, validation=24, test=12), workers=0)
+    make_kitchens(tmp_path / "k", SynthSettings(seed=0, train=36, heldout=12, validation=24, test=12), workers=0)
     loaded = load_recipe(repository / "recipes/tiny/order_i3d.yaml", CHANGES)
     recipe, domains = loaded.recipe, prepare(loaded, DataRoot(tmp_path / "k"), tmp_path / "run", writes=False)
     held = hold_out(domains.target, 2)
