@@ -232,6 +232,8 @@ class Reading:
                     found = found | added if read == self.items else self._joined([found or {""}, added]) | found
                 case ast.NamedExpr(target=ast.Name(id=target), value=value) if target == name:
                     found |= read(module, value)
+                case ast.For(target=ast.Tuple(elts=targets), iter=ast.Name(id=of)) if name in map(name_of, targets):
+                    found |= self._of_rows(module, of, list(map(name_of, targets)).index(name))
                 case ast.For(target=ast.Name(id=target), iter=value) if target == name:
                     found |= self.items(module, value)
                 case ast.comprehension(target=ast.Name(id=target), iter=value) if target == name:
@@ -276,6 +278,13 @@ class Reading:
             return read(where, returned.elts[place]) if isinstance(returned, ast.Tuple) else {VALUE}
 
         return self._returned(module, node, pick) if name_of(node.func) in self.package.defined else {VALUE}
+
+    def _of_rows(self, module: Module, name: str, place: int) -> set[str]:
+        """One column of a constant that is a tuple of tuples."""
+        own = [value for where, value in self.package.constants[name] if where is module]
+        rows = [row for value in own for row in getattr(value, "elts", ())]
+        columns = [row.elts[place] for row in rows if isinstance(row, ast.Tuple)]
+        return set().union(*(self.text(module, value) for value in columns)) or {VALUE}
 
     def _of_pairs(self, module: Module, node: ast.Call, place: int) -> set[str]:
         """Keys or values of a dict's items, or one value of the tuples that a function yields."""

@@ -16,9 +16,9 @@ from tests.message_texts import ADVISED, OTHER, OURS, Reading, Site
 
 WHERE = re.compile(r"\{\}|--\w|\$[A-Z]|`epicsub|[a-z]+\.[a-z_]+\b|[a-z]+_[a-z]+")
 STEP = re.compile(
-    r"\b(add|ask|call|choose|close|compute|copy|correct|delete|download|extract|fetch|free|get|give|install|keep|leave|"
-    r"list|look|lower|make|mend|move|multiply|name|open|pass|pick|predict|put|raise|record|remove|rename|repair|restore|"
-    r"run|save|see|set|shorten|start|state|submit|take|tell|train|try|unpack|use|validate|wait|write)\b|`epicsub|`timm|"
+    r"\b(add|ask|call|check|choose|close|compute|copy|correct|delete|download|extract|fetch|free|get|give|install|keep|leave|"
+    r"list|load|look|lower|make|mend|move|multiply|name|open|pass|pick|predict|put|raise|record|remove|rename|repair|restore|"
+    r"run|save|say|see|set|shorten|start|state|submit|take|tell|train|try|unpack|use|validate|wait|write)\b|`epicsub|`timm|"
     r"expected|must|\bneeds?\b|did you mean|known|there (?:is|are)|there:|such as|it has|holds|instead|in place of|"
     r"at most|at least|only|allowed|takes",
     re.IGNORECASE,
@@ -40,10 +40,12 @@ PLACED_BY_CALLERS |= {
 # Not decided here.
 UNDECIDED = {
     "data/loader.py:__iter__": "passes on, from the process of a worker, another of our errors",
+    "training/together.py:name_the_lost": "passes on, from another process, another of our errors",
     "inference/cache.py:find_predictions": "is caught there, and logged with the path",
 }
 # Lines that are parts of one message, whose last says what to do.
 PARTS = {
+    ": no boxes for": "`missing_files` adds to the last line how they are made",
     ": no {} for": "`missing_files` adds to the last line how the modality is made",
     "{error}": "what a recipe's validator says; see test_validators_say_what_is_expected",
 }

@@ -104,7 +104,7 @@ def read_note(folder: Path) -> dict[str, Any]:
         if counts != {"verb": NUM_VERBS, "noun": NUM_NOUNS}:
             problems.append(f"has {counts} classes, this challenge {NUM_VERBS} verbs and {NUM_NOUNS} nouns")
     if problems:
-        raise HubError(f"{path}: {join_problems(problems, 'nothing was read')}")
+        raise HubError(f"{path}: {join_problems(problems, 'nothing was read; fetch it again, or name another')}")
     return note
 
 

@@ -205,7 +205,7 @@ def _hub(address: Address, place: Path | None) -> HfApi:
 # The kinds of one are kinds of others: the first that fits counts.
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (GatedRepoError, "its owner asks for a login: `hf auth login`, and ask for access on its page"),
-    (RevisionNotFoundError, "has no such revision"),
+    (RevisionNotFoundError, "has no such revision: name another"),
     (RepositoryNotFoundError, "no such repository, or a private one that this token may not see ({LOGIN})"),
     (RemoteEntryNotFoundError, "a file of it is gone; try again"),
 )
@@ -221,10 +221,10 @@ def _why(error: BaseException) -> str:
             return reason.format(LOGIN=LOGIN)
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
-        refused = f"the token is wrong or may not do that: {LOGIN} of one who may"
-        return refused if status in (401, 403) else f"the server answered {status}"
+        refused = f"the token is wrong or may not do that: use {LOGIN} of one who may"
+        return refused if status in (401, 403) else f"the server answered {status}: try again later"
     if isinstance(error, OSError):
-        return reason_of(error)
+        return f"{reason_of(error)}: try again"
     if type(error).__module__.startswith("http"):
-        return "the connection broke off, or no answer came in time"
+        return "the connection broke off, or no answer came in time: try again"
     return "its answer is not that of a hub; check $HF_ENDPOINT"

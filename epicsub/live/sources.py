@@ -92,7 +92,9 @@ def camera_frames(number: int) -> Iterator[Timed]:
         while True:
             there, picture_HWC = camera.read()
             if not there:
-                raise LiveError(f"camera {number}: gives no more pictures; was it unplugged?")
+                raise LiveError(
+                    f"camera {number}: gives no more pictures: was it unplugged? Put it back, or choose another"
+                )
             yield time.monotonic() - began, lambda taken=picture_HWC: _frame(taken)  # type: ignore[misc]
     finally:
         camera.release()
