@@ -28,6 +28,7 @@ from epicsub.recipe import Recipe, load_recipe
 from epicsub.text import counted
 from epicsub.training.loaders import reading_notes, skipped_ids, source_segments, store_of, target_segments
 from epicsub.training.preflight import missing_files
+from epicsub.training.slurm import job_lines, of_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +116,12 @@ def _for_recipe(recipe: Recipe, root: DataRoot, known: Indexes) -> list[str]:
         return str(error).splitlines()
 
 
-def doctor(data: str | Path | None = None) -> list[str]:
+def doctor(data: str | Path | None = None, recipe: str | Path | None = None) -> list[str]:
     """Describe the machine, as `epicsub doctor` prints it.
 
     Args:
         data: the data root. Default: $EPICSUB_DATA, else `data/`.
+        recipe: name or path; what of this machine and of Slurm's job fits it.
 
     Returns:
         Lines on versions, devices, decoders, the data root and Slurm; where something is missing, what to do about it.
@@ -138,7 +140,25 @@ def doctor(data: str | Path | None = None) -> list[str]:
     lines.append(f"decoder auto: {choose_decoder('auto')}")
     lines.append(f"data root {data_root(data).path}: {_data(data)}")
     lines.append(f"Slurm: {shutil.which('sbatch') or 'sbatch not found'}")
-    return lines
+    lines += job_lines()
+    return lines if recipe is None else [*lines, *_fit_lines(load_recipe(recipe).recipe)]
+
+
+def _fit_lines(recipe: Recipe) -> Iterator[str]:
+    """What of the processes that are here fits a recipe."""
+    step = of_step()
+    count = step.processes if step else max(1, torch.cuda.device_count())
+    where = "processes that srun has started" if step else "devices of this machine"
+    for number, stage in enumerate(recipe.train.stages, 1):
+        for name, batch in (("labelled", stage.source_batch), ("unlabelled", stage.target_batch)):
+            if not batch:
+                continue
+            share, rest = divmod(batch, count)
+            fits = (
+                f"{share} each" if not rest else f"{share} or {share + 1} each, so that {count - rest} wait for {rest}"
+            )
+            fits = fits if share else f"fewer than {count}: ask for at most {batch}"
+            yield f"{recipe.name}, stage {number}: {batch} {name} clips of a step over {count} {where}: {fits}"
 
 
 def _data(data: str | Path | None) -> str:

@@ -28,7 +28,7 @@ COMMANDS = (
 GROUPS = {
     "ensemble": (("plan", "views"), "Which members and which views are worth their cost."),
     "data": (
-        ("synth", "lists", "check", "status", "prepare", "flow", "boxes", "features"),
+        ("synth", "lists", "check", "status", "prepare", "flow", "boxes", "features", "stage"),
         "Data on the disk: synthetic kitchens, optical flow, the prepared store, features.",
     ),
     "weights": (("list", "fetch", "convert"), "Published weights: what there is, and getting one."),

@@ -3,6 +3,7 @@
 Clips are read, a step is counted, and where it is not too long for this device, a few are tried. Nothing is written.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from itertools import chain, pairwise
@@ -36,6 +37,7 @@ TRIED_STEP = 2.0  # seconds that a step may take on a CPU by its arithmetic alon
 STATES = {"sgd": 1, "adam": 2, "adamw": 2}
 """Numbers per weight that an optimiser holds."""
 DEVICE_SIZES = (24, 40, 80)  # GB of the GPUs that labs have
+DEVICE_COUNTS = (1, 2, 4, 8)
 SIDE = 1024  # of the matrices whose product tells a CPU's speed
 
 
@@ -197,7 +199,18 @@ def _tried_stages(recipe: Recipe, domains: Domains) -> Iterator[str]:
             f"({100 * waited:.0f} % of it waiting for clips), {format_hours(whole)}"
         )
     yield _memory_line(trial.fabric.device)
+    yield _time_line(hours, recipe.train.processes)
     yield f"{format_hours(hours)} in total on this machine, without evaluations; nothing was written"
+
+
+def _time_line(hours: float, processes: int) -> str:
+    """Hours on several devices like this one, and the time to ask Slurm for."""
+    each = ", ".join(f"{count}: {format_hours(hours * processes / count)}" for count in DEVICE_COUNTS)
+    asked = max(1, math.ceil(1.25 * hours))
+    return (
+        f"on devices like this one, what they tell each other left out (docs/cluster.md): {each}; ask for --time="
+        f"{asked}:00:00 (a quarter more), or less: slurm/train.sbatch queues itself again"
+    )
 
 
 def _stage_line(index: int, stage: Stage, domains: Domains) -> str:

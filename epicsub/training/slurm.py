@@ -2,11 +2,15 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+from epicsub.progress import cores
+from epicsub.text import counted
 
 SLURM_STEP = "SLURM_STEP_NUM_TASKS"
 
@@ -118,3 +122,29 @@ def ask(*words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
+
+
+def job_lines() -> list[str]:
+    """Describe the job that this process is in.
+
+    Returns:
+        Lines on nodes, tasks, cores, GPUs, scratch and time left; none outside a job.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return []
+    known = os.environ.get
+    nodes = known("SLURM_NNODES") or known("SLURM_JOB_NUM_NODES") or "1"
+    left = (ask("squeue", "--noheader", "--jobs", job, "--format=%L") or "").strip() or "unknown"
+    scratch = known("TMPDIR") or "/tmp"
+    free = f"{shutil.disk_usage(scratch).free / 1e9:.0f} GB free" if Path(scratch).is_dir() else "not there"
+    gpus = known("SLURM_GPUS_ON_NODE") or "none"
+    step = of_step()
+    tasks = f"{step.processes} started by srun, {step.per_node} on each node" if step else "none started by srun here"
+    return [
+        f"job {job} on {counted(int(nodes), 'node', 'nodes')} ({known('SLURM_JOB_NODELIST', 'unknown')}), this is "
+        f"{known('SLURMD_NODENAME') or socket.gethostname()}; time left {left}",
+        f"job's tasks: {tasks} (SLURM_NTASKS {known('SLURM_NTASKS', '1')}); cores of a task: "
+        f"{known('SLURM_CPUS_PER_TASK') or cores()}; GPUs of this node: {gpus}",
+        f"job's scratch {scratch}: {free}; `epicsub data stage {scratch}/epic RECIPE` copies what a recipe reads there",
+    ]

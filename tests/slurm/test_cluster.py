@@ -54,7 +54,7 @@ class Cluster:
 
     def train(self, out: str, *words: object, nodes: int = 1, steps: int = 300) -> str:
         settings = (f"train.stages.1.steps={steps}", "train.log_every=1", "train.checkpoint_every=100000", *words)
-        place = ("--data", self.folder, "--out", self.folder / out)
+        place = ("--data", self.folder / "data", "--out", self.folder / out)
         return self.submit("train", "--restarts", 3, self.folder / "recipe.yaml", *settings, *place, nodes=nodes)
 
     def log(self, job: str) -> str:
@@ -107,7 +107,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
         starter.write_text(f'#!/bin/bash\nexec {sys.executable} -m epicsub "$@"\n')
         starter.chmod(0o755)
         (folder / "site.env").write_text(
-            f"export PATH={folder}/bin:$PATH PYTHONPATH={repository} OMP_NUM_THREADS=1 EPICSUB_DATA={folder}\n"
+            f"export PATH={folder}/bin:$PATH PYTHONPATH={repository} OMP_NUM_THREADS=1 EPICSUB_DATA={folder}/data\n"
         )
         yield found
     finally:
@@ -116,8 +116,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
         subprocess.run([tool, "stop", str(folder / "slurm")], check=True, timeout=60)
 
 
-def make_data(folder: Path) -> None:
+def make_data(top: Path) -> None:
     """Kitchens with made-up features, and MMIR on them."""
+    folder = top / "data"
     make_kitchens(folder, SynthSettings(train=24, heldout=12, validation=12, test=12), workers=1)
     tables = folder / "annotations"
     lists = ("EPIC_100_train.csv", "EPIC_100_validation.csv", "EPIC_100_test_timestamps.csv")
@@ -129,7 +130,7 @@ def make_data(folder: Path) -> None:
     for stage in content["train"]["stages"]:
         stage.update(steps=5, source_batch=10, target_batch=10 if stage["target_batch"] else 0)
     content["adaptation"].update(replay_size=30, replay_batch=6)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
+    (top / "recipe.yaml").write_text(yaml.safe_dump(content))
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
@@ -200,7 +201,7 @@ def test_a_node_with_other_code_is_refused(cluster: Cluster) -> None:
 def test_a_job_that_starts_no_tasks_is_one_process(cluster: Cluster) -> None:
     """As in an interactive job: Slurm's variables speak of two tasks, and srun has started none."""
     words = ["epicsub", "train", cluster.folder / "recipe.yaml", "train.devices=auto", "train.nodes=auto"]
-    words += ["--data", cluster.folder, "--out", cluster.folder / "alone"]
+    words += ["--data", cluster.folder / "data", "--out", cluster.folder / "alone"]
     script = cluster.folder / "alone.sh"
     script.write_text("#!/bin/bash\n. $EPICSUB_SITE\n" + " ".join(map(str, words)) + "\n")
     log = f"--output={cluster.folder}/%j.log"
@@ -217,7 +218,11 @@ def test_an_array_prepares_in_shares(cluster: Cluster) -> None:
         time.sleep(0.5)
     words = [sys.executable, "-m", "epicsub", "data", "prepare", "--modality", "rgb", "--merge", "2"]
     done = subprocess.run(
-        [*words, "--data", str(cluster.folder)], cwd=cluster.repository, capture_output=True, text=True, check=False
+        [*words, "--data", str(cluster.folder / "data")],
+        cwd=cluster.repository,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr + "".join(map(cluster.log, (job, str(int(job) + 1))))
     assert "all 2 shards are there" in done.stdout
