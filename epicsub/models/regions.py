@@ -35,10 +35,10 @@ def pool_regions(
     columns = bin_weights(x0 * width - 0.5, x1 * width - 0.5, size_x, bins, samples).to(map_BCTHW.dtype)
     B, C, T = map_BCTHW.shape[:3]
     # all columns of all boxes of a time in one product: the map is read once
-    across = map_BCTHW.permute(0, 2, 1, 3, 4).flatten(2, 3) @ columns.flatten(2, 3).transpose(-1, -2)
-    across_BTSCHP = across.view(B, T, C, size_y, -1, bins).permute(0, 1, 4, 2, 3, 5)
-    pooled_BTSCPP: Tensor = rows[:, :, :, None] @ across_BTSCHP
-    return pooled_BTSCPP
+    across = map_BCTHW.permute(0, 2, 3, 1, 4).reshape(B, T, size_y * C, size_x) @ columns.flatten(2, 3).mT
+    across_BTSHM = across.view(B, T, size_y, C, -1, bins).permute(0, 1, 4, 2, 3, 5).flatten(4)
+    pooled_BTSPM: Tensor = rows @ across_BTSHM
+    return pooled_BTSPM.view(B, T, -1, bins, C, bins).transpose(3, 4)
 
 
 def bin_weights(start_N: Tensor, stop_N: Tensor, size: int, bins: int, samples: int) -> Tensor:

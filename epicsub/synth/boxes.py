@@ -5,7 +5,7 @@ tool before anything else, as in real kitchens, where the noun of "cut carrot" i
 """
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from math import ceil, hypot
 from pathlib import Path
@@ -59,21 +59,26 @@ def write_official_boxes(plan: PlannedVideo, settings: SynthSettings, path: Path
         temporary.write_bytes(pickle.dumps(messages, protocol=4))
 
 
-def frame_boxes(plan: PlannedVideo, settings: SynthSettings) -> Iterator[FrameDetections]:
+def frame_boxes(
+    plan: PlannedVideo, settings: SynthSettings, times: Iterable[float] | None = None
+) -> Iterator[FrameDetections]:
     """Box the hands and objects of every frame.
 
     Args:
         plan: the video.
         settings: of the kitchens; their noise of boxes is applied.
+        times: seconds to box; None is every frame of the organisers' rate.
 
     Yields:
-        What a detector would have found, at the organisers' rate of frames.
+        What a detector would have found.
     """
-    rate = index_rate(plan.video_id)
+    if times is None:
+        rate = index_rate(plan.video_id)
+        times = (number / rate for number in range(ceil(Fraction(plan.frames) / plan.fps * rate) + SURPLUS))
     scenes = Scenes(plan, settings)
     random = random_stream(settings, plan.video_id, "boxes")
-    for number in range(ceil(Fraction(plan.frames) / plan.fps * rate) + SURPLUS):
-        yield _spoiled(_found(scenes.at(number / rate), settings), settings, random)
+    for time in times:
+        yield _spoiled(_found(scenes.at(time), settings), settings, random)
 
 
 def box_of(seen: Seen, settings: SynthSettings) -> Corners | None:

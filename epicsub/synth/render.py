@@ -1,7 +1,7 @@
 """The frames of one planned video, and the file they are written to."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import av
@@ -39,12 +39,13 @@ def write_video(plan: PlannedVideo, settings: SynthSettings, path: Path) -> None
         container.mux(stream.encode(None))
 
 
-def draw_frames(plan: PlannedVideo, settings: SynthSettings) -> Iterator[np.ndarray]:
+def draw_frames(plan: PlannedVideo, settings: SynthSettings, only: Iterable[int] | None = None) -> Iterator[np.ndarray]:
     """Draw the frames of a video.
 
     Args:
         plan: the video.
         settings: of the kitchens.
+        only: numbers from 0 of the frames to draw; None draws all of the video, in order.
 
     Yields:
         RGB pictures, (height, width, 3) uint8.
@@ -58,7 +59,7 @@ def draw_frames(plan: PlannedVideo, settings: SynthSettings) -> Iterator[np.ndar
     shape = (settings.height, settings.width, 3)
     noise = [np.round(random.normal(0, settings.noise, shape)).astype(np.int16) for _ in range(NOISE_PICTURES)]
     worktop_to_world = np.array([[1 / unit, 0, -WORLD_SIDE / 2], [0, 1 / unit, -WORLD_SIDE / 2], [0, 0, 1]])
-    for index in range(plan.frames):
+    for index in range(plan.frames) if only is None else only:
         scene = scenes.at(float(index / plan.fps))
         frame = cv2.warpAffine(
             worktop, (scene.camera @ worktop_to_world)[:2], (shape[1], shape[0]), flags=cv2.INTER_LINEAR,
