@@ -6,7 +6,7 @@ A new modality is a row of this file and its name in `ModalityName` (and `VideoM
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-ModalityName = Literal["rgb", "flow", "audio"]
+ModalityName = Literal["rgb", "flow", "audio", "hands", "objects"]
 """Names of all rows, for recipes."""
 VideoModality = Literal["rgb", "flow"]
 """Names of the rows with pixels, for the commands that read or write videos."""
@@ -80,8 +80,10 @@ FLOW = Modality(
     bytes_per_second=122e3,
 )
 AUDIO = Modality(name="audio")
+HAND_REGIONS = Modality(name="hands")  # of `epicsub data features RUN --regions`
+OBJECT_REGIONS = Modality(name="objects")
 
-MODALITIES: dict[str, Modality] = {row.name: row for row in (RGB, FLOW, AUDIO)}
+MODALITIES: dict[str, Modality] = {row.name: row for row in (RGB, FLOW, AUDIO, HAND_REGIONS, OBJECT_REGIONS)}
 
 
 def video_modality(name: str) -> Modality:

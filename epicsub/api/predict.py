@@ -257,6 +257,7 @@ def extract_features(
     *,
     tta: str | None = None,
     shard_segments: int = SHARD_SEGMENTS,
+    regions: bool = False,
     data: str | Path | None = None,
     device: str = "auto",
 ) -> Extracted:
@@ -268,6 +269,7 @@ def extract_features(
         lists: tables under annotations/. Default: all that the recipe trains on, adapts to and is scored on.
         tta: views per segment. Default: those of the recipe.
         shard_segments: segments per file.
+        regions: add features of hands and of objects as modalities, of a run with relations.
         data: the data root. Default: $EPICSUB_DATA, else `data/`.
         device: auto, cpu, cuda, cuda:N or mps.
 
@@ -282,7 +284,7 @@ def extract_features(
     resolved = resolve_target(str(target))
     views = parse_views(tta) if tta else None
     names = list(lists) or (_all_lists(resolved.recipe) if resolved.kind == "checkpoint" else [])
-    return extract(resolved, data_root(data), names, user_path(out), chosen, views, shard_segments)
+    return extract(resolved, data_root(data), names, user_path(out), chosen, views, shard_segments, regions)
 
 
 def _duration(video: Path) -> float:

@@ -21,13 +21,22 @@ def features(
         typer.Option("--list", help="List under annotations/, may be repeated. Default: all that the recipe names."),
     ] = None,
     tta: TtaOption = None,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Add features of hands and of objects, of a run with relations.")
+    ] = False,
     shard: Annotated[int, typer.Option(min=1, help="Segments per file.")] = 4096,
     data: DataOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Write each segment's pooled features, per modality; a stopped run can be resumed."""
     if is_external(Path(source)):
-        given = {"--tta": tta, "--list": lists, "--data": data, "--device": device if device != "auto" else None}
+        given = {
+            "--tta": tta,
+            "--list": lists,
+            "--regions": regions,
+            "--data": data,
+            "--device": device if device != "auto" else None,
+        }
         unused = [option for option, value in given.items() if value]
         if unused:
             raise DataError(
@@ -37,7 +46,9 @@ def features(
         copied, before = repack(Path(source), out, shard)
         typer.echo(f"{out}: {counted(copied, 'segment', 'segments')} copied, {counted(before, 'was', 'were')} there")
         return
-    done = extract_features(source, out, lists or [], tta=tta, shard_segments=shard, data=data, device=device)
+    done = extract_features(
+        source, out, lists or [], tta=tta, shard_segments=shard, regions=regions, data=data, device=device
+    )
     sizes = ", ".join(f"{name} {dim}" for name, dim in done.dims.items())
     made, kept = counted(done.made, "segment", "segments"), counted(done.kept, "was", "were")
     typer.echo(f"{out}: {made} made, {kept} there; {sizes}, views {done.views}")

@@ -17,6 +17,8 @@ from epicsub.errors import InferenceError
 from epicsub.inference.predict import flat_views
 from epicsub.inference.targets import Target, Trained
 from epicsub.io import hold_folder
+from epicsub.models.streams import TwoStream
+from epicsub.models.two_classifiers import TwoClassifiers
 from epicsub.progress import track
 from epicsub.text import first_of, join_problems
 from epicsub.training.device import copied_ahead
@@ -71,6 +73,7 @@ def extract_features(
     device: torch.device,
     views: Views | None = None,
     shard_segments: int = SHARD_SEGMENTS,
+    regions: bool = False,
 ) -> Extracted:
     """Write pooled features of every segment that a folder lacks, shard by shard, so that a killed run can resume.
 
@@ -82,6 +85,7 @@ def extract_features(
         device: where to run.
         views: views per segment; None takes the recipe's.
         shard_segments: segments per file.
+        regions: add those of hands and of objects as modalities, of a model with relations.
 
     Returns:
         What was made, and what was there.
@@ -94,22 +98,37 @@ def extract_features(
     if target.kind != "checkpoint":
         raise InferenceError(f"{target.path}: holds predictions; features are made by a checkpoint (.pth) or a run")
     trained = target.load(device)
+    if regions:
+        _two_stream(trained)
     views = views or parse_views(trained.recipe.evaluation.views)
     segments = segments_of(root, lists)
     choice = store_of(trained.recipe, root, segments)
     if not out.exists():  # and no folder is left behind, which would be listed as features
         _refuse_missing(trained, root, segments, choice)
     with hold_folder(out):
-        store = FeatureStore(out, _made_by(trained, target.sha256, views, choice))
+        store = FeatureStore(out, _made_by(trained, target.sha256, views, choice, regions))
         todo = [segment for segment in segments if segment.narration_id not in store.narration_ids]
         _refuse_missing(trained, root, todo, choice)
         if todo:
             loader = view_loader(trained.recipe, root, todo, views, choice)
             before = -(-(len(segments) - len(todo)) // trained.recipe.evaluation.batch_size)
-            batches = _features(trained, loader, device)
+            batches = _features(trained, loader, device, regions)
             _write(store, track(batches, f"features ({views})", before + len(loader), before), shard_segments)
-    dims: dict[str, int] = trained.model.feature_dims  # type: ignore[assignment]  # every model has it
+    dims: dict[str, int] = dict(trained.model.feature_dims)  # type: ignore[arg-type]  # every model has it
+    if regions:
+        dims |= _two_stream(trained).region_dims
     return Extracted(made=len(todo), kept=len(segments) - len(todo), dims=dims, views=views)
+
+
+def _two_stream(trained: Trained) -> TwoStream:
+    """The model with relations, which a second classifier may be around."""
+    model = trained.model.first if isinstance(trained.model, TwoClassifiers) else trained.model
+    if not isinstance(model, TwoStream) or model.relation_head is None:
+        raise InferenceError(
+            f"--regions: {trained.recipe.name} has no relations, whose features of hands and objects these are: name a "
+            "run with model.relations, or leave --regions out"
+        )
+    return model
 
 
 def _refuse_missing(trained: Trained, root: DataRoot, segments: list[Segment], choice: StoreChoice) -> None:
@@ -117,7 +136,7 @@ def _refuse_missing(trained: Trained, root: DataRoot, segments: list[Segment], c
         raise InferenceError(join_problems(missing, "nothing was made"))
 
 
-def _made_by(trained: Trained, weights: str, views: Views, store: StoreChoice) -> dict[str, Any]:
+def _made_by(trained: Trained, weights: str, views: Views, store: StoreChoice, regions: bool) -> dict[str, Any]:
     """What the features of a model depend on, for their index; `weights` is the SHA-256 of its checkpoint."""
     checkpoint = trained.checkpoint
     return {
@@ -128,6 +147,7 @@ def _made_by(trained: Trained, weights: str, views: Views, store: StoreChoice) -
         "views": str(views),
         "prepared": sorted(store.prepared),
         "recipe": checkpoint.recipe,
+        **({"regions": True} if regions else {}),
     }
 
 
@@ -147,13 +167,17 @@ def _write(store: FeatureStore, batches: Iterable[Features], shard_segments: int
 
 @torch.inference_mode()
 def _features(
-    trained: Trained, batches: Iterable[tuple[list[str], dict[str, torch.Tensor]]], device: torch.device
+    trained: Trained, batches: Iterable[tuple[list[str], dict[str, torch.Tensor]]], device: torch.device, regions: bool
 ) -> Iterator[Features]:
     """(narration ids, {modality: (B, D), or (B, V, D) for several views}) of each batch."""
     trained.model.eval()
     for narration_ids, clips in copied_ahead(batches, partial(flat_views, device=device), device):
         with trained.autocast():
-            features = trained.model(clips).features
+            if regions:
+                output, related = _two_stream(trained).related(clips)
+                features = output.features | related.regions()
+            else:
+                features = trained.model(clips).features
         by_view = {name: x_BD.float().cpu().unflatten(0, (len(narration_ids), -1)) for name, x_BD in features.items()}
         yield (
             narration_ids,

@@ -59,7 +59,8 @@ def bin_weights(start_N: Tensor, stop_N: Tensor, size: int, bins: int, samples: 
         count_N, most = torch.full_like(length_N, samples), samples
     else:
         count_N = (length_N / bins).ceil().clamp(min=1)
-        most = int(count_N.max()) if count_N.numel() else 1
+        # tensors that are only counted have no content: no interval is longer than the map
+        most = max(1, -(-size // bins)) if count_N.is_meta else int(count_N.max())
     number_K = torch.arange(most, device=start_N.device, dtype=start_N.dtype)
     bin_P = torch.arange(bins, device=start_N.device, dtype=start_N.dtype)
     share_NK = (number_K + 0.5) / count_N[..., None]

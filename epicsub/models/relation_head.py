@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.errors import ModelError
+from epicsub.modality import HAND_REGIONS, OBJECT_REGIONS, RGB
 from epicsub.models.heads import Classes, MaskedLinear
 from epicsub.models.regions import pool_regions
 from epicsub.slots import HANDS, HELD, OTHERS, SLOTS, STATES, Slots
@@ -34,7 +35,7 @@ GEOMETRY = 4 + 1 + len(STATES) + 1
 class Relations:
     """Settings of a model's relations."""
 
-    stream: str = "rgb"
+    stream: str = RGB.name
     """Modality whose map is read."""
     head: str = "relations"
     """relations or acrn."""
@@ -82,10 +83,10 @@ class Related(NamedTuple):
         """The mean row of the hands, and of all objects, each with a last entry that is 1 where there is one.
 
         Returns:
-            (B, D + 1) for `hands` and `objects`; zeros where there is none.
+            (B, D + 1) for the modalities of regions; zeros where there is none.
         """
         out = {}
-        for name, slots in {"hands": HANDS, "objects": (*HELD, *OTHERS)}.items():
+        for name, slots in {HAND_REGIONS.name: HANDS, OBJECT_REGIONS.name: (*HELD, *OTHERS)}.items():
             present = self.present_BS[:, list(slots), None].to(self.rows_BSD.dtype)
             count = present.sum(dim=1)
             mean = (self.rows_BSD[:, list(slots)] * present).sum(dim=1) / count.clamp(min=1)
@@ -280,7 +281,10 @@ class RelationHead(nn.Module):
             boxes_BTSE = boxes_BTSE * kept_B[:, None, None, None]
         slots = Slots.of(boxes_BTSE)
         present_BS = slots.present_BTS.any(dim=1)
-        chosen_K = present_BS.flatten().nonzero().squeeze(1)
+        if boxes_BTSE.is_meta:  # is counted, without content: every slot
+            chosen_K = torch.arange(B * S, device=boxes_BTSE.device)
+        else:
+            chosen_K = present_BS.flatten().nonzero().squeeze(1)
         if len(chosen_K):
             rows_KD = self.rows(map_BCTHW, slots, picture, chosen_K)
         else:  # no batch norm counts an empty batch; every weight still gets a gradient, which processes wait for

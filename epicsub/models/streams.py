@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from epicsub.errors import ModelError
-from epicsub.modality import MODALITIES, Modality
+from epicsub.modality import HAND_REGIONS, MODALITIES, OBJECT_REGIONS, Modality
 from epicsub.models.heads import ALL_CLASSES, Classes, TwoHeadOutput
 from epicsub.models.normalise import Normalise
 from epicsub.models.relation_head import Related, RelationHead, Relations
@@ -288,6 +288,13 @@ class TwoStream(StreamsModel[Stream]):
         height, width = clips[chosen].shape[-2:]
         related: Related = self.relation_head(map_BCTHW, clips[BOXES], (height, width))
         return self.with_actions(TwoHeadOutput(*related.added_to(*self.classify(features)), features)), related
+
+    @property
+    def region_dims(self) -> dict[str, int]:
+        """Lengths of the features of hands and of objects, see `Related.regions`; empty without relations."""
+        if self.relation_head is None:
+            return {}
+        return dict.fromkeys((HAND_REGIONS.name, OBJECT_REGIONS.name), self.relation_head.rows.num_features + 1)
 
     def _map_channels(self, relations: Relations) -> int:
         if relations.stream not in self.modalities:

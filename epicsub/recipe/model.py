@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from epicsub.modality import ModalityName
+from epicsub.modality import RGB, ModalityName
 from epicsub.models.maps import MAPS
 from epicsub.models.table import MODELS
 from epicsub.recipe.base import Count, Positive, Section, ShareBelowOne, Text
@@ -29,7 +29,7 @@ class Relations(Section):
 
     head: Literal["relations", "acrn"] = "relations"
     """relations is ours; acrn the published head on SlowFast's last stage, with 1807.10982's two convolutions."""
-    stream: ModalityName = "rgb"
+    stream: ModalityName = RGB.name  # type: ignore[assignment]  # a row's name is one of them
     """Modality whose map is read."""
     hidden: Count = 256
     """Units of a row (relations only) [D]."""

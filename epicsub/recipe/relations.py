@@ -5,6 +5,7 @@ Each section checks itself (data.py, model.py, ...); the checks between sections
 
 from collections.abc import Iterator
 
+from epicsub.models.maps import MAPS
 from epicsub.models.table import MODELS
 from epicsub.recipe.adaptation import (
     AdaBNAdaptation,
@@ -23,6 +24,7 @@ from epicsub.recipe.model import (
     TemporalRelationsModel,
     VideoModel,
     check_model,
+    relations_of,
 )
 from epicsub.recipe.pretext_relations import check_pretraining
 from epicsub.recipe.relations_data import check_boxes
@@ -45,7 +47,7 @@ def check_relations(recipe: Recipe) -> Iterator[Problem]:
         What does not fit.
     """
     yield from (*check_data(recipe.data), *_check_model_input(recipe), *_check_bottleneck(recipe))
-    yield from check_boxes(recipe)
+    yield from (*check_boxes(recipe), *_check_boxes_of_relations(recipe))
     yield from (*check_classes(recipe.classes), *_check_absent_classes(recipe), *check_model(recipe.model))
     yield from (*_check_target(recipe), *_check_modality_count(recipe), *_check_method_and_model(recipe))
     yield from (*check_adaptation(recipe.adaptation), *_check_agents(recipe))
@@ -80,6 +82,25 @@ def _check_model_input(recipe: Recipe) -> Iterator[Problem]:
             if value < least or value % multiple:
                 limit = f"at least {least}" if value < least else f"a multiple of {multiple}"
                 yield Problem(key, f"is {value}, must be {limit}: {row.name} {row.clip_reason}")
+
+
+def _check_boxes_of_relations(recipe: Recipe) -> Iterator[Problem]:
+    """Check that relations have boxes, of the times of their model's map, and a stream."""
+    relations, data, name = relations_of(recipe.model), recipe.data, recipe.model.name
+    if relations is None or name not in MAPS:
+        return
+    if relations.stream not in data.modalities:
+        text = f"is {relations.stream}, but data.modalities is {format_value(data.modalities)}: name one of them"
+        yield Problem("model.relations.stream", text)
+    if data.features is not None or data.frames is None:
+        return
+    slices = MAPS[name].slices(data.frames)
+    if data.boxes is None:
+        text = f"missing, model.relations reads them: write {{slices: {slices}}}, and run `epicsub data boxes` before"
+        yield Problem("data.boxes", text)
+    elif data.boxes.slices != slices:
+        text = f"is {data.boxes.slices}, but the map of {name} has {slices} times for {data.frames} frames: write that"
+        yield Problem("data.boxes.slices", text)
 
 
 def _check_bottleneck(recipe: Recipe) -> Iterator[Problem]:

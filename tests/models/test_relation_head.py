@@ -291,3 +291,11 @@ def test_boxes_of_other_times_or_none_are_refused() -> None:
         model(clips | {BOXES: boxes(3, 8)})
     with pytest.raises(ModelError, match="the batch lacks boxes"):
         model({"rgb": clips["rgb"]})
+
+
+@pytest.mark.parametrize("relations", [{"hidden": 16}, ACRN])
+def test_a_model_without_memory_is_counted_with_every_slot(relations: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        model = build("slowfast", relations)
+    clips = {name: clip.to("meta") for name, clip in clips_of("slowfast").items()}
+    assert model(clips).noun_logits_BN.shape == (3, 300)

@@ -50,6 +50,7 @@ def test_all_recipes_are_there():
         "frame_multiscale.yaml",
         "frame_transformer.yaml",
         "i3d_r50.yaml",
+        "i3d_relations.yaml",
         "mcd_i3d.yaml",
         "mm_sada_i3d.yaml",
         "mmd_i3d.yaml",
@@ -73,6 +74,8 @@ def test_all_recipes_are_there():
         "resnet_bilstm.yaml",
         "resnet_bilstm_32.yaml",
         "slowfast.yaml",
+        "slowfast_acrn.yaml",
+        "slowfast_relations.yaml",
         "supervised_i3d.yaml",
         "ta3n_uda.yaml",
         "timesformer.yaml",
@@ -92,6 +95,8 @@ def test_all_recipes_are_there():
         "tiny/frame_multiscale.yaml",
         "tiny/frame_transformer.yaml",
         "tiny/i3d_r50.yaml",
+        "tiny/i3d_r50_relations.yaml",
+        "tiny/i3d_relations.yaml",
         "tiny/mcd.yaml",
         "tiny/min_delta.yaml",
         "tiny/mm_sada.yaml",
@@ -108,6 +113,8 @@ def test_all_recipes_are_there():
         "tiny/random_removal.yaml",
         "tiny/resnet_bilstm.yaml",
         "tiny/slowfast.yaml",
+        "tiny/slowfast_acrn.yaml",
+        "tiny/slowfast_relations.yaml",
         "tiny/source_only.yaml",
         "tiny/supervised.yaml",
         "tiny/ta3n.yaml",
@@ -137,7 +144,7 @@ def test_names_are_the_runs_folders_and_differ():
 
 def differing(one: Any, other: Any, key: str = "") -> set[str]:
     """Dotted keys at which two dumps differ; the adaptation section counts as one."""
-    if key == "adaptation" or not isinstance(one, dict | tuple):
+    if key == "adaptation" or not isinstance(one, dict | tuple) or type(one) is not type(other):
         return {key} if one != other else set()
     if isinstance(one, dict):
         return set().union(*(differing(one[k], other[k], f"{key}.{k}".lstrip(".")) for k in one))
@@ -162,6 +169,23 @@ def test_control_differs_in_nothing_but_the_adaptation(method: str, control: str
                 assert own.source_batch == 2 * others.source_batch
         assert (one.supervision.data, other.supervision.data) == (4, 3)
     assert differing(one.model_dump(), other.model_dump()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "control"),
+    [
+        ("i3d_relations", "mmir_i3d_source_only"),
+        ("slowfast_relations", "slowfast"),
+        ("tiny/i3d_relations", "tiny/source_only"),
+        ("tiny/i3d_r50_relations", "tiny/i3d_r50"),
+        ("tiny/slowfast_relations", "tiny/slowfast"),
+        ("tiny/slowfast_acrn", "tiny/slowfast"),
+    ],
+)
+def test_the_control_of_relations_has_no_boxes_and_differs_in_nothing_else(name: str, control: str):
+    one, other = (load_recipe(RECIPES / f"{each}.yaml").recipe for each in (name, control))
+    changed = {"name", "description", "supervision.labels", "data.boxes", "model.relations"}
+    assert differing(one.model_dump(), other.model_dump()) == changed
 
 
 @pytest.mark.parametrize("name", ["order_i3d", "tiny/order_i3d"])
