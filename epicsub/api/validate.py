@@ -15,6 +15,7 @@ from epicsub.data.root import DataRoot
 from epicsub.data.sampling import parse_views
 from epicsub.data.sources import middle_frames
 from epicsub.errors import ValidationError
+from epicsub.inference.box_pictures import box_thumbnails
 from epicsub.inference.targets import Target, predictions_of, resolve_targets
 from epicsub.io import user_path, write_text
 from epicsub.predictions import Predictions
@@ -55,6 +56,10 @@ class Validation:
     root: DataRoot
     records: Path
     """folder in which figures under this protocol are recorded"""
+    boxed: Target | None = None
+    """the first target with `data.boxes`, which draws them on the pictures of a report"""
+    device: str = "auto"
+    """where that target runs"""
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:
@@ -95,6 +100,8 @@ class Validation:
     def write_report(self, folder: Path) -> Path:
         """Write a page with tables, curves, confusions, and the middle frames of the most confident mistakes.
 
+        Of a model with boxes, frames are as it saw them, with slots and its attention to them.
+
         Args:
             folder: for `index.html`.
 
@@ -103,10 +110,15 @@ class Validation:
 
         Raises:
             ValidationError: the place cannot be written.
+            InferenceError: boxes are to be drawn, and videos are missing.
         """
         content = page_data(self.models, self.comparisons, self.reference, self.background, self.protocol.selection)
         shown = {mistake["id"] for model in content["models"] for mistake in model["mistakes"]}
-        pictures = middle_frames(self.root, [segment for segment in self.segments if segment.narration_id in shown])
+        segments = [segment for segment in self.segments if segment.narration_id in shown]
+        if self.boxed is not None and segments:
+            pictures = box_thumbnails(self.boxed, segments, self.root, device_of(self.device))
+        else:
+            pictures = middle_frames(self.root, segments)
         return write_page(user_path(folder), content, pictures)
 
     def write_records(self, folder: Path | None = None) -> list[Path]:
@@ -196,7 +208,9 @@ def validate(
         models.append(model)
     first, *others = models
     comparisons = {other.name: compare(first.predictions, other.predictions, reference) for other in others}
-    return Validation(found.protocol, models, comparisons, reference, background, segments, root, found.records)
+    boxed = next((one for one in resolved if one.checkpoint and one.recipe.data.boxes), None)
+    lists = (reference, background, segments, root, found.records)
+    return Validation(found.protocol, models, comparisons, *lists, boxed, device)
 
 
 def _segments(root: DataRoot, protocol: Protocol, skip: Path | None) -> list[Segment]:

@@ -33,7 +33,7 @@ GROUPS = {
     ),
     "weights": (("list", "fetch", "convert"), "Published weights: what there is, and getting one."),
     "hub": (("push", "pull"), "Trained models on the Hugging Face hub, as safetensors with a model card."),
-    "bench": (("domains", "agents", "order"), "Tables of many runs, and figures of one run's agents or orders."),
+    "bench": (("domains", "agents", "order", "boxes"), "Tables of many runs, and figures of one of them."),
 }
 
 

@@ -16,6 +16,9 @@ import torch
 from epicsub.cli import run as run_epicsub
 from epicsub.data.annotations import read_segments
 from epicsub.data.features.store import FeatureStore
+from epicsub.synth import SynthSettings
+from epicsub.synth.boxes import box_path, write_official_boxes
+from epicsub.synth.plan import plan_videos
 
 SIZES = {"train": 48, "heldout": 12, "validation": 24, "test": 20}
 SHORT = [  # a recipe of seconds
@@ -90,6 +93,20 @@ def kitchens(command: Call, work: Path) -> Path:
     assert made.status == 0, made.err
     flowed = command("data", "flow", "--data", folder)
     assert flowed.status == 0, flowed.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def boxed(command: Call, kitchens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small kitchens with boxes beside their videos, converted."""
+    folder = tmp_path_factory.mktemp("boxed")
+    for name in ("annotations", "videos", "flow"):
+        (folder / name).symlink_to(kitchens / name)
+    settings = SynthSettings(**SIZES, boxes=True)
+    for plan in plan_videos(settings):
+        write_official_boxes(plan, settings, box_path(folder, plan))
+    done = command("data", "boxes", "--data", folder, "--workers", "1")
+    assert done.status == 0, done.err
     return folder
 
 

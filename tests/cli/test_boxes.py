@@ -13,10 +13,7 @@ from epicsub.data.boxes.convert import find_sources
 from epicsub.data.boxes.detections import FrameDetections, Hand, Thing
 from epicsub.data.boxes.official import Message, write_message
 from epicsub.data.boxes.store import open_boxes, write_boxes
-from epicsub.synth import SynthSettings
-from epicsub.synth.boxes import box_path, write_official_boxes
-from epicsub.synth.plan import plan_videos
-from tests.cli.conftest import SIZES, Call
+from tests.cli.conftest import Call
 
 FOUND = FrameDetections([Hand((0.1, 0.2, 0.3, 0.4), 0.9, 3, (0.1, 0.1), 1)], [Thing((0.2, 0.3, 0.4, 0.5), 0.9)])
 
@@ -51,20 +48,6 @@ TRAIN = [
     "supervision.labels=5", "train.stages.0.steps=2", "train.stages.0.source_batch=4", "train.log_every=1",
     "train.stages.0.warmup_steps=0", "data.workers=0", "data.frames=8", "evaluation.protocol=small.yaml",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def boxed(command: Call, kitchens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small kitchens with boxes beside their videos, converted."""
-    folder = tmp_path_factory.mktemp("boxed")
-    for name in ("annotations", "videos"):
-        (folder / name).symlink_to(kitchens / name)
-    settings = SynthSettings(**SIZES, boxes=True)
-    for plan in plan_videos(settings):
-        write_official_boxes(plan, settings, box_path(folder, plan))
-    done = command("data", "boxes", "--data", folder, "--workers", "1")
-    assert done.status == 0, done.err
-    return folder
 
 
 def test_a_run_with_boxes_tells_its_coverage_from_the_first_lines_to_the_manifest(

@@ -42,11 +42,12 @@ def recipes() -> dict[str, Recipe]:
 
 
 @pytest.fixture(scope="module")
-def root(kitchens: Path, recipes, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(kitchens: Path, boxed: Path, recipes, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("for_recipes")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(work)  # protocols are named from there
         make_root(folder, kitchens, list(recipes.values()))
+    (folder / "boxes").symlink_to(boxed / "boxes")
     return folder
 
 

@@ -40,14 +40,18 @@ def ten_steps(recipe: Recipe, features: str) -> list[str]:
         return [*words, f"data.features={folders}", "model.dims={rgb: 64, flow: 64}"]
     if recipe.model.name == "i3d":
         words += ["model.width=0.0625", "data.frames=9", "data.size=32", "data.short_side=36"]
+        words += ["data.boxes.slices=3"] if recipe.data.boxes else []
     if recipe.model.name == "r2plus1d":  # it comes in one width, which is slow here
         words += ["data.frames=4"]
     return [*words, "data.workers=0"]
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_ten_steps_scores_and_predictions(command: Call, kitchens: Path, features: str, work: Path, name: str) -> None:
-    recipe, out, data = load_recipe(PATHS[name]).recipe, f"outputs/ten_{name}", ("--data", kitchens)
+def test_ten_steps_scores_and_predictions(
+    command: Call, kitchens: Path, boxed: Path, features: str, work: Path, name: str
+) -> None:
+    recipe, out = load_recipe(PATHS[name]).recipe, f"outputs/ten_{name}"
+    data = ("--data", boxed if getattr(recipe.data, "boxes", None) else kitchens)
     trained = command("train", f"recipes/tiny/{name}.yaml", *ten_steps(recipe, features), *data, "--out", out)
     assert trained.status == 0, trained.err
     assert torch.load(work / out / "last.pth", weights_only=True)["step"] == 10
