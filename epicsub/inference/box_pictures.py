@@ -59,7 +59,7 @@ class Shown:
         canvas = cv2.resize(self.frames_THWC[frame], (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
         slots = Slots.of(torch.from_numpy(self.boxes_LSE[frame * len(self.boxes_LSE) // len(self.frames_THWC)]))
         lines = np.full((LEGEND * (len(SLOTS) + 1), SIDE, 3), 24, np.uint8)
-        _write(lines, self.narration_id + ("   verb noun" if self.weights else ""), 0, (255, 255, 255))
+        _write(lines, self.narration_id, 0, (255, 255, 255))
         for slot, (name, colour) in enumerate(zip(SLOTS, COLOURS, strict=True)):
             present = bool(slots.present_BTS[slot])
             if present:
