@@ -8,6 +8,7 @@ import pytest
 
 from epicsub.errors import EpicsubError
 from epicsub.io import atomic_write, limits
+from epicsub.io.files import os_reason
 
 
 class LibraryError(Exception):
@@ -33,6 +34,13 @@ def test_any_library_s_words_for_a_full_disk_become_one_error(kind, tmp_path: Pa
     assert caught.value.errno == errno.ENOSPC
     assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
     assert (tmp_path / "x.pt").read_text() == "before"
+
+
+def test_every_reason_of_the_system_says_what_to_do() -> None:
+    for number in (errno.EFBIG, errno.EROFS, errno.ENOENT, errno.EISDIR, errno.EBUSY):
+        said = os_reason(OSError(number, os.strerror(number)))
+        assert said.startswith(f"{os.strerror(number)}: ")
+        assert os_reason(OSError(number, said)) == said, "told once"
 
 
 def test_a_cause_says_the_reason_and_other_errors_pass(tmp_path: Path) -> None:

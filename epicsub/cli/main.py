@@ -18,6 +18,7 @@ from typer.main import get_command, get_group
 from epicsub.constants import __version__
 from epicsub.errors import EpicsubError, RunStoppedError
 from epicsub.io import is_standard_output, user_path
+from epicsub.io.files import os_reason
 from epicsub.io.limits import describe_shortage
 
 # Each command is the function of its name in the file of its name, with its group's name before it: data_flow.py.
@@ -188,5 +189,5 @@ def run() -> None:
             sys.exit(2)
         if not isinstance(error, OSError) or (error.filename is None and error.errno is None):
             raise
-        print(f"error: {error.filename or 'disk'}: {error.strerror}", file=sys.stderr)
+        print(f"error: {error.filename or 'disk'}: {os_reason(error)}", file=sys.stderr)
         sys.exit(2)

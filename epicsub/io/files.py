@@ -15,6 +15,13 @@ _OS_ADVICE = {
     errno.ELOOP: "a link that leads back to itself; remove it",
     errno.EIO: "the disk or its server fails; try again, then another disk",
     errno.ESTALE: "the server of this disk has another file now; mount it again",
+    errno.ENOSPC: "make room, or choose another place, and run the same command again",
+    errno.EDQUOT: "make room, or choose another place, and run the same command again",
+    errno.EFBIG: "a quota or a limit (`ulimit -f`) is reached; raise it, or choose another place",
+    errno.EROFS: "choose another place",
+    errno.ENOENT: "see whether it was moved or deleted, or its disk taken away",
+    errno.ENOTDIR: "a file stands where a folder should; name another place",
+    errno.EISDIR: "it is a folder; name a file",
     errno.EMFILE: "raise `ulimit -n`, or take fewer --workers",
 }
 
@@ -40,6 +47,8 @@ def os_reason(error: OSError, path: Path | None = None) -> str:
     if path is not None and error.errno == errno.ENOENT and path.is_symlink():
         return f"a link to {path.readlink()}, which is not there: mend or remove it"
     reason = error.strerror or str(error) or type(error).__name__
+    if error.errno and reason != os.strerror(error.errno):  # `writing` has told it already
+        return reason
     return f"{reason}: {_OS_ADVICE.get(error.errno or 0, 'try again, or name another')}"
 
 
