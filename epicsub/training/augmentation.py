@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from epicsub.data.batch import Batch, ClipBatch, LabelledClipBatch, Labels
 from epicsub.data.photometric import PhotometricAugmentation, RandAugment
@@ -144,14 +145,12 @@ def to_device(fabric: Fabric, recipe: Recipe, batch: Batch) -> Batch:
     """
     moved: Batch = fabric.to_device(batch)
     augment = photometric_of(recipe)
-    return replace(
-        moved,
-        source=_augmented(augment, moved.source),
-        target=moved.target and _augmented(augment, moved.target),
-    )
+    target = batch.target and moved.target and _augmented(augment, moved.target, batch.target.photometric_B4)
+    return replace(moved, source=_augmented(augment, moved.source, batch.source.photometric_B4), target=target)
 
 
-def _augmented(augment: PhotometricAugmentation, part: ClipsT) -> ClipsT:
-    if part.photometric_B4 is None:
+def _augmented(augment: PhotometricAugmentation, part: ClipsT, drawn_B4: Tensor | None) -> ClipsT:
+    """`drawn_B4` is the host's own: read back from a device, the host would wait for it."""
+    if drawn_B4 is None:
         return part
-    return replace(part, clips=augment.apply_batch(part.clips, part.photometric_B4), photometric_B4=None)
+    return replace(part, clips=augment.apply_batch(part.clips, drawn_B4), photometric_B4=None)

@@ -93,18 +93,52 @@ def test_erasing_fills_one_box_in_every_frame_and_modality():
     assert 0.2 < max(shares) < 0.35
 
 
-def test_the_batch_comes_out_as_its_clips_do():
-    """What is left to the device is what the worker would have done."""
-    photometric = PhotometricAugmentation(0.4, RandAugment(2, 9), 0.5)
-    clips = [clips_of(seed=number) for number in range(4)]
-    drawn = [photometric.draw(np.random.default_rng(number)) for number in range(4)]
-    batch = {name: torch.stack([clip[name] for clip in clips]) for name in ("rgb", "flow")}
+@pytest.mark.parametrize(
+    "photometric",
+    [
+        PhotometricAugmentation(0.4),
+        PhotometricAugmentation(1.0, erase=0.5),
+        PhotometricAugmentation(rand_augment=RandAugment(2, 9)),
+        PhotometricAugmentation(0.4, RandAugment(3, 25), 0.7),
+    ],
+    ids=["colours", "strong colours, erasing", "RandAugment", "all"],
+)
+def test_the_batch_comes_out_as_its_clips_do(photometric):
+    """What is left to the device is what the worker would have done, computed for all clips at once."""
+    clips = [clips_of(seed=number) for number in range(24)]
+    drawn = [photometric.draw(np.random.default_rng(number)) for number in range(24)]
+    batch = {
+        name: torch.stack([clip[name] for clip in clips]).contiguous(memory_format=torch.channels_last_3d)
+        for name in ("rgb", "flow")
+    }
+    before = {name: clip.clone() for name, clip in batch.items()}
+    state = torch.get_rng_state()
     together = photometric.apply_batch(batch, torch.stack(drawn))
+    assert torch.equal(torch.get_rng_state(), state)
     for name, clip_BCTHW in together.items():
-        assert torch.equal(
-            clip_BCTHW, torch.stack([photometric.apply(c, d)[name] for c, d in zip(clips, drawn, strict=True)])
-        )
+        assert torch.equal(batch[name], before[name])
+        singles = torch.stack([photometric.apply(c, d)[name] for c, d in zip(clips, drawn, strict=True)])
+        apart = (clip_BCTHW.int() - singles.int()).abs()
+        assert torch.equal(clip_BCTHW, singles), (int(apart.max()), int((apart > 0).sum()))
         assert clip_BCTHW.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_a_batch_is_augmented_by_operations_and_not_by_clips(monkeypatch):
+    """As many kernels for forty clips as torchvision has operations at most, each way."""
+    performed = []
+    plain = v2.RandAugment._apply_image_or_video_transform
+    monkeypatch.setattr(
+        v2.RandAugment,
+        "_apply_image_or_video_transform",
+        lambda self, image, name, size, **more: (
+            performed.append((name, size)),
+            plain(self, image, name, size, **more),
+        )[1],
+    )
+    photometric = PhotometricAugmentation(0.4, RandAugment(1, 9), 0.5)
+    drawn = torch.stack([photometric.draw(np.random.default_rng(number)) for number in range(40)])
+    photometric.apply_batch({"rgb": torch.zeros(40, 3, 2, 16, 16, dtype=torch.uint8)}, drawn)
+    assert len(performed) == len(set(performed)) < 24
 
 
 def test_the_process_draws_on_as_if_nothing_had_been_drawn():
