@@ -5,7 +5,8 @@
 The arms of arms.py that the paper compares, at the settings of their papers, three seeds. Those of a seed start from
 one shared first stage. Scores and intervals are those of handwash.py: over the two target videos. A run goes on from
 its last checkpoint, and what is finished is reported, so that this computes for days beside other work; --steps makes
-both stages longer. `power` is what agents learn from a perfect reward within the same steps.
+both stages longer, --size and --batch larger (224 and 40 are the paper's). `power` is what agents learn from a
+perfect reward within the same steps.
 """
 
 import json
@@ -33,7 +34,10 @@ from epicsub.io import write_text
 from epicsub.training.checkpoint import load_checkpoint
 
 RECIPE = Path("benchmarks/handwash/video.yaml")
-SOURCE_BATCH = 10
+SMALL = [  # as little as runs at all
+    "supervision.pretraining=0", "model.weights={rgb: null, flow: null}", "model.width=0.0625", "model.dropout=0.0",
+    "data.frames=9", "data.short_side=36", "data.size=32",
+]  # fmt: skip
 FLOW_BOUND = 16.0  # pixels per frame at 30 frames a second: 8 at 60
 COMPARED = (CONTROL, "source_only", "adabn", "adversarial", "mmir", "mmir_plus", "mm_sada", f"mmir_{POWER}")
 
@@ -44,6 +48,9 @@ class Run(NamedTuple):
     arm: str
     seed: int
     out: Path
+    steps: int
+    batch: int
+    common: tuple[str, ...]
 
     @property
     def folder(self) -> Path:
@@ -63,32 +70,50 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/handwash"))
     parser.add_argument("--seeds", type=int, default=3, help="0 to SEEDS - 1")
     parser.add_argument("--steps", type=int, default=60, help="of each stage")
+    parser.add_argument("--size", type=int, default=112, help="pixels of a clip's side")
+    parser.add_argument("--batch", type=int, default=10, help="clips of each domain in a step")
+    parser.add_argument(
+        "--small", action="store_true", help="the same way with tiny networks, whose scores say nothing"
+    )
     parser.add_argument("--arms", nargs="+", default=list(COMPARED), choices=list(COMPARED), metavar="ARM")
     parser.add_argument("--report", action="store_true", help="train nothing, report what is finished")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     root = make_root(arguments.videos, arguments.out / "root")
-    out = arguments.out / f"video_{arguments.steps}"
-    runs = [Run(arm, seed, out) for seed in range(arguments.seeds) for arm in arguments.arms]
+    steps, size, batch = arguments.steps, arguments.size, arguments.batch
+    common = [f"data.size={size}", f"data.short_side={size * 8 // 7}"]
+    common += [f"train.stages.{stage}.{key}" for stage in (0, 1) for key in (f"steps={steps}", f"source_batch={batch}")]
+    common += ["train.precision=bf16-mixed", "data.workers=null"] if torch.cuda.is_available() else []
+    out = arguments.out / "_".join(["video", *(str(one) for one in (steps, size, batch)), *["small"] * arguments.small])
+    common = common[2:] + SMALL if arguments.small else common
+    arms = dict.fromkeys([CONTROL, *arguments.arms])
+    runs = [Run(arm, seed, out, steps, batch, tuple(common)) for seed in range(arguments.seeds) for arm in arms]
+    sizes = {"steps": steps, "size": size, "batch": batch}
     if not arguments.report:
         flow_for_videos(root, root.video_ids(), FlowSettings(256, FLOW_BOUND, "dis"), workers=1)
         for one in runs:
             if not one.kept_in.is_file():
-                make(one, root, arguments.steps)
-    write_figures(arguments.json, report(runs), steps=arguments.steps, finished=told(runs))
+                make(one, root)
+                write_figures(arguments.json, report(runs), **sizes, finished=told(runs))
+    write_figures(arguments.json, report(runs), **sizes, finished=told(runs))
 
 
-def make(run: Run, root: DataRoot, steps: int) -> None:
+def make(run: Run, root: DataRoot) -> None:
     """Train from where it stopped, score, keep the scores; the checkpoints go."""
     name = run.arm.removesuffix(f"_{POWER}")
     marked = marked_ids(root) if name != run.arm else set()
     start = run.out / f"start_{run.seed}" / "stage_1.pth"
-    common = [f"seed={run.seed}", f"train.stages.0.steps={steps}"]
+    common = [f"seed={run.seed}", *run.common]
     if not start.is_file():
-        words = [*common, "train.stages.1.steps=1", "adaptation={method: source_only}", *NO_TARGET]
+        first = [one for one in common if not one.startswith("train.stages.1.steps=")]
+        words = [*first, "train.stages.1.steps=1", "adaptation={method: source_only}", *NO_TARGET]
         train(RECIPE, words, out=start.parent, data=root.path)
-    words = [*common, f"train.stages.1.steps={steps}", f"train.start={start.absolute()}"]
-    words += settings(ARMS[name], own_of(name), SOURCE_BATCH, "")
+    words = settings(ARMS[name], own_of(name), run.batch, "")
+    changed = {one.partition("=")[0] for one in words}
+    words += [one for one in common if one.partition("=")[0] not in changed]
+    words += [f"train.start={start.absolute()}"]
+    if ARMS[name].adapts:
+        words.append(f"train.stages.1.target_batch={run.batch}")
     words += [one for one in NO_TARGET if name == "source_only" and one not in words]
     with perfect_rewards(marked) if marked else nullcontext():
         path = train(RECIPE, words, out=run.folder, data=root.path)

@@ -1,7 +1,13 @@
 """The hand-washing clips as a data root: segments of two seconds, one sink labelled, scores by video."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import av
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -92,3 +98,35 @@ def test_scores_are_means_over_videos_and_gains_have_the_interval_of_two(
     half = interval(gains.numpy())
     assert figures["source_only_gain_high"] == pytest.approx(figures["source_only_gain"] + half, abs=1e-3)
     assert figures["bn_only_gain"] == 0.0
+
+
+def test_the_gpu_script_trains_end_to_end_on_a_folder_of_clips(repository: Path, tmp_path: Path) -> None:
+    """At toy size, on four clips of this test's own; a second call has nothing left to train."""
+    rows = []
+    for number, video in enumerate((1, 8, 9, 10)):
+        write_clip(tmp_path / "clips" / f"{video}.mp4", number)
+        rows.append({"file": f"{video}.mp4", "video": video, "action": 1, "step": 1 + number % 2, "hand": "both"})
+    pd.DataFrame(rows).to_csv(tmp_path / "clips" / "clips.csv", index=False)
+    words = ["benchmarks/gpu/run.sh", "--videos", tmp_path / "clips", "--small"]
+    words += ["--out", tmp_path / "out", "--json", tmp_path / "found.json"]
+    environment = os.environ | {"PYTHON": sys.executable}
+    for again in (False, True):
+        done = subprocess.run(words, cwd=repository, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ("step 2/2" in done.stderr or "2 of 2" in done.stderr) != again, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["finished"] == {"bn_only": [0], "source_only": [0]}
+    assert (found["steps"], found["batch"], found["figures"]["bn_only_gain"]) == (1, 2, 0.0)
+    assert {"source_only_gain_low", "source_only_action_009", "source_only_noun"} <= found["figures"].keys()
+
+
+def write_clip(path: Path, number: int) -> None:
+    """Four seconds of a square that moves."""
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, width=64, height=48, pix_fmt="yuv420p")
+        for time in range(40):
+            picture = np.full((48, 64, 3), 40 * number, np.uint8)
+            picture[10:30, time : time + 20] = 200
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())

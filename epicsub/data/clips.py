@@ -102,6 +102,11 @@ class TrainClips(Dataset[TrainClip]):
             photometric_4=drawn_4 if self.photometric_on_device else None,
         )
 
+    @property
+    def item_bytes(self) -> int:
+        """Of one clip, all modalities."""
+        return self.clip_source.pixel_bytes * self.frames * self.transform.size**2
+
     def frames_of(self, draw: Draw) -> Draw:
         """Group draws that share their frames: read one after the other, they are decoded once.
 
@@ -191,6 +196,12 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
 
     def __len__(self) -> int:
         return len(self.segments)
+
+    @property
+    def item_bytes(self) -> int:
+        """Of the views of one segment, all modalities."""
+        clips = len(self.views.places() if self.places is None else self.places)
+        return self.clip_source.pixel_bytes * self.frames * self.size**2 * clips * self.views.each
 
     def name_of(self, index: int) -> str:
         """Name an item in messages.

@@ -24,6 +24,8 @@ from epicsub.io.limits import FEWER, FILES, MEMORY, SHARED, describe_shortage, r
 from epicsub.progress import cores, hold_interrupts
 
 MOST_WORKERS = 16
+AHEAD = 4 * 1024**3  # bytes of batches that are read ahead, all workers together
+MOST_AHEAD = 8  # batches of a worker, however small: more of them make no worker faster
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 POLL_SECONDS = 5  # seconds without a batch until the workers are checked
 STUCK_AFTER = 300.0  # seconds at one item: even a view of a three-minute segment at 1080p takes a tenth of that
@@ -50,8 +52,8 @@ def make_loader(
         batch_sampler: batches of indexes; instead of `batch_size`.
         batch_size: items of a batch, in order.
         collate: `collate_views` unless given.
-        workers: processes; None takes one for each core that this process may use, from 1 to 16. With 0 the items are
-            read in this process, and a decoder that is stuck stays so.
+        workers: processes; None takes one for each core that this process may use, from 1 to 16, and no more than
+            batches fit `AHEAD`. With 0 the items are read in this process, and a decoder that is stuck stays so.
 
     Returns:
         The loader.
@@ -61,7 +63,10 @@ def make_loader(
     """
     if (batch_sampler is None) == (batch_size is None):
         raise ValueError("either batch_sampler or batch_size")
-    count = workers_of_machine() if workers is None else workers
+    size = _batch_bytes(dataset, batch_sampler, batch_size)
+    fitting = MOST_WORKERS if size is None else max(1, AHEAD // size)
+    count = min(workers_of_machine(), fitting) if workers is None else workers
+    ahead = None if size is None or not count else min(MOST_AHEAD, max(1, AHEAD // (size * count)))
     reporting = _ReportingDataset(dataset, count)
     return ClipLoader(
         reporting,
@@ -69,11 +74,18 @@ def make_loader(
         batch_size=batch_size or 1,  # torch wants 1 beside a batch sampler
         collate_fn=Collate(collate or collate_views, reporting.since, count),
         num_workers=count,
+        prefetch_factor=ahead,
         persistent_workers=count > 0,
         worker_init_fn=set_up_worker if count else None,
         pin_memory=torch.cuda.is_available(),
         timeout=POLL_SECONDS if count else 0,
     )
+
+
+def _batch_bytes(dataset: Dataset[Any], batches: Any, batch_size: int | None) -> int | None:
+    """Of the first batch, at least 1; None of what tells no size."""
+    item: int | None = getattr(dataset, "item_bytes", None)
+    return None if item is None else max(1, item * (batch_size or len(next(iter(batches), ()))))
 
 
 def workers_of_machine() -> int:

@@ -100,6 +100,11 @@ class ClipSource:
         self._readers: OrderedDict[tuple[str, str], FrameReader] = OrderedDict()
         self._process = os.getpid()
 
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of one pixel, all modalities."""
+        return sum(MODALITIES[name].channels for name in self.modalities)
+
     def read(self, segment: Segment, times: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
         """Read frames of a segment.
 

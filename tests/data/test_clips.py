@@ -42,6 +42,18 @@ def test_batch_shapes_types_and_labels(root):
     assert source.labels.verb_B.dtype == torch.int64
 
 
+def test_the_bytes_of_an_item_are_counted_before_it_is_read(root):
+    """The loader bounds by them what is read ahead."""
+    clips = train_clips(root)
+    read = clips[Draw(1, 0, 2, 7)].clips
+    assert clips.item_bytes == sum(clip.numel() for clip in read.values())
+    settings = {"frames": 4, "sampling": "dense", "stride": 0.1, "short_side": 54, "size": 48}
+    views = ViewClips(
+        segments("P01_01", True), ClipSource(root, ("rgb", "flow")), views=parse_views("2x3+flip"), **settings
+    )
+    assert views.item_bytes == sum(clip.numel() for clip in views[0][1].values())
+
+
 def test_target_carries_no_labels(root):
     dataset = train_clips(root)
     item = dataset[Draw(1, 0, 2, 7)]

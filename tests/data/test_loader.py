@@ -64,6 +64,38 @@ def test_a_slow_worker_is_waited_for(impatient):
     assert list(numbers(0.7)) == [[0, 1], [2, 3], [4, 5]]
 
 
+class Sized(Dataset):
+    """Items of a size, none of which is read."""
+
+    def __init__(self, item_bytes: int) -> None:
+        self.item_bytes = item_bytes
+
+
+MB = 1024**2
+
+
+@pytest.mark.parametrize(
+    ("item", "batch", "asked", "workers", "ahead"),
+    [
+        (4 * MB, 80, None, 12, 1),  # an adapting step of I3D at 224 pixels
+        (4 * MB, 80, 16, 16, 1),  # what was asked for stays
+        (120 * MB, 8, None, 4, 1),  # thirty views of a segment
+        (8000 * MB, 8, None, 1, 1),
+        (4 * MB, 16, None, 16, 4),
+        (4096, 16, None, 16, 8),
+        (4096, 16, 2, 2, 8),
+        (4096, 16, 0, 0, None),
+    ],
+)
+def test_batches_ahead_are_bounded_by_their_bytes(monkeypatch, item, batch, asked, workers, ahead):
+    monkeypatch.setattr(loader, "cores", lambda: 64)
+    for given in ({"batch_size": batch}, {"batch_sampler": [list(range(batch))] * 3}):
+        made = make_loader(Sized(item), workers=asked, **given)
+        assert (made.num_workers, made.prefetch_factor) == (workers, ahead)
+        if asked is None and item * batch < loader.AHEAD:
+            assert made.num_workers * made.prefetch_factor * item * batch <= loader.AHEAD
+
+
 class Ending(Dataset):
     """Item 3 ends its process by a signal, as the system does for want of memory or a decoder that crashes."""
 
