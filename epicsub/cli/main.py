@@ -24,7 +24,7 @@ from epicsub.io.limits import describe_shortage
 # Each command is the function of its name in the file of its name, with its group's name before it: data_flow.py.
 COMMANDS = (
     "train", "pretrain", "adopt", "validate", "predict", "submit", "check", "submissions", "recipes", "show", "doctor",
-    "demo", "live",
+    "demo", "live", "export",
 )  # fmt: skip
 GROUPS = {
     "ensemble": (("plan", "views"), "Which members and which views are worth their cost."),

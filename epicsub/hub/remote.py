@@ -86,7 +86,7 @@ def pull(address: Address) -> Path:
     try:
         info = api.model_info(address.repository, revision=address.revision, timeout=ANSWER)
     except Exception as error:  # of whichever HTTP library huggingface_hub stands on
-        raise HubError(f"{address}: {_why(error)}") from error
+        raise HubError(f"{address}: {_why(error)}; check the address and run the command again") from error
     names = sorted(file.rfilename for file in info.siblings or ())
     if missing := [name for name in FILES if name not in names]:
         raise HubError(
@@ -113,9 +113,9 @@ def pull(address: Address) -> Path:
     except OSError as error:
         if error.errno and error.filename:
             raise HubError(f"{place}: cannot be written: {os_reason(error)}; $HF_HOME names another place") from error
-        raise HubError(f"{kept}: {_why(error)}") from error
+        raise HubError(f"{kept}: {_why(error)}; run the command again") from error
     except Exception as error:  # as above
-        raise HubError(f"{kept}: {_why(error)}") from error
+        raise HubError(f"{kept}: {_why(error)}; run the command again") from error
     return target
 
 
@@ -130,7 +130,7 @@ def _fetch(api: HfApi, address: Address, commit: str, target: Path) -> None:
         check_files(fetching, note)
         shutil.rmtree(fetching / ".cache", ignore_errors=True)
         fetching.rename(target)
-    except HubError as error:
+    except HubError as error:  # which names the hidden folder
         raise HubError(str(error).replace(str(fetching), str(address))) from error
     finally:
         shutil.rmtree(fetching, ignore_errors=True)

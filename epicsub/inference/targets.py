@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +33,7 @@ from epicsub.training.checkpoint import Checkpoint, load_trained
 from epicsub.training.device import autocast, use_fast_kernels
 from epicsub.training.loaders import ViewLoader, reading_notes, store_of, view_loader
 from epicsub.training.loop import selected_checkpoint
+from epicsub.training.mps import why_not
 from epicsub.training.preflight import missing_files
 
 PREDICTION_SUFFIXES = (".npz", ".pt", ".pkl", ".json")
@@ -96,12 +97,15 @@ class Target:
             InferenceError: the target holds predictions, or its weights do not fit its recipe.
         """
         checkpoint, recipe = self._checkpoint, self.recipe
-        model = model_of(recipe, weights=False, actions=checkpoint.model.get(PAIRS_NAME))
+        make = partial(model_of, recipe, weights=False, actions=checkpoint.model.get(PAIRS_NAME))
+        model = make()
         missing, unexpected = model.load_state_dict(checkpoint.model, strict=False)
         if missing or unexpected:
             raise InferenceError(
                 f"{self.path}: does not fit its own recipe's model: missing {missing[:5]}, unexpected {unexpected[:5]}"
             )
+        if device.type == "mps" and (lacking := why_not(make, recipe, backward=False)):
+            raise InferenceError(f"{self.name}: {lacking}")
         use_fast_kernels(model.to(device), device)
         return Trained(model, recipe, checkpoint)
 

@@ -120,7 +120,9 @@ def load_models(runs: Sequence[str], data: str | Path | None, device: str) -> li
     Raises:
         EpicsubError: no such run, it is damaged, or it reads features.
     """
-    names = [run.removeprefix("hf://") if run.startswith("hf://") else Path(run).stem for run in runs]
+    names = [
+        run.removeprefix("hf://") if run.startswith("hf://") else Path(run).name.removesuffix(".pth") for run in runs
+    ]
     names = [Path(run).parent.name if name in ("last", "best") else name for run, name in zip(runs, names, strict=True)]
     shown = [run if names.count(name) > 1 else name for run, name in zip(runs, names, strict=True)]
     return [LiveModel(name, load_model(run, data=data, device=device)) for name, run in zip(shown, runs, strict=True)]

@@ -1,6 +1,5 @@
 """Starting the page of `epicsub live`, and ending it without a trace."""
 
-import contextlib
 import logging
 import os
 import secrets
@@ -13,7 +12,7 @@ import uvicorn
 from epicsub.api import data_root
 from epicsub.data.annotations import Segment
 from epicsub.data.prepared.plan import OFFICIAL_LISTS
-from epicsub.errors import DataError, LiveError
+from epicsub.errors import LiveError
 from epicsub.live.classify import LiveModel
 from epicsub.live.guard import is_loopback
 from epicsub.live.server import Live, make_app
@@ -47,7 +46,7 @@ def serve(
     root = data_root(data, models[0].model.recipe.data.root)
     segments: dict[str, Segment] = {}
     for name in OFFICIAL_LISTS:
-        with contextlib.suppress(DataError):  # narrations are an extra: the camera needs no data root
+        if (root.path / "annotations" / name).is_file():  # narrations are an extra: the camera needs no data root
             segments |= {segment.narration_id: segment for segment in root.segments(name)}
     token = None if is_loopback(host) else os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(16)
     listening = _listen(host, port)

@@ -107,7 +107,7 @@ class Live:
         length = request.headers.get("content-length", "")
         try:
             if page not in self.pages:
-                raise LiveError("this page has lost its connection: load it again")
+                raise LiveError(f"page {page[:8]!r}: has lost its connection; open it again")
             path = await self.uploads.receive(page, _parts(request), int(length) if length.isdecimal() else None)
         except LiveError as error:
             return JSONResponse({"problem": str(error)}, 413 if "over" in str(error) else 422)

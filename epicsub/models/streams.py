@@ -200,7 +200,9 @@ class Stream(StreamHeads):
         if clip_BCTHW.ndim != 5 or clip_BCTHW.shape[1] != self.channels:
             raise ModelError(f"a stream takes clips (B, {self.channels}, T, H, W), got {tuple(clip_BCTHW.shape)}")
         normalised_BCTHW: Tensor = self.normalise(clip_BCTHW)
-        return normalised_BCTHW.contiguous(memory_format=torch.channels_last_3d)
+        # Apple GPUs know no channels_last_3d.
+        order = torch.contiguous_format if clip_BCTHW.device.type == "mps" else torch.channels_last_3d
+        return normalised_BCTHW.contiguous(memory_format=order)
 
 
 class TwoStream(StreamsModel[Stream]):

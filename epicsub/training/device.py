@@ -12,6 +12,7 @@ from torch import nn
 
 from epicsub.errors import InferenceError, TrainingError
 from epicsub.recipe import Recipe
+from epicsub.training.mps import has_bfloat16
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -23,12 +24,15 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
 
     Args:
         precision: `train.precision`.
-        device: where the model runs; float16 is not for a CPU, which computes in float32.
+        device: where the model runs; one without a half precision (float16 on a CPU, bfloat16 on older GPUs) computes
+            in float32.
 
     Returns:
         The context of forward passes.
     """
     if precision not in HALF or (device.type, precision) == ("cpu", "16-mixed"):
+        return nullcontext()
+    if precision == "bf16-mixed" and not has_bfloat16(device):
         return nullcontext()
     return torch.autocast(device.type, HALF[precision])
 

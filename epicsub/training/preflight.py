@@ -26,10 +26,11 @@ from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRela
 from epicsub.text import join_problems
 from epicsub.training.boxes import box_problems
 from epicsub.training.build import model_of
-from epicsub.training.device import lacks
+from epicsub.training.device import find_device, lacks
 from epicsub.training.distill import load_teacher, with_teacher_modalities
 from epicsub.training.epochs import count_epochs, epoch_problems
 from epicsub.training.loaders import Domains, features_of, source_segments, store_of, target_segments
+from epicsub.training.mps import has_bfloat16, why_not
 from epicsub.training.order_items import with_gaps
 from epicsub.training.preflight_pretext import pretext_problems
 from epicsub.training.provenance import read_provenance
@@ -248,15 +249,25 @@ def _model_problems(loaded: LoadedRecipe) -> list[str]:
     heads = train.model_copy(update={"losses": train.losses.model_copy(update={"action": None})})  # needs the lists
     try:
         with torch.device("meta"):
-            model_of(loaded.recipe.model_copy(update={"train": heads}), weights=False)
+            model = model_of(loaded.recipe.model_copy(update={"train": heads}), weights=False)
     except ModelError as error:
         return [f"{loaded.where('model')}  model: {error}"]
+    if lacks(train.accelerator, 1) is None and find_device(train.accelerator).type == "mps":
+        missing = why_not(lambda: model, loaded.recipe, backward=True)
+        return [f"{loaded.where('train.accelerator')}  train.accelerator: {missing}"] if missing else []
     return []
 
 
 def _precision_problems(loaded: LoadedRecipe) -> list[str]:
-    """16-mixed where `auto` finds a CPU alone, on which it would become bf16-mixed without a word."""
+    """bf16-mixed where a device has none, 16-mixed where `auto` finds a CPU alone, which would make it bf16-mixed."""
     train = loaded.recipe.train
+    if train.precision == "bf16-mixed" and lacks(train.accelerator, 1) is None:
+        device = find_device(train.accelerator)
+        if not has_bfloat16(device):
+            return [
+                f"{loaded.where('train.precision')}  train.precision: is bf16-mixed, which this {device.type} device "
+                "has not: write 16-mixed or 32-true"
+            ]
     found = torch.cuda.is_available() or torch.backends.mps.is_available()
     if train.precision != "16-mixed" or train.accelerator != "auto" or found:
         return []

@@ -51,6 +51,7 @@ def test_all_recipes_are_there():
         "frame_transformer.yaml",
         "i3d_r50.yaml",
         "i3d_relations.yaml",
+        "laptop_x3d.yaml",
         "mcd_i3d.yaml",
         "mm_sada_i3d.yaml",
         "mmd_i3d.yaml",
