@@ -148,6 +148,7 @@ def _made_by(trained: Trained, weights: str, views: Views, store: StoreChoice, r
         "prepared": sorted(store.prepared),
         "recipe": checkpoint.recipe,
         **({"regions": True} if regions else {}),
+        **({"initial": checkpoint.initial} if checkpoint.initial else {}),  # what its initial weights have seen
     }
 
 

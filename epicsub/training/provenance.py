@@ -14,8 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from epicsub.data.features.store import INDEX, read_index
+from epicsub.data.root import DataRoot
 from epicsub.errors import EpicsubError
-from epicsub.io import atomic_write
+from epicsub.io import atomic_write, user_path
 from epicsub.models.weights import find_weights
 from epicsub.recipe import Recipe
 from epicsub.training.checkpoint import source_commit
@@ -134,3 +136,18 @@ def initial_provenance(recipe: Recipe) -> dict[str, Any]:
     names = weights.values() if isinstance(weights, dict) else [weights]
     files = [find_weights(name) for name in names if name is not None and name != "timm"]
     return merge_provenance([read_provenance(file) for file in files])
+
+
+def features_provenance(recipe: Recipe, root: DataRoot) -> dict[str, Any]:
+    """Read what the initial weights of the models have seen that made a recipe's features.
+
+    Args:
+        recipe: with or without `data.features`.
+        root: the data root.
+
+    Returns:
+        Of all features together; empty for those that say nothing.
+    """
+    places = [root.path / user_path(place) for place in dict.fromkeys((recipe.data.features or {}).values())]
+    made = [read_index(place)["made_by"] for place in places if (place / INDEX).is_file()]
+    return merge_provenance([one.get("initial", {}) for one in made])

@@ -23,7 +23,7 @@ from epicsub.training.finite import LAST_FINITE
 from epicsub.training.layers import batch_norms, checkpoint_layers, checkpoint_pools, freeze
 from epicsub.training.loaders import Domains
 from epicsub.training.losses import Criterion
-from epicsub.training.provenance import initial_provenance, merge_provenance
+from epicsub.training.provenance import features_provenance, initial_provenance, merge_provenance
 from epicsub.training.selection import FinalMean, Selection, WeightAverage
 from epicsub.training.start import load_start, load_start_optimizer, start_of
 from epicsub.training.sync_norm import SMALL_SHARE, synchronise_batch_norms
@@ -136,6 +136,7 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
 def _seen_before(recipe: Recipe, domains: Domains, started: Checkpoint | None) -> dict[str, Any]:
     """What all that a run begins with was pre-trained on. A start has it of its weights, which are not read again."""
     parts = [initial_provenance(recipe)] if started is None else [started.initial]
+    parts.append(features_provenance(recipe, domains.root))
     return merge_provenance([*parts, domains.teacher.initial if domains.teacher else {}])
 
 

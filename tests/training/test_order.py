@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from epicsub.data.features.store import FeatureStore
 from epicsub.data.root import DataRoot
 from epicsub.models.build import build_model
 from epicsub.pretext.network import OrderNetwork
@@ -15,7 +16,7 @@ from epicsub.training.order_items import hold_out, read_items
 from epicsub.training.order_state import build_order_state, check, shuffle_of, tasks_of
 from epicsub.training.preflight import prepare
 from epicsub.training.processes import make_fabric
-from epicsub.training.provenance import merge_provenance, read_provenance, write_trunk
+from epicsub.training.provenance import features_provenance, merge_provenance, read_provenance, write_trunk
 
 CHANGES = [
     "data.workers=0", "data.size=32", "data.short_side=36", "model.width=0.0625", "pretext.items=24",
@@ -80,6 +81,16 @@ def test_every_kind_of_trunk_takes_its_weights_strictly(name: str, tmp_path: Pat
     own, other = network.weights_of("rgb"), loaded.weights_of("rgb")
     assert all(torch.equal(own[key], other[key]) for key in own | other)
     assert read_provenance(path) == PROVENANCE
+
+
+def test_features_of_such_weights_carry_what_these_have_seen(tmp_path: Path, repository: Path) -> None:
+    FeatureStore(tmp_path / "features/seen", {"model": "a", "initial": PROVENANCE}).add(
+        ["x"], {"rgb": torch.ones(1, 4)}
+    )
+    FeatureStore(tmp_path / "features/none", {"model": "a"}).add(["x"], {"flow": torch.ones(1, 4)})
+    places = "data.features={rgb: features/seen, flow: features/none}"
+    recipe = load_recipe(repository / "recipes/tiny/features_source_only.yaml", [places]).recipe
+    assert features_provenance(recipe, DataRoot(tmp_path)) == PROVENANCE
 
 
 def test_what_several_weights_have_seen_is_joined() -> None:
