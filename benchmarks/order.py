@@ -13,8 +13,8 @@ intervals (t).
 than half of its probability on the group that teaches most; `policy_overhead` the seconds of a check over those of the
 steps between two, at the recipe's own 512 items, 100 steps and 32 clips.
 
-Everything finished is kept in --out and not done again; a killed run goes on. Figures are of the seeds whose arms are
-all there, and `seeds` says how many.
+Everything finished is kept in --out and not done again; a killed run goes on. A difference is of the seeds that have
+both of its arms, `NAME_seeds` says how many; with fewer than two there is none. `--report` writes what is there.
 """
 
 import argparse
@@ -68,14 +68,15 @@ def main() -> None:
     """Measure with the command's options, and write what is there."""
     given = arguments()
     torch.set_num_threads(1)
-    toy = kept(given.out / "toy.json", toy_world)
-    if not given.toy:
-        overhead = kept(given.out / "overhead.json", lambda: {"policy_overhead": policy_overhead(given.out)})
-        for seed in range(given.seeds):
-            for arm in ARMS:
-                kept(probe_file(given, arm, seed), lambda arm=arm, seed=seed: run_arm(given, arm, seed))
-            report(given, toy | overhead)
-    report(given, toy | (json.loads((given.out / "overhead.json").read_text()) if not given.toy else {}))
+    if not given.report:
+        kept(given.out / "toy.json", toy_world)
+        if not given.toy:
+            kept(given.out / "overhead.json", lambda: {"policy_overhead": policy_overhead(given.out)})
+            for seed in range(given.seeds):
+                for arm in ARMS:
+                    kept(probe_file(given, arm, seed), lambda arm=arm, seed=seed: run_arm(given, arm, seed))
+    known = [file for file in (given.out / "toy.json", given.out / "overhead.json") if file.is_file()]
+    report(given, {name: value for file in known for name, value in json.loads(file.read_text()).items()})
 
 
 def arguments() -> argparse.Namespace:
@@ -85,6 +86,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=20, help="pairs, from seed 0")
     parser.add_argument("--steps", type=int, default=300, help="of pre-training, the last fifth at a tenth of the rate")
     parser.add_argument("--tasks", choices=["spatial", "temporal", "both"], default="spatial")
+    parser.add_argument("--report", action="store_true", help="measure nothing, write the figures of what is there")
     parser.add_argument("--toy", action="store_true", help="the toy world alone")
     return parser.parse_args()
 
@@ -214,32 +216,32 @@ def policy_overhead(out: Path) -> float:
 
 
 def report(given: argparse.Namespace, figures: dict[str, float]) -> None:
-    """Print and write the figures of the seeds that are whole."""
-    files = {arm: [probe_file(given, arm, seed) for seed in range(given.seeds)] for arm in ARMS}
-    whole = [seed for seed in range(given.seeds) if all(files[arm][seed].is_file() for arm in ARMS)]
-    runs = {arm: [json.loads(files[arm][seed].read_text()) for seed in whole] for arm in ARMS}
+    """Print and write the figures of what is there; a difference is of the seeds that have both of its arms."""
+    files = {arm: {seed: probe_file(given, arm, seed) for seed in range(given.seeds)} for arm in ARMS}
+    runs = {arm: {s: json.loads(f.read_text()) for s, f in of.items() if f.is_file()} for arm, of in files.items()}
     found = dict(figures)
-    if whole:
-        found["seeds"] = len(whole)
-        for arm, of in runs.items():
-            for part in ("heldout", "target"):
-                found[f"{arm}_probe_{part}"] = float(np.mean([run[f"{part}_verb"] for run in of]))
-            errors = [[value for name, value in run.items() if name.endswith("/error")] for run in of]
-            if all(errors):
-                found[f"{arm}_order_error"] = float(np.mean(errors))
-    if len(whole) > 1:
-        for name, (one, other) in PAIRS.items():
-            for part, end in (("heldout", ""), ("target", "_target")):
-                rows = zip(runs[one], runs[other], strict=True)
-                gain = np.array([a[f"{part}_verb"] - b[f"{part}_verb"] for a, b in rows])
-                half = interval(gain)
-                label = f"{name}_probe{end}"
+    for arm, of in runs.items():
+        if not of:
+            continue
+        found[f"{arm}_seeds"] = float(len(of))
+        for part in ("heldout", "target"):
+            found[f"{arm}_probe_{part}"] = float(np.mean([run[f"{part}_verb"] for run in of.values()]))
+        errors = [value for run in of.values() for name, value in run.items() if name.endswith("/error")]
+        if errors:
+            found[f"{arm}_order_error"] = float(np.mean(errors))
+    for name, (one, other) in PAIRS.items():
+        both = sorted(runs[one].keys() & runs[other].keys())
+        found[f"{name}_seeds"] = float(len(both))
+        for part, end in (("heldout", ""), ("target", "_target")):
+            gain = np.array([runs[one][s][f"{part}_verb"] - runs[other][s][f"{part}_verb"] for s in both])
+            if len(gain) > 1:  # an interval needs two
+                label, half = f"{name}_probe{end}", interval(gain)
                 found |= {label: float(gain.mean()), f"{label}_low": float(gain.mean() - half)}
                 found[f"{label}_high"] = float(gain.mean() + half)
     for name, value in found.items():
-        print(f"{name:40} {value:8.3f}")
-    more = {"tasks": given.tasks, "steps": given.steps, "runs": runs} if whole else {}
-    write_figures(given.json, found, **more)
+        print(f"{name:40} {value:8.3f}", flush=True)
+    kept_runs = {arm: [{"seed": seed, **run} for seed, run in of.items()] for arm, of in runs.items()}
+    write_figures(given.json, found, tasks=given.tasks, steps=given.steps, runs=kept_runs)
 
 
 if __name__ == "__main__":
