@@ -3,10 +3,11 @@
 A new modality is a row of this file and its name in `ModalityName` (and `VideoModality`, if clips are cut from it).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-ModalityName = Literal["rgb", "flow", "audio", "hands", "objects"]
+ModalityName = Literal["rgb", "flow", "hand_crop", "audio", "hands", "objects"]
 """Names of all rows, for recipes."""
 VideoModality = Literal["rgb", "flow"]
 """Names of the rows with pixels, for the commands that read or write videos."""
@@ -40,6 +41,8 @@ class Modality:
     """The command that computes it from the RGB videos; empty for recordings."""
     keeps_size: bool = False
     """The prepared store must not resize it, because levels count pixels of its own size."""
+    cut_from: str = ""
+    """The modality whose pictures it is cut from (`data.crop`); empty for those with files of their own."""
     bytes_per_second: float = 0.0
     """Size of a second in the prepared store at default settings (benchmarks/store_size.py)."""
 
@@ -79,11 +82,31 @@ FLOW = Modality(
     keeps_size=True,
     bytes_per_second=122e3,
 )
+HAND_CROP = Modality(
+    name="hand_crop",
+    channels=RGB.channels,
+    fill=RGB.fill,
+    mean=RGB.mean,
+    std=RGB.std,
+    cut_from=RGB.name,
+)
 AUDIO = Modality(name="audio")
 HAND_REGIONS = Modality(name="hands")  # of `epicsub data features RUN --regions`
 OBJECT_REGIONS = Modality(name="objects")
 
-MODALITIES: dict[str, Modality] = {row.name: row for row in (RGB, FLOW, AUDIO, HAND_REGIONS, OBJECT_REGIONS)}
+MODALITIES: dict[str, Modality] = {row.name: row for row in (RGB, FLOW, HAND_CROP, AUDIO, HAND_REGIONS, OBJECT_REGIONS)}
+
+
+def with_files(names: Iterable[str]) -> tuple[str, ...]:
+    """Leave out the modalities that are cut from others.
+
+    Args:
+        names: of modalities.
+
+    Returns:
+        Those that are read from files, in their order.
+    """
+    return tuple(name for name in names if not MODALITIES[name].cut_from)
 
 
 def video_modality(name: str) -> Modality:

@@ -19,7 +19,8 @@ EXEMPT = {
 
 def test_names_are_those_of_the_rows() -> None:
     assert get_args(ModalityName) == tuple(MODALITIES)
-    assert get_args(VideoModality) == tuple(name for name, row in MODALITIES.items() if row.from_video)
+    with_pixels = tuple(name for name, row in MODALITIES.items() if row.from_video and not row.cut_from)
+    assert get_args(VideoModality) == with_pixels
     assert all(name == row.name for name, row in MODALITIES.items())
 
 
@@ -28,7 +29,7 @@ def test_rows_have_a_value_per_channel() -> None:
         assert {len(row.fill), len(row.mean), len(row.std)} == {row.channels}
         assert len(row.gray_channels) in (0, row.channels)
         assert all(channel < row.channels for channel in row.mirror_negates)
-        assert row.from_video == bool(row.video_folder) == bool(row.frame_folder)
+        assert (row.from_video and not row.cut_from) == bool(row.video_folder) == bool(row.frame_folder)
 
 
 def test_no_other_file_spells_a_name() -> None:

@@ -1,14 +1,20 @@
 """What reports and manifests say of the boxes of a model that reads them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from epicsub.data.annotations import Segment
 from epicsub.data.boxes.coverage import coverage_by_year
+from epicsub.data.boxes.slots import BoxSource
+from epicsub.data.boxes.store import boxes_path
 from epicsub.data.root import DataRoot
+from epicsub.errors import InferenceError
 from epicsub.inference.targets import Target
+from epicsub.io.files import may_be_file
 from epicsub.predictions import Predictions
-from epicsub.training.boxes import box_coverage, filled_slots
+from epicsub.recipe import Recipe
+from epicsub.training.boxes import box_coverage, box_source_of, filled_slots
 from epicsub.validation import Reference
 
 NOTED = ("all_verb_accuracy_at_1", "all_noun_accuracy_at_1", "all_action_accuracy_at_1")
@@ -24,6 +30,32 @@ def reads_boxes(target: Target | None) -> bool:
         True for a checkpoint whose recipe has `data.boxes`.
     """
     return target is not None and target.checkpoint is not None and target.recipe.data.boxes is not None
+
+
+def boxes_around(recipe: Recipe, video: Path) -> BoxSource | None:
+    """Find the boxes of a single video, in a data root around it.
+
+    Args:
+        recipe: of the model that is to see the video.
+        video: a video file.
+
+    Returns:
+        None for a model that reads no boxes.
+
+    Raises:
+        InferenceError: there are none, and the recipe does not accept that.
+    """
+    if recipe.data.boxes is None:
+        return None
+    for folder in video.resolve().parents:
+        if may_be_file(boxes_path(folder, video.stem)):
+            return box_source_of(recipe, DataRoot(folder))
+    if recipe.data.boxes.missing == "none":
+        return box_source_of(recipe, DataRoot(video.parent))
+    raise InferenceError(
+        f"{recipe.name} reads boxes, and there are none for {video}: put it into the videos/ of a data root and run "
+        "`epicsub data boxes` there, with --detector mediapipe where there are no official ones"
+    )
 
 
 def coverage_of(target: Target, root: DataRoot, segments: Sequence[Segment]) -> dict[str, dict[str, float]]:

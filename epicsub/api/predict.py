@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from epicsub.api import data_root, device_of
+from epicsub.api.boxes import boxes_around
 from epicsub.api.shares import what_to_predict
 from epicsub.data.annotations import Segment, read_class_names
 from epicsub.data.batch import collate_views
@@ -26,7 +27,7 @@ from epicsub.inference.features import extract_features as extract
 from epicsub.inference.predict import mean_over_views
 from epicsub.inference.targets import Trained, predictions_of, resolve_target
 from epicsub.io import user_path
-from epicsub.modality import MODALITIES, RGB
+from epicsub.modality import MODALITIES, RGB, with_files
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.predictions import Predictions
 from epicsub.recipe import Recipe
@@ -130,7 +131,7 @@ class ClipModel(nn.Module):
             end = _duration(path)
             start, stop = with_context(start, stop, clip_seconds, self.recipe.data.context, end)
         segment = Segment(path.stem, path.stem[:3], path.stem, start, stop, 0, 0, None, None)
-        source = ClipSource(root, tuple(self.recipe.data.modalities), self.recipe.data.decoder)
+        source = ClipSource(root, with_files(self.recipe.data.modalities), self.recipe.data.decoder)
         views = ViewClips(
             [segment],
             source,
@@ -140,6 +141,8 @@ class ClipModel(nn.Module):
             short_side=data.short_side,
             size=data.size,
             views=parse_views(tta or self.recipe.evaluation.views),
+            boxes=boxes_around(self.recipe, path),
+            hand_crop=self.recipe.data.crop is not None,
         )
         _, batch = collate_views([views[0]])
         source.close()

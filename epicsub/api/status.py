@@ -23,7 +23,7 @@ from epicsub.data.prepared import Indexes, find_incomplete, read_index
 from epicsub.data.root import DataRoot, group_by_video
 from epicsub.errors import DataError
 from epicsub.io.files import may_be_file, walk_files
-from epicsub.modality import MODALITIES, VideoModality
+from epicsub.modality import MODALITIES, VideoModality, with_files
 from epicsub.recipe import Recipe, load_recipe
 from epicsub.text import counted
 from epicsub.training.loaders import reading_notes, skipped_ids, source_segments, store_of, target_segments
@@ -108,7 +108,7 @@ def _for_recipe(recipe: Recipe, root: DataRoot, known: Indexes) -> list[str]:
         if recipe.data.features:
             notes = reading_notes(recipe, root, segments, store)
             return [*lines, *notes, *missing_files(recipe, root, segments, store)]
-        lines += _needs_of(root, segments, recipe.data.modalities, store.indexes)
+        lines += _needs_of(root, segments, with_files(recipe.data.modalities), store.indexes)
         if recipe.data.boxes:
             lines += missing_boxes(root.path, segments) or ["boxes: complete"]
         return [*lines, store.note]

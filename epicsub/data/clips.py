@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import TrainClip
+from epicsub.data.boxes.crop import hand_crop
 from epicsub.data.boxes.slots import BoxSource, move_slots
 from epicsub.data.domains import SOURCE, check_domains, noun_of
 from epicsub.data.photometric import PhotometricAugmentation
@@ -21,7 +22,7 @@ from epicsub.data.sampling import Views, clip_times
 from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform, view_crops, view_moves, whole_pixels
 from epicsub.errors import DataError
-from epicsub.modality import RGB
+from epicsub.modality import HAND_CROP, RGB
 from epicsub.slots import BOXES
 
 NO_AUGMENTATION = PhotometricAugmentation()
@@ -66,6 +67,8 @@ class TrainClips(Dataset[TrainClip]):
     """All modalities of a clip at the same times; else each draws its own position."""
     boxes: BoxSource | None = None
     """Fills `slots.BOXES` at the times of rgb; None leaves them out."""
+    hand_crop: bool = False
+    """Add the modality of this name, by the boxes."""
 
     def __post_init__(self) -> None:
         check_domains(self.source, self.target)
@@ -83,12 +86,14 @@ class TrainClips(Dataset[TrainClip]):
         height, width = next(iter(read.clips.values())).shape[1:3]
         move = self.transform.draw(height, width, generator)
         clips = self.transform.apply(read.clips, move)
+        slots_TSE = None if self.boxes is None else self.boxes.fill(segment.video_id, read.times[RGB.name])
+        if self.hand_crop and slots_TSE is not None:
+            clips[HAND_CROP.name] = hand_crop(read.clips[RGB.name], slots_TSE, move.mirrored, self.transform.size)
         drawn_4 = self.photometric.draw(generator) if self.photometric else None
         if drawn_4 is not None and not self.photometric_on_device:
             clips = self.photometric.apply(clips, drawn_4)
-        if self.boxes is not None:
+        if self.boxes is not None and slots_TSE is not None:
             height, width = read.clips[RGB.name].shape[1:3]
-            slots_TSE = self.boxes.fill(segment.video_id, read.times[RGB.name])
             cut = whole_pixels(move.cut, height, width)
             moved_TSE = move_slots(slots_TSE, cut, move.mirrored, self.boxes.settings.min_visible)
             clips[BOXES] = torch.from_numpy(moved_TSE)
@@ -185,6 +190,8 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
     """The clips to take of `views.places()`; None: all."""
     boxes: BoxSource | None = None
     """Fills `slots.BOXES`, (V, slices, 6, 12); None leaves them out."""
+    hand_crop: bool = False
+    """Add the modality of this name, by the boxes: the same for all crops of a clip."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= self.short_side:
@@ -231,16 +238,24 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
             )  # (crops, C, clips, T, S, S)
             clips[modality] = by_clip.permute(2, 0, 1, 3, 4, 5).flatten(0, 1)
             if modality == RGB.name and self.boxes is not None:
-                clips[BOXES] = self._slots(self.boxes, segment, times, *all_THWC.shape[1:3])
+                clips |= self._by_boxes(self.boxes, segment, times, all_THWC)
         return segment.narration_id, clips
 
-    def _slots(self, boxes: BoxSource, segment: Segment, times: np.ndarray, height: int, width: int) -> torch.Tensor:
-        """(V, T, S, E), in the order of the views."""
+    def _by_boxes(
+        self, boxes: BoxSource, segment: Segment, times: np.ndarray, all_THWC: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Slots (V, T, S, E), and the crops of the hands where they are asked for, in the order of the views."""
+        height, width = all_THWC.shape[1:3]
         moves = view_moves(height, width, self.short_side, self.size, self.views.crops, self.views.flip)
         of_clips = [boxes.fill(segment.video_id, part) for part in times.reshape(-1, self.frames)]
         least = boxes.settings.min_visible
         views = [move_slots(slots_TSE, move.cut, move.mirrored, least) for slots_TSE in of_clips for move in moves]
-        return torch.from_numpy(np.stack(views))
+        made = {BOXES: torch.from_numpy(np.stack(views))}
+        if self.hand_crop:
+            pairs = list(zip(all_THWC.split(self.frames), of_clips, strict=True))
+            shown = [hand_crop(*pair, move.mirrored, self.size) for pair in pairs for move in moves]
+            made[HAND_CROP.name] = torch.stack([clip.movedim(0, -1) for clip in shown]).movedim(-1, 1)
+        return made
 
     def _times(self, segment: Segment, factor: float, position: float) -> np.ndarray:
         stride = None if self.stride is None else self.stride * factor

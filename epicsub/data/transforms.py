@@ -122,13 +122,23 @@ class TrainTransform:
         Returns:
             uint8 (C, T, size, size) per modality.
         """
-        out = {}
-        for modality, clip_THWC in clips.items():
-            clip_TSSC = _resize(_cut(clip_THWC, move.cut), self.size, self.size)
-            if move.mirrored:
-                clip_TSSC = _mirror(clip_TSSC, modality)
-            out[modality] = clip_TSSC.permute(3, 0, 1, 2)
-        return out
+        return {modality: show(clip_THWC, modality, move, self.size) for modality, clip_THWC in clips.items()}
+
+
+def show(clip_THWC: torch.Tensor, modality: str, move: Move, size: int) -> torch.Tensor:
+    """Cut a part out of a clip, resize and mirror it.
+
+    Args:
+        clip_THWC: uint8 (T, H, W, C).
+        modality: name, for its mirror image.
+        move: which part, mirrored or not.
+        size: pixels of each side of the result.
+
+    Returns:
+        uint8 (C, T, size, size).
+    """
+    clip_TSSC = _resize(_cut(clip_THWC, move.cut), size, size)
+    return (_mirror(clip_TSSC, modality) if move.mirrored else clip_TSSC).permute(3, 0, 1, 2)
 
 
 def _scale_jitter_box(height: int, width: int, scales: Sequence[float], generator: np.random.Generator) -> Box:

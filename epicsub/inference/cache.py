@@ -29,6 +29,7 @@ from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views
 from epicsub.errors import PredictionsError
 from epicsub.io import atomic_write, sha256
+from epicsub.modality import with_files
 from epicsub.predictions import Predictions
 from epicsub.recipe import Recipe
 
@@ -102,7 +103,7 @@ def key_of(
             (name, *state_of(root.path / place)) for name, place in recipe.data.features.items()
         ]
     else:
-        read = [*_videos(root, segments, recipe.data.modalities, prepared)]
+        read = [*_videos(root, segments, with_files(recipe.data.modalities), prepared)]
     if recipe.data.boxes:
         read += [(name, *state_of(boxes_path(root.path, name))) for name in sorted({s.video_id for s in segments})]
     rows = sorted((s.narration_id, s.video_id, s.start, s.stop, s.start_frame, s.stop_frame) for s in segments)

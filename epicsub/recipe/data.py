@@ -108,6 +108,8 @@ class Data(Section):
     """Random changes of a training clip."""
     boxes: Boxes | None = None
     """Hands and objects beside the pixels; null is none."""
+    crop: Literal["hands"] | None = None
+    """hands: data.modalities has hand_crop, the part of rgb around the hands and what they hold (data.boxes)."""
     workers: WholeNumber | None = None
     """Processes that decode; null is one for each core, from 1 to 16. 0 decodes in the training process, where a stuck
     decoder is never ended."""
@@ -186,6 +188,7 @@ def _check_videos_or_features(data: Data) -> Iterator[Problem]:
         "store": data.store,
         "decoder": data.decoder,
         "boxes": data.boxes,
+        "crop": data.crop,
         "workers": data.workers,
     }
     if data.features is None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from epicsub.modality import RGB
+from epicsub.modality import HAND_CROP, RGB
+from epicsub.recipe.data import Data
 from epicsub.recipe.schema import Recipe
 from epicsub.recipe.yaml_tree import Problem, format_value
 
@@ -19,6 +20,7 @@ def check_boxes(recipe: Recipe) -> Iterator[Problem]:
     Yields:
         What does not fit.
     """
+    yield from _check_crop(recipe.data)
     data, boxes, mixing = recipe.data, recipe.data.boxes, recipe.train.mixing
     if boxes is None or data.features is not None:  # `check_data` refuses boxes of features
         return
@@ -41,3 +43,19 @@ def check_boxes(recipe: Recipe) -> Iterator[Problem]:
             f"EPIC-KITCHENS-55: write {DETECTOR_LABELS}, until the organisers say less"
         )
         yield Problem("supervision.labels", text)
+
+
+def _check_crop(data: Data) -> Iterator[Problem]:
+    """Check that a crop around the hands has boxes to find them by, a picture to be cut from, and a stream."""
+    names = data.modalities
+    if (data.crop is None) != (HAND_CROP.name not in names):
+        text = f"is {format_value(data.crop)}, but data.modalities is {format_value(names)}: "
+        advice = f"add {HAND_CROP.name}" if data.crop else f"write hands, which {HAND_CROP.name} is cut by"
+        yield Problem("data.crop", text + advice)
+    if HAND_CROP.name in names and HAND_CROP.cut_from not in names:
+        text = f"is {format_value(names)}, but {HAND_CROP.name} is cut from {HAND_CROP.cut_from}: add it"
+        yield Problem("data.modalities", text)
+    if data.crop and data.boxes is None and data.features is None:
+        yield Problem(
+            "data.boxes", f"missing, data.crop {data.crop} finds the hands by them: write {{}} for the defaults"
+        )

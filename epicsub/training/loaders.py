@@ -22,6 +22,7 @@ from epicsub.data.sources import ClipSource
 from epicsub.data.transforms import TrainTransform
 from epicsub.errors import DataError
 from epicsub.io import user_path
+from epicsub.modality import with_files
 from epicsub.recipe import Recipe
 from epicsub.training.augmentation import photometric_of
 from epicsub.training.boxes import box_source_of
@@ -111,7 +112,7 @@ def store_of(recipe: Recipe, root: DataRoot, segments: Sequence[Segment], known:
     if recipe.data.features:
         return StoreChoice(frozenset(), "features are read")
     padded = _in_context(recipe, root, segments)
-    return choose_store(root, padded, tuple(recipe.data.modalities), recipe.data.store, known)
+    return choose_store(root, padded, with_files(recipe.data.modalities), recipe.data.store, known)
 
 
 def features_of(recipe: Recipe, root: DataRoot) -> dict[str, FeatureTable]:
@@ -221,6 +222,7 @@ def train_clips(
         photometric_on_device=photometric_on_device,
         synchronised=recipe.data.synchronised,
         boxes=box_source_of(recipe, domains.root),
+        hand_crop=recipe.data.crop is not None,
     )
 
 
@@ -269,6 +271,7 @@ def view_loader(
         views=views,
         places=places,
         boxes=box_source_of(recipe, root),
+        hand_crop=recipe.data.crop is not None,
     )
     batches = batches_of_share(len(segments), recipe.evaluation.batch_size, rank, ranks)
     return make_loader(clips, batch_sampler=batches, workers=recipe.data.workers)
@@ -290,5 +293,5 @@ def _clip_seconds(recipe: Recipe) -> float | None:
 
 def _clip_source(recipe: Recipe, root: DataRoot, store: StoreChoice) -> ClipSource:
     return ClipSource(
-        root, tuple(recipe.data.modalities), recipe.data.decoder, OPEN_READERS, store.prepared, store.indexes
+        root, with_files(recipe.data.modalities), recipe.data.decoder, OPEN_READERS, store.prepared, store.indexes
     )

@@ -18,7 +18,7 @@ from epicsub.data.prepared import StoreChoice
 from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError, ModelError, TrainingError
 from epicsub.io import atomic_write, sha256, user_path
-from epicsub.modality import MODALITIES
+from epicsub.modality import MODALITIES, with_files
 from epicsub.models.table import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.progress import process_number
@@ -119,8 +119,8 @@ def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment], store
             return str(error).splitlines()
         missing = {name: table.lacking(s.narration_id for s in segments) for name, table in tables.items()}
         return [tables[name].lacks(ids) for name, ids in missing.items() if ids]
-    lines = root.missing(segments, [name for name in recipe.data.modalities if name not in store.prepared])
-    rows = [MODALITIES[name] for name in recipe.data.modalities]
+    lines = root.missing(segments, [name for name in with_files(recipe.data.modalities) if name not in store.prepared])
+    rows = [MODALITIES[name] for name in with_files(recipe.data.modalities)]
     for row in sorted(rows, key=lambda row: not row.command):
         if any(f": no {row.name} for" in line for line in lines):
             advice = "fetch the videos, or leave them out: `epicsub data check --write-skip FILE`, then data.skip=FILE"

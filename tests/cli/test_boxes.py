@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from epicsub import load_model
 from epicsub.data.boxes.convert import find_sources
 from epicsub.data.boxes.detections import FrameDetections, Hand, Thing
 from epicsub.data.boxes.official import Message, write_message
 from epicsub.data.boxes.store import open_boxes, write_boxes
+from epicsub.errors import InferenceError
 from tests.cli.conftest import Call
 
 FOUND = FrameDetections([Hand((0.1, 0.2, 0.3, 0.4), 0.9, 3, (0.1, 0.1), 1)], [Thing((0.2, 0.3, 0.4, 0.5), 0.9)])
@@ -147,3 +149,27 @@ def test_data_check_and_status_cover_boxes(command: Call, boxed: Path, tmp_path:
     assert re.search(rf"{second}: 1 of \d+ hands have a left edge right of the right one", wrong.out)
     assert re.search(rf"{third}: holds \d+ frames, \d+\.\d\d s", wrong.out)
     assert f"no boxes for 1 video: {fourth.stem}" in wrong.out
+
+
+def test_a_second_stream_sees_the_hands(command: Call, boxed: Path, tmp_path: Path) -> None:
+    two = ["data.modalities=[rgb, hand_crop]", "model.weights={rgb: null, hand_crop: null}"]
+    words = ["recipes/tiny/i3d_r50.yaml", "data.boxes={slices: 2}", *TRAIN, *two, "--data", boxed]
+    refused = command("train", *words, "--out", tmp_path / "run")
+    assert refused.status == 2
+    assert "data.crop: is null, but data.modalities is ['rgb', 'hand_crop']: write hands" in refused.err
+    refused = command("train", *words[:1], *TRAIN, "data.crop=hands", "--data", boxed, "--out", tmp_path / "run")
+    assert "data.crop: is 'hands', but data.modalities is ['rgb']: add hand_crop" in refused.err
+    assert "data.boxes: missing, data.crop hands finds the hands by them" in refused.err
+    done = command("train", *words, "data.crop=hands", "--out", tmp_path / "run")
+    assert done.status == 0, done.err
+    scored = command("validate", tmp_path / "run", "--data", boxed, "--tta", "2x3+flip")
+    assert scored.status == 0, scored.err
+    model = load_model(tmp_path / "run", data=boxed)
+    video = next((boxed / "videos" / "P05").glob("P05_0*.MP4"))
+    link = tmp_path / "root" / "videos" / "P05" / video.name
+    link.parent.mkdir(parents=True)
+    shutil.copy(video, link)
+    with pytest.raises(InferenceError, match="reads boxes, and there are none"):
+        model.predict_clip(link, 0.2, 0.9)
+    (tmp_path / "root" / "boxes").symlink_to(boxed / "boxes")
+    assert model.predict_clip(link, 0.2, 0.9).verb_logprobs.shape == (97,)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from epicsub.data.boxes.crop import hand_box, hand_crop
 from epicsub.data.boxes.detections import ArraysBuilder, FrameDetections, Hand, Thing
 from epicsub.data.boxes.slots import BoxSource, SlotSettings, move_slots
 from epicsub.data.boxes.store import Note, boxes_path, write_boxes
 from epicsub.data.transforms import TrainTransform, view_crops, view_moves, whole_pixels
 from epicsub.errors import DataError
+from epicsub.modality import HAND_CROP
 from epicsub.slots import ENTRIES, PRESENT, SEEN, Slots
 
 LEVEL = 1 / 65535
@@ -167,3 +169,27 @@ def test_a_box_of_which_the_crop_leaves_too_little_is_dropped(left: float, kept:
     assert kept == bool(moved.any())
     if kept:
         assert moved[0, 0, 0] == 0
+
+
+def test_a_hand_crop_is_a_square_around_hands_and_what_they_hold() -> None:
+    slots_TSE = np.zeros((2, 6, ENTRIES), np.float32)
+    slots_TSE[0, 1, :4], slots_TSE[0, 1, PRESENT] = (0.5, 0.5, 0.7, 0.7), 1
+    slots_TSE[1, 3, :4], slots_TSE[1, 3, PRESENT] = (0.6, 0.3, 0.8, 0.5), 1
+    slots_TSE[1, 4, :4], slots_TSE[1, 4, PRESENT] = (0.0, 0.0, 0.1, 0.1), 1  # lies somewhere: not followed
+    box = hand_box(slots_TSE, 100, 200)
+    assert box is not None
+    assert (box.height * 100, box.width * 200) == pytest.approx((75, 75))  # 1.25 x .3 of 200
+    assert (box.top * 100, box.left * 200) == pytest.approx((12.5, 92.5))
+    slots_TSE[0, 1, :4] = (0.9, 0.9, 1.0, 1.0)  # at the border the square moves inside; never more than the picture
+    box = hand_box(slots_TSE, 100, 200)
+    assert (box.top, box.height) == pytest.approx((0, 1))
+    assert box.left + box.width <= 1 + 1e-6
+    slots_TSE[0, 1], slots_TSE[1] = 0, 0
+    assert hand_box(slots_TSE, 100, 200) is None
+    filled = hand_crop(torch.zeros(4, 50, 60, 3, dtype=torch.uint8), slots_TSE, False, 16)
+    assert filled.shape == (3, 4, 16, 16)
+    assert [filled[channel].unique().tolist() for channel in range(3)] == [[level] for level in HAND_CROP.fill]
+    slots_TSE[0, 0, :4], slots_TSE[0, 0, PRESENT] = (0.1, 0.1, 0.2, 0.2), 1
+    clip = torch.arange(50 * 60, dtype=torch.int64).reshape(1, 50, 60, 1).expand(2, -1, -1, 3).to(torch.uint8)
+    plain, mirrored = (hand_crop(clip, slots_TSE, flip, 16) for flip in (False, True))
+    assert torch.equal(plain.flip(-1), mirrored)
