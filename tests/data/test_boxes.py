@@ -187,7 +187,7 @@ def test_the_frame_of_a_time(rate: int, seconds: float, frame: int, tmp_path: Pa
         builder.add(NOTHING)
     note = Note(detector="official", source={}, rate=rate, width=456, height=256)
     write_boxes(tmp_path / "b.safetensors", builder.finish(), note)
-    assert open_boxes(tmp_path / "b.safetensors").frame_at(seconds) == frame
+    assert open_boxes(tmp_path / "b.safetensors").frames_at(np.array([seconds])).tolist() == [frame]
 
 
 def test_a_killed_conversion_goes_on_and_other_files_are_not_replaced_unasked(tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ entries, stand in `epicsub.slots`.
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import partial
-from math import hypot
+from math import inf
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from epicsub.data.boxes.detections import FULL, OFFSET_FULL, PORTABLE, STATIONARY
-from epicsub.data.boxes.store import VideoBoxes, boxes_path, open_boxes
+from epicsub.data.boxes.store import Note, VideoBoxes, boxes_path, open_boxes
 from epicsub.data.transforms import Box
 from epicsub.io.files import may_be_file
 from epicsub.slots import ENTRIES, HELD, MIRRORED, OTHERS, PRESENT, SLOTS, STATES
@@ -76,7 +76,7 @@ class BoxSource:
         video = self._video(video_id)
         if video is None:
             return slots_TSE
-        numbers = [video.frame_at(second) for second in times.tolist()]
+        numbers = video.frames_at(times).tolist()
         each = len(numbers) // settings.slices
         found = {number: _frame(video, number, settings) for number in dict.fromkeys(numbers)}
         for place in range(settings.slices):
@@ -113,17 +113,19 @@ class _Found:
 
 
 def _frame(video: VideoBoxes, number: int, settings: SlotSettings) -> _Found:
-    arrays, note = video.arrays, video.note
+    """Plain lists and loops: a frame has a handful of rows, of which arrays would take several times as long."""
+    arrays = video.arrays
     first, last = arrays.hand_starts[number : number + 2].tolist()
-    hands = arrays.hands[first:last].tolist()
+    start, end = arrays.object_starts[number : number + 2].tolist()
     low_hand, low_object = settings.hand_score * FULL, settings.object_score * FULL
+    hands = arrays.hands[first:last].tolist()
     best: list[int | None] = [None, None]
     for row, side in enumerate(arrays.sides[first:last].tolist() if hands else ()):
         rival = best[side]
         if hands[row][4] >= low_hand and _has_area(hands[row]) and (rival is None or hands[row][4] > hands[rival][4]):
             best[side] = row
-    start, end = arrays.object_starts[number : number + 2].tolist()
     objects = [row for row in arrays.objects[start:end].tolist() if row[4] >= low_object and _has_area(row)]
+    objects.sort(key=itemgetter(4), reverse=True)
     slots: list[_Held | None] = [None] * 4
     taken = set()
     for side, row in enumerate(best):
@@ -132,45 +134,47 @@ def _frame(video: VideoBoxes, number: int, settings: SlotSettings) -> _Found:
         state = int(arrays.states[first + row])
         slots[side] = (hands[row], state if state < len(STATES) else -1)
         if state in (PORTABLE, STATIONARY) and objects:
-            x, y = arrays.offsets[first + row].tolist()
-            to_x, to_y = _middle(hands[row])
-            aim = (to_x + x * FULL / OFFSET_FULL, to_y + y * FULL / OFFSET_FULL)
-            near = min(range(len(objects)), key=partial(_pixels_off, objects, aim, note.width, note.height))
+            near = _pointed_at(hands[row], arrays.offsets[first + row].tolist(), objects, video.note)
             slots[HELD[side]] = (objects[near], -1)
             taken.add(near)
-    others = sorted((objects[row] for row in range(len(objects)) if row not in taken), key=lambda row: -row[4])
+    others = [row for place, row in enumerate(objects) if place not in taken] if taken else objects
     return _Found(tuple(slots), others[: len(OTHERS)])
+
+
+def _pointed_at(hand: _Row, offset: list[int], objects: list[_Row], note: Note) -> int:
+    """The object nearest to where a hand points; in pixels, because a share is longer across than down."""
+    scale = 2 * FULL / OFFSET_FULL  # twice all lengths, which spares halving every middle
+    x, y = hand[0] + hand[2] + scale * offset[0], hand[1] + hand[3] + scale * offset[1]
+    nearest, least = 0, inf
+    for place, (left, top, right, bottom, _) in enumerate(objects):
+        distance = ((left + right - x) * note.width) ** 2 + ((top + bottom - y) * note.height) ** 2
+        if distance < least:
+            nearest, least = place, distance
+    return nearest
 
 
 def _has_area(row: _Row) -> bool:
     return row[0] < row[2] and row[1] < row[3]
 
 
-def _middle(row: _Row) -> tuple[float, float]:
-    return (row[0] + row[2]) / 2, (row[1] + row[3]) / 2
-
-
-def _pixels_off(objects: list[_Row], aim: tuple[float, float], width: int, height: int, row: int) -> float:
-    """How far the middle of an object is from where a hand points; in pixels, because a share is longer across."""
-    x, y = _middle(objects[row])
-    return hypot((x - aim[0]) * width, (y - aim[1]) * height)
-
-
 def _write(slot_E: np.ndarray, found: list[_Held], frames: int) -> None:
     """The mean of boxes, weighted by their scores; the state that has the highest sum of scores."""
     if not found:
         return
-    total = sum(row[4] for row, _ in found)
-    weights = [row[4] / total if total else 1 / len(found) for row, _ in found]
+    left = top = right = bottom = total = 0.0
     sums = [0.0] * len(STATES)
-    for (_, state), weight in zip(found, weights, strict=True):
+    for (x0, y0, x1, y1, score), state in found:
+        weight = score or 1e-6
+        left, top, right, bottom = left + weight * x0, top + weight * y0, right + weight * x1, bottom + weight * y1
+        total += weight
         if state >= 0:
             sums[state] += weight
-    corners = [sum(w * row[k] for (row, _), w in zip(found, weights, strict=True)) / FULL for k in range(4)]
-    state = [0.0] * len(STATES)
-    if any(sums):
-        state[sums.index(max(sums))] = 1.0
-    slot_E[:] = (*corners, total / len(found) / FULL, *state, 1.0, len(found) / frames)
+    one_hot = [0.0] * len(STATES)
+    if most := max(sums):
+        one_hot[sums.index(most)] = 1.0
+    unit = total * FULL
+    mean = (left / unit, top / unit, right / unit, bottom / unit, total / len(found) / FULL)
+    slot_E[:] = (*mean, *one_hot, 1.0, len(found) / frames)
 
 
 def _enlarged(slots_TSE: np.ndarray, factor: float) -> np.ndarray:

@@ -4,7 +4,6 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +53,17 @@ class VideoBoxes:
     note: Note
     arrays: Arrays
 
-    def frame_at(self, seconds: float) -> int:
-        """The frame on show at a time.
+    def frames_at(self, times: np.ndarray) -> np.ndarray:
+        """Find the frames on show at given times.
 
         Args:
-            seconds: after the start of the video.
+            times: (T,) seconds after the start of the video.
 
         Returns:
-            Its number from 0, the nearest one where the time is outside the video.
+            (T,) their numbers from 0, the nearest one where a time is outside the video.
         """
-        return min(max(floor((seconds + HALF_MILLISECOND) * self.note.rate), 0), self.arrays.frames - 1)
+        numbers = np.floor((times + HALF_MILLISECOND) * self.note.rate)
+        return np.asarray(np.clip(numbers, 0, self.arrays.frames - 1).astype(np.int64))
 
 
 def boxes_path(root: Path, video_id: str) -> Path:
