@@ -156,9 +156,9 @@ def test_a_second_stream_sees_the_hands(command: Call, boxed: Path, tmp_path: Pa
     words = ["recipes/tiny/i3d_r50.yaml", "data.boxes={slices: 2}", *TRAIN, *two, "--data", boxed]
     refused = command("train", *words, "--out", tmp_path / "run")
     assert refused.status == 2
-    assert "data.crop: is null, but data.modalities is ['rgb', 'hand_crop']: write hands" in refused.err
+    assert "data.crop: is null, but data.modalities is [rgb, hand_crop]: write hands" in refused.err
     refused = command("train", *words[:1], *TRAIN, "data.crop=hands", "--data", boxed, "--out", tmp_path / "run")
-    assert "data.crop: is 'hands', but data.modalities is ['rgb']: add hand_crop" in refused.err
+    assert "data.crop: is 'hands', but data.modalities is [rgb]: add hand_crop" in refused.err
     assert "data.boxes: missing, data.crop hands finds the hands by them" in refused.err
     done = command("train", *words, "data.crop=hands", "--out", tmp_path / "run")
     assert done.status == 0, done.err
