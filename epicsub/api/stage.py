@@ -13,6 +13,7 @@ from epicsub.data.root import DataRoot
 from epicsub.errors import DataError, EpicsubError
 from epicsub.io import atomic_write, hold_folder, remove_leftovers, sha256, user_path
 from epicsub.io.files import walk_files
+from epicsub.modality import with_files
 from epicsub.progress import track
 from epicsub.recipe import Recipe, load_recipe
 from epicsub.text import join_problems, name_some, sized
@@ -125,11 +126,12 @@ def _needed(recipe: Recipe, root: DataRoot) -> Iterator[Path]:
         raise DataError(join_problems(problems, "nothing was copied"))
     skipped = skipped_ids(recipe)
     for video_id in sorted({segment.video_id for segment in segments if segment.narration_id not in skipped}):
-        for modality in recipe.data.modalities:
+        for modality in with_files(recipe.data.modalities):
             index = root.prepared(video_id, modality)
             yield from (index, index.with_suffix(".h264"))
-        if recipe.data.boxes:
-            yield boxes_path(root.path, video_id)
+        boxes = boxes_path(root.path, video_id)
+        if recipe.data.boxes and (recipe.data.boxes.missing == "stop" or boxes.is_file()):
+            yield boxes
 
 
 def _is_copied(path: Path, target: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from epicsub.constants import __version__
+from epicsub.modality import FLOW
 from epicsub.training.checkpoint import Checkpoint
 
 DATA = "EPIC-KITCHENS-100"
@@ -98,7 +99,7 @@ def _data(recipe: Mapping[str, Any], levels: Mapping[str, int]) -> str:
 
 
 def _use(repository: str, modalities: Sequence[str]) -> str:
-    flow = ", flow=FLOW_FILE" if "flow" in modalities else ""
+    flow = ", flow=FLOW_FILE" if FLOW.name in modalities else ""
     return f"""\
 ```
 pip install epicsub=={__version__}

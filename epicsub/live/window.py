@@ -60,6 +60,10 @@ class Cut:
         """
         if recipe.data.features:
             raise LiveError(f"{recipe.name} reads features, which a camera does not give: name a run that reads videos")
+        if recipe.data.crop:
+            raise LiveError(
+                f"{recipe.name} sees hands by boxes, which a camera does not give: name a run without data.crop"
+            )
         data = recipe.data.video()
         seconds = UNIFORM_SECONDS if data.stride is None else data.frames * data.stride
         return cls(
