@@ -70,6 +70,8 @@ ARMS = {
     "adversarial": Arm("adversarial only", "method: adversarial", (1.0, 0.2), "lam_max"),
     "mm_sada": Arm("MM-SADA", "method: mm_sada, correspondence_weights: [0.0, 1.0]", (0.2, 0.2), "lam_max"),
     "contrastive": Arm("Kim-style", "method: contrastive", (1.0, 1.0), "loss_weight"),
+    "rna": Arm("RNA", "method: rna", (1.0, 1.0), "loss_weight"),
+    "self_training": Arm("self-training (ours)", "method: self_training", (1.0, 1.0), "loss_weight"),
     "random_removal": Arm("random removal", "method: random_removal", (1.0, 0.2), "lam_max"),
     "min_delta": Arm("min-Delta", "method: min_delta", (1.0, 0.2), "lam_max"),
     "oracle": Arm("oracle", "method: oracle, outliers: OUTLIERS", (1.0, 0.2), "lam_max"),

@@ -12,6 +12,8 @@ from epicsub.adaptation.mm_sada import MMSADA
 from epicsub.adaptation.mmd import MMD
 from epicsub.adaptation.mmir import MMIR
 from epicsub.adaptation.mmir_plus import MMIRPlus
+from epicsub.adaptation.rna import RNA
+from epicsub.adaptation.self_training import SelfTraining
 from epicsub.adaptation.ta3n import TA3N
 from epicsub.recipe.adaptation import (
     AdaBNAdaptation,
@@ -29,6 +31,7 @@ from epicsub.recipe.adaptation import (
     TA3NAdaptation,
 )
 from epicsub.recipe.base import AdaptationSection
+from epicsub.recipe.unlabelled import RNAAdaptation, SelfTrainingAdaptation
 
 METHODS: dict[type[AdaptationSection], type[AdaptationMethod]] = {
     MMDAdaptation: MMD,
@@ -44,6 +47,8 @@ METHODS: dict[type[AdaptationSection], type[AdaptationMethod]] = {
     RandomRemovalAdaptation: RuleRemoval,
     MinDeltaAdaptation: RuleRemoval,
     OracleAdaptation: RuleRemoval,
+    RNAAdaptation: RNA,
+    SelfTrainingAdaptation: SelfTraining,
 }
 """The method of a recipe's section. Sections without one adapt nothing."""
 
@@ -53,6 +58,7 @@ __all__ = [
     "MMD",
     "MMIR",
     "MMSADA",
+    "RNA",
     "TA3N",
     "AdaBN",
     "AdaptationBatch",
@@ -63,4 +69,5 @@ __all__ = [
     "LaterUpdate",
     "MMIRPlus",
     "RuleRemoval",
+    "SelfTraining",
 ]

@@ -41,6 +41,8 @@ class AdaptationBatch:
     """Narration ids of the source clips. No method learns from them: an oracle on synthetic data does."""
     target_ids: Sequence[str] = ()
     """As `source_ids`."""
+    weak: Callable[[nn.Module], TwoHeadOutput] | None = None
+    """Runs a module on the target clips as they were read, of all processes, for methods with a `strong_view`."""
 
 
 class AdaptationLosses(NamedTuple):
@@ -109,6 +111,26 @@ class AdaptationMethod(nn.Module):
             AdaptationError: the method does not fit the model.
         """
         return cls(model.feature_dims, settings)  # type: ignore[arg-type]
+
+    def count_labels(self, verb_S: Tensor, noun_S: Tensor) -> None:
+        """Called once before a run's first step or where it is resumed, for methods that want the source's shares.
+
+        Args:
+            verb_S: class of each source segment, int64.
+            noun_S: as `verb_S`; negative where the lists have verbs alone.
+        """
+
+    def strong_view(self, clips: Mapping[str, Tensor], generator: torch.Generator) -> Mapping[str, Tensor]:
+        """Change the target clips that the model is trained on.
+
+        Args:
+            clips: of the target, as they were read.
+            generator: a CPU generator.
+
+        Returns:
+            What the model sees; here the clips themselves.
+        """
+        return clips
 
     def losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Losses of one step.

@@ -19,6 +19,7 @@ from epicsub.recipe.base import (
     Share,
     ShareBelowOne,
 )
+from epicsub.recipe.unlabelled import Unlabelled
 from epicsub.recipe.yaml_tree import Problem, format_value
 
 if TYPE_CHECKING:
@@ -283,7 +284,8 @@ Adaptation = Annotated[
     | RandomRemovalAdaptation
     | MinDeltaAdaptation
     | OracleAdaptation
-    | MMIRPlusAdaptation,
+    | MMIRPlusAdaptation
+    | Unlabelled,
     Field(discriminator="method"),
 ]
 
@@ -292,9 +294,8 @@ def _check_agents(mmir: MMIRAdaptation) -> Iterator[Problem]:
     agents = mmir.agents or ()
     for index, agent in enumerate(agents):
         if agent in agents[:index]:
-            yield Problem(
-                f"adaptation.agents.{index}", f"is {format_value(agent)}, which is listed twice, list it once"
-            )
+            text = f"is {format_value(agent)}, which is listed twice, list it once"
+            yield Problem(f"adaptation.agents.{index}", text)
     if mmir.replay_batch >= mmir.replay_size:
         text = f"is {mmir.replay_batch}, must be below adaptation.replay_size ({mmir.replay_size})"
         yield Problem("adaptation.replay_batch", f"{text}, or the agents never learn")

@@ -31,6 +31,7 @@ from epicsub.recipe.relations_data import check_boxes
 from epicsub.recipe.schema import Recipe, check_classes
 from epicsub.recipe.stage import Stage
 from epicsub.recipe.train import check_train
+from epicsub.recipe.unlabelled import check_unlabelled
 from epicsub.recipe.yaml_tree import Problem, format_value
 
 LEAST_ROLLED = 3
@@ -51,6 +52,7 @@ def check_relations(recipe: Recipe) -> Iterator[Problem]:
     yield from (*check_classes(recipe.classes), *_check_absent_classes(recipe), *check_model(recipe.model))
     yield from (*_check_target(recipe), *_check_modality_count(recipe), *_check_method_and_model(recipe))
     yield from (*check_adaptation(recipe.adaptation), *_check_agents(recipe))
+    yield from check_unlabelled(recipe.adaptation)
     yield from (*check_train(recipe.train), *_check_training_options(recipe))
     yield from check_pretraining(recipe)
     if recipe.pretext is None:

@@ -12,6 +12,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from epicsub.adaptation import METHODS, AdaptationMethod, RuleRemoval
 from epicsub.constants import NUM_NOUNS, NUM_VERBS
 from epicsub.data.annotations import Segment, read_ids
+from epicsub.data.domains import noun_of
 from epicsub.errors import TrainingError
 from epicsub.io import user_path
 from epicsub.models.build import build_model
@@ -64,12 +65,13 @@ def model_of(recipe: Recipe, weights: bool, actions: Tensor | None = None) -> nn
     return model
 
 
-def adaptation_of(recipe: Recipe, model: nn.Module) -> AdaptationMethod | None:
+def adaptation_of(recipe: Recipe, model: nn.Module, source: Sequence[Segment] = ()) -> AdaptationMethod | None:
     """Build the recipe's adaptation method.
 
     Args:
         recipe: the resolved recipe.
         model: whose features are adapted.
+        source: labelled segments, for methods that want their shares of classes; none tells nothing.
 
     Returns:
         The method, or None where nothing is adapted.
@@ -81,8 +83,11 @@ def adaptation_of(recipe: Recipe, model: nn.Module) -> AdaptationMethod | None:
     if isinstance(settings, OracleAdaptation):
         dims = cast("dict[str, int]", model.feature_dims)
         return RuleRemoval(dims, settings, read_ids(user_path(settings.outliers), "narration_id"))
-    method = METHODS.get(type(settings))
-    return None if method is None else method.for_model(model, settings)
+    kind = METHODS.get(type(settings))
+    method = None if kind is None else kind.for_model(model, settings)
+    if method is not None and source:
+        method.count_labels(*_labels_of(source))
+    return method
 
 
 def trained_parameters(recipe: Recipe, model: nn.Module, aligned: Sequence[nn.Parameter]) -> ParameterGroups:
@@ -260,6 +265,11 @@ def action_table(recipe: Recipe, segments: Sequence[Segment]) -> Tensor | None:
         return None
     pairs = sorted({(segment.verb_class, segment.noun_class) for segment in segments})
     return torch.tensor(pairs)
+
+
+def _labels_of(segments: Sequence[Segment]) -> tuple[Tensor, Tensor]:
+    """Verb and noun of each segment, (S,) int64; nouns are `domains.NO_LABEL` where the lists have none."""
+    return torch.tensor([s.verb_class for s in segments]), torch.tensor([noun_of(s) for s in segments])
 
 
 def _label_counts(segments: Sequence[Segment]) -> tuple[Tensor, Tensor]:

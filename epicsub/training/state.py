@@ -79,7 +79,7 @@ def build_state(recipe: Recipe, domains: Domains, fabric: Fabric, resumed: Check
     torch.manual_seed(recipe.seed)
     model = build.model_of(recipe, resumed is None and started is None, build.action_table(recipe, domains.source))
     torch.manual_seed(recipe.seed + 1)  # the same discriminators whatever the model drew
-    adaptation = build.adaptation_of(recipe, model)
+    adaptation = build.adaptation_of(recipe, model, domains.source)
     aligned = list(adaptation.alignment_parameters()) if adaptation else []
     # with 16-mixed the gradient is unscaled before it is clipped, which fused optimisers leave to their step
     fused = recipe.train.precision != "16-mixed"

@@ -1,5 +1,7 @@
 """One optimiser step: learning rate, losses, backward pass, update, and the metrics that are logged."""
 
+from dataclasses import replace
+
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -49,9 +51,14 @@ def train_step(
     labelled = gather_labels(fabric, source, ids["source"])
     if state.adaptation is not None and batch.target is not None:
         passes = Passes(fabric, state, recipe.train.accumulate)
-        output = passes.forward(source, len(ids["source"]))
-        outputs = (output, passes.forward(batch.target, len(ids["target"])))
-        seen = _adaptation_batch(state, outputs, labelled, ids, stage, step, generator)
+        output, total = passes.forward(source, len(ids["source"])), len(ids["target"])
+        read = batch.target
+        strong = replace(read, clips=dict(state.adaptation.strong_view(read.clips, generator)))
+        outputs = (output, passes.forward(strong, total))
+        seen = replace(
+            _adaptation_batch(state, outputs, labelled, ids, stage, step, generator),
+            weak=lambda module: gather_output(fabric, module(read.clips), total),
+        )
         adapted = state.adaptation.losses(seen)
         classification = state.criterion(output, labelled, adapted.classified_B)
         loss = _class_weight(recipe, stage) * classification + recipe.adaptation.alignment_weight * adapted.alignment

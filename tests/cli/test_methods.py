@@ -16,7 +16,7 @@ STEPS = [
 TARGET = {
     "mmd": {1: 4}, "mcd": {1: 4}, "contrastive": {1: 4}, "mm_sada": {0: 4, 1: 4}, "adversarial": {1: 4},
     "mmir_plus": {1: 5}, "mmir_task": {1: 5}, "random_removal": {1: 5}, "min_delta": {1: 5}, "oracle": {1: 5},
-    "bn_only": {1: 4}, "adabn": {}, "source_only": {}, "supervised": {},
+    "rna": {1: 4}, "self_training": {1: 4}, "bn_only": {1: 4}, "adabn": {}, "source_only": {}, "supervised": {},
 }  # fmt: skip
 """Target batch of each stage that adapts."""
 LOGGED = {
@@ -30,6 +30,8 @@ LOGGED = {
     "random_removal": {"loss_alignment", "rgb/discriminator_accuracy"},
     "min_delta": {"loss_alignment", "rgb/discriminator_accuracy"},
     "oracle": {"loss_alignment", "rgb/discriminator_accuracy"},
+    "rna": {"loss_alignment", "source/rgb_over_flow_norm", "target/rgb_over_flow_norm"},
+    "self_training": {"loss_alignment", "pseudo_weight", "verb_kept", "noun_kept", "verb_sure/0"},
 }
 
 

@@ -12,7 +12,7 @@ MODELS = (
 )
 METHODS = (
     "source_only, supervised, mmd, adabn, bn_only, mcd, adversarial, mm_sada, contrastive, ta3n, mmir, random_removal, "
-    "min_delta, oracle, mmir_plus"
+    "min_delta, oracle, mmir_plus, rna, self_training"
 )
 VALUES = [
     ("seed: 1", "seed: -1", "seed: is -1, must be at least 0"),

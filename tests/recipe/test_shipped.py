@@ -15,7 +15,7 @@ from epicsub.validation import load_protocol
 RECIPES = Path(__file__).parents[2] / "recipes"
 PATHS = sorted(RECIPES.rglob("*.yaml"))
 PAIRS = ("d1_d2", "d1_d3", "d2_d1", "d2_d3", "d3_d1", "d3_d2")
-METHODS = ("adabn", "bn_only", "contrastive", "mcd", "mm_sada", "mmd")
+METHODS = ("adabn", "bn_only", "contrastive", "mcd", "mm_sada", "mmd", "rna", "self_training")
 CONTROLS = [
     ("mmir_i3d.yaml", "mmir_i3d_adversarial.yaml"),
     ("mmir_i3d.yaml", "mmir_i3d_source_only.yaml"),
@@ -74,6 +74,8 @@ def test_all_recipes_are_there():
         "r2plus1d.yaml",
         "resnet_bilstm.yaml",
         "resnet_bilstm_32.yaml",
+        "rna_i3d.yaml",
+        "self_training_i3d.yaml",
         "slowfast.yaml",
         "slowfast_acrn.yaml",
         "slowfast_relations.yaml",
@@ -113,6 +115,8 @@ def test_all_recipes_are_there():
         "tiny/r2plus1d.yaml",
         "tiny/random_removal.yaml",
         "tiny/resnet_bilstm.yaml",
+        "tiny/rna.yaml",
+        "tiny/self_training.yaml",
         "tiny/slowfast.yaml",
         "tiny/slowfast_acrn.yaml",
         "tiny/slowfast_relations.yaml",

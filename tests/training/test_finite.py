@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from epicsub.adaptation import MCD, MMD, MMIR, MMSADA, TA3N, Adversarial, Contrastive, RuleRemoval
+from epicsub.adaptation import MCD, MMD, MMIR, MMSADA, RNA, TA3N, Adversarial, Contrastive, RuleRemoval, SelfTraining
 from epicsub.adaptation.mmir_plus import MMIRPlus
 from epicsub.data.batch import Batch
 from epicsub.errors import NotFiniteError
@@ -32,6 +32,7 @@ from epicsub.recipe.adaptation import (
     RewardsSection,
     TA3NAdaptation,
 )
+from epicsub.recipe.unlabelled import RNAAdaptation, SelfTrainingAdaptation
 from epicsub.training.agents import AgentOptimizers
 from epicsub.training.selection import FinalMean
 from epicsub.training.state import State
@@ -58,6 +59,8 @@ METHODS = {
     "mcd": lambda: MCD(RELATIONS["hidden"], section(MCDAdaptation)),
     "mcd in three updates": lambda: MCD(RELATIONS["hidden"], section(MCDAdaptation, updates="three")),
     "ta3n": lambda: TA3N(RELATIONS["hidden"], RELATIONS["shared"], section(TA3NAdaptation)),
+    "rna": lambda: RNA(DIMS, section(RNAAdaptation)),
+    "self_training": lambda: SelfTraining(Streams(), section(SelfTrainingAdaptation)),
 }
 TASK = RewardsSection(relevance="task", quantile=0.2, continuous=True)
 RELATIONS = {"hidden": dict.fromkeys(DIMS, 5), "shared": dict.fromkeys(DIMS, 7)}

@@ -20,7 +20,7 @@ from .small import criterion, drawn_batch
 
 DIMS = {"rgb": (8,), "flow": (8,)}
 ZEROES = ", adversarial_weights: [0, 1], correspondence_weights: [0, 1]"
-METHODS = ["adversarial", "mmd", "mcd", "mm_sada", "contrastive", "mmir_plus", "mmir"]
+METHODS = ["adversarial", "mmd", "mcd", "mm_sada", "contrastive", "mmir_plus", "mmir", "rna", "self_training"]
 
 
 def recipe_of(repository: Path, method: str, parts: int) -> Recipe:
