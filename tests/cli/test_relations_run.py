@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("cli")  # one worker makes the kitchens and
 
 SHORT = [
     "train.stages.0.steps=3", "train.stages.0.source_batch=6", "train.stages.0.warmup_steps=0", "train.log_every=3",
-    "train.checkpoint_every=3", "data.workers=0", "evaluation.protocol=small.yaml",
+    "data.workers=0", "evaluation.protocol=small.yaml",
 ]  # fmt: skip
 REGIONS = ("hands", "objects")
 
