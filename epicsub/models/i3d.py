@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from epicsub.errors import ModelError
-from epicsub.modality import Modality
+from epicsub.modality import MODALITIES, Modality
 from epicsub.models.heads import ALL_CLASSES, Classes
 from epicsub.models.normalise import Normalise
 from epicsub.models.pooling import SameMaxPool3d, mean_of_pairs, same_paddings
@@ -296,7 +296,7 @@ def build_i3d(
     check_modalities("weights", weights, modalities)
     for modality, name in weights.items():
         check_fit(name, ROW.name)
-        if name in WEIGHTS and WEIGHTS[name].modality != modality:
+        if name in WEIGHTS and WEIGHTS[name].modality not in (modality, MODALITIES[modality].cut_from):
             raise ModelError(
                 f"weights {name} are for {WEIGHTS[name].modality}, not for the {modality} stream: see `epicsub "
                 "weights list`"

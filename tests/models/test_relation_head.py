@@ -299,3 +299,11 @@ def test_a_model_without_memory_is_counted_with_every_slot(relations: dict[str, 
         model = build("slowfast", relations)
     clips = {name: clip.to("meta") for name, clip in clips_of("slowfast").items()}
     assert model(clips).noun_logits_BN.shape == (3, 300)
+
+
+def test_a_stream_that_is_cut_from_rgb_takes_its_weights_and_gets_its_own_trunk() -> None:
+    weights = {"rgb": "i3d_rgb_imagenet", "hand_crop": "i3d_rgb_imagenet"}
+    model = build_model("i3d", ("rgb", "hand_crop"), load_weights=False, weights=weights)
+    assert model.stream("rgb").trunk is not model.stream("hand_crop").trunk
+    with pytest.raises(ModelError, match="are for flow, not for the hand_crop stream"):
+        build_model("i3d", ("hand_crop",), load_weights=False, weights={"hand_crop": "i3d_flow_imagenet"})
