@@ -112,7 +112,7 @@ WORK: dict[str, tuple[Command, ...]] = {
         *[Command((*FLOW, "1"), ("kitchens/flow",))] * 19,
         Command((*FLOW, "2"), ("kitchens/flow",), workers=True),
     ),
-    "data features": (Command(("data", "features", "a", *DATA, "--out", "f", "--shard", "4"), ("f",)),),
+    "data features": (Command(("data", "features", "a", *DATA, "--out", "f", "--per-file", "4"), ("f",)),),
     "predict": tuple(Command((*PREDICT, name), (name, MEMBERS[0])) for name in ("out.npz", "out.pt")),
     "submit": (Command((*SUBMIT, "a"), ("submissions", MEMBERS[0])),),
     "ensemble": (

@@ -32,7 +32,7 @@ COMMANDS = {
     "train": Command(("train", "recipe.yaml", *kill.DATA, "--out", "run"), ("run",)),
     "data prepare": Command((*kill.PREPARE, "2"), ("kitchens/prepared",), workers=True),
     "data flow": Command((*kill.FLOW, "2"), ("kitchens/flow",), workers=True),
-    "data features": Command(("data", "features", "a", *kill.DATA, "--out", "f", "--shard", "4"), ("f",)),
+    "data features": Command(("data", "features", "a", *kill.DATA, "--out", "f", "--per-file", "4"), ("f",)),
     "predict": Command((*kill.PREDICT, "o/out.npz"), ("o", kill.MEMBERS[0])),
     "submit": Command((*kill.SUBMIT, "a"), ("submissions", kill.MEMBERS[0])),
     "ensemble": Command(

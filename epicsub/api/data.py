@@ -34,6 +34,8 @@ def check_data(
     skip: Path | None = None,
     clip_seconds: float = CLIP_SECONDS,
     workers: int | None = None,
+    shard: Shard | None = None,
+    merge: int | None = None,
 ) -> DataReport:
     """Compare annotations with files, and open every file that the lists need.
 
@@ -46,18 +48,20 @@ def check_data(
         skip: file of narration ids to leave out.
         clip_seconds: segments shorter than that are counted.
         workers: processes; None for one per core.
+        shard: check this share of the videos alone.
+        merge: put so many shares of a deep check together.
 
     Returns:
         All that was found.
 
     Raises:
-        DataError: a table or `clip_seconds` is wrong.
+        DataError: a table or `clip_seconds` is wrong, or shares are missing.
     """
     root = data_root(data)
     listed = {name: root.segments(name) for name in lists_or_official(root, lists)}
     modalities = [modality] if modality else root.modalities()
     skipped = read_skip_list(skip) if skip else ()
-    return check_lists(root, listed, modalities, clip_seconds, deep, workers, skipped, compare)
+    return check_lists(root, listed, modalities, clip_seconds, deep, workers, skipped, compare, shard, merge)
 
 
 def write_skip_list(found: DataReport, path: Path) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 
 from epicsub.api import data_root, device_of
 from epicsub.api.boxes import boxes_around
-from epicsub.api.shares import what_to_predict
+from epicsub.api.shares import all_lists, what_to_predict
 from epicsub.data.annotations import Segment, read_class_names
 from epicsub.data.batch import collate_views
 from epicsub.data.clips import ViewClips
@@ -27,12 +27,11 @@ from epicsub.inference.features import extract_features as extract
 from epicsub.inference.predict import mean_over_views
 from epicsub.inference.targets import Trained, predictions_of, resolve_target
 from epicsub.io import user_path
+from epicsub.io.shards import Shard
 from epicsub.modality import MODALITIES, RGB, with_files
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.predictions import Predictions
-from epicsub.recipe import Recipe
 from epicsub.training.device import autocast
-from epicsub.validation import load_protocol
 
 CLASS_TABLES = {"verb": "EPIC_100_verb_classes.csv", "noun": "EPIC_100_noun_classes.csv"}
 
@@ -263,6 +262,7 @@ def extract_features(
     regions: bool = False,
     data: str | Path | None = None,
     device: str = "auto",
+    share: Shard | None = None,
 ) -> Extracted:
     """Write each segment's pooled features, per modality; a killed run can be resumed.
 
@@ -275,6 +275,7 @@ def extract_features(
         regions: add features of hands and of objects as modalities, of a run with relations.
         data: the data root. Default: $EPICSUB_DATA, else `data/`.
         device: auto, cpu, cuda, cuda:N or mps.
+        share: make this share alone, for `api.shares.merge_features`.
 
     Returns:
         How many segments were written and how many were there, with the features' sizes.
@@ -286,8 +287,8 @@ def extract_features(
     chosen = device_of(device)
     resolved = resolve_target(str(target))
     views = parse_views(tta) if tta else None
-    names = list(lists) or (_all_lists(resolved.recipe) if resolved.kind == "checkpoint" else [])
-    return extract(resolved, data_root(data), names, user_path(out), chosen, views, shard_segments, regions)
+    names = list(lists) or (all_lists(resolved.recipe) if resolved.kind == "checkpoint" else [])
+    return extract(resolved, data_root(data), names, user_path(out), chosen, views, shard_segments, regions, share)
 
 
 def _duration(video: Path) -> float:
@@ -296,10 +297,3 @@ def _duration(video: Path) -> float:
         return reader.duration
     finally:
         reader.close()
-
-
-def _all_lists(recipe: Recipe) -> list[str]:
-    """The lists that a recipe trains on, adapts to and is scored on."""
-    protocol = load_protocol(Path(recipe.evaluation.protocol))
-    names = [*recipe.data.source, *recipe.data.target, protocol.validation.list, protocol.test.list]
-    return list(dict.fromkeys(names))

@@ -1,5 +1,6 @@
 """Predictions of a list in shares, for jobs side by side."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -7,13 +8,17 @@ import torch
 
 from epicsub.api import data_root, device_of, protocol_of
 from epicsub.data.annotations import Segment
+from epicsub.data.features.store import SHARD_SEGMENTS
 from epicsub.data.root import DataRoot
 from epicsub.data.sampling import Views, parse_views
+from epicsub.inference.features import merge_features as merge
 from epicsub.inference.shares import merge_shares, predict_share
 from epicsub.inference.targets import Target, resolve_target
+from epicsub.io import user_path
 from epicsub.io.shards import Shard
 from epicsub.predictions import Predictions
-from epicsub.validation import find_protocol
+from epicsub.recipe import Recipe
+from epicsub.validation import find_protocol, load_protocol
 
 
 def predict_shard(
@@ -74,6 +79,55 @@ def merge_predictions(
         DataError: shares are missing; all of them are named.
     """
     return merge_shares(*what_to_predict(target, split, tta, protocol, data, device), shares)
+
+
+def merge_features(
+    target: str | Path,
+    out: Path,
+    shares: int,
+    lists: Sequence[str] = (),
+    *,
+    tta: str | None = None,
+    shard_segments: int = SHARD_SEGMENTS,
+    regions: bool = False,
+    data: str | Path | None = None,
+) -> int:
+    """Put the shares of `extract_features` together; the same bytes as one job writes.
+
+    Args:
+        target: as `extract_features`, like all but `shares`.
+        out: folder to write.
+        shares: how many there are.
+        lists: tables under annotations/.
+        tta: views per segment.
+        shard_segments: segments per file.
+        regions: with features of hands and of objects.
+        data: the data root.
+
+    Returns:
+        Number of segments.
+
+    Raises:
+        DataError: shares are missing; all of them are named.
+    """
+    resolved = resolve_target(str(target))
+    names = list(lists) or (all_lists(resolved.recipe) if resolved.kind == "checkpoint" else [])
+    views = parse_views(tta) if tta else None
+    return merge(resolved, data_root(data), names, user_path(out), shares, views, shard_segments, regions)
+
+
+def all_lists(recipe: Recipe) -> list[str]:
+    """Name the lists that a recipe trains on, adapts to and is scored on.
+
+    Args:
+        recipe: the resolved recipe.
+
+    Returns:
+        Names of tables, each once.
+    """
+    protocol = load_protocol(Path(recipe.evaluation.protocol))
+    names = [*recipe.data.source, *recipe.data.target, protocol.validation.list, protocol.test.list]
+    return list(dict.fromkeys(names))
 
 
 def what_to_predict(

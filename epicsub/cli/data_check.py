@@ -7,9 +7,10 @@ import typer
 from rich.table import Table
 
 from epicsub.api.data import CLIP_SECONDS, check_data, write_skip_list
-from epicsub.cli.options import DataOption, SkipOption, print_whole, write_json
+from epicsub.cli.options import DataOption, MergeOption, ShardOption, SkipOption, chosen_shard, print_whole, write_json
 from epicsub.data.check import DataReport
 from epicsub.data.decode.reader import choose_decoder
+from epicsub.errors import DataError
 from epicsub.modality import VideoModality
 from epicsub.text import counted
 
@@ -36,8 +37,12 @@ def check(
         float, typer.Option(help="Seconds of a clip; shorter segments are counted.")
     ] = CLIP_SECONDS,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
+    shard: ShardOption = None,
+    merge: MergeOption = None,
 ) -> None:
     """Report what is missing, damaged or does not fit. Exit status 2 if a segment cannot be read."""
+    if not (deep or compare) and (shard is not None or merge is not None):
+        raise DataError("--shard and --merge: are for --deep and --compare, which take long; leave them out")
     found = check_data(
         lists or (),
         data=data,
@@ -47,6 +52,8 @@ def check(
         skip=skip,
         clip_seconds=clip_seconds,
         workers=workers,
+        shard=chosen_shard(shard, merge) if deep or compare else None,
+        merge=merge,
     )
     _show(found, deep)
     if compare:

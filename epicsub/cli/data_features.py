@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from epicsub.api.predict import extract_features
-from epicsub.cli.options import DataOption, DeviceOption, TtaOption
+from epicsub.api.shares import merge_features
+from epicsub.cli.options import DataOption, DeviceOption, MergeOption, ShardOption, TtaOption, chosen_shard
 from epicsub.data.features.external import is_external
 from epicsub.data.features.store import repack
 from epicsub.errors import DataError
@@ -24,9 +25,11 @@ def features(
     regions: Annotated[
         bool, typer.Option("--regions", help="Add features of hands and of objects, of a run with relations.")
     ] = False,
-    shard: Annotated[int, typer.Option(min=1, help="Segments per file.")] = 4096,
+    per_file: Annotated[int, typer.Option(min=1, help="Segments per file.")] = 4096,
     data: DataOption = None,
     device: DeviceOption = "auto",
+    shard: ShardOption = None,
+    merge: MergeOption = None,
 ) -> None:
     """Write each segment's pooled features, per modality; a stopped run can be resumed."""
     if is_external(Path(source)):
@@ -43,11 +46,26 @@ def features(
                 f"{', '.join(unused)}: for features that a checkpoint makes, and {source} holds external features, "
                 "which are copied as they are; leave it out"
             )
-        copied, before = repack(Path(source), out, shard)
+        copied, before = repack(Path(source), out, per_file)
         typer.echo(f"{out}: {counted(copied, 'segment', 'segments')} copied, {counted(before, 'was', 'were')} there")
         return
+    share = chosen_shard(shard, merge)
+    if merge is not None:
+        count = merge_features(
+            source, out, merge, lists or [], tta=tta, shard_segments=per_file, data=data, regions=regions
+        )
+        typer.echo(f"{out}: {counted(count, 'segment', 'segments')} of {merge} shards")
+        return
     done = extract_features(
-        source, out, lists or [], tta=tta, shard_segments=shard, regions=regions, data=data, device=device
+        source,
+        out,
+        lists or [],
+        tta=tta,
+        shard_segments=per_file,
+        regions=regions,
+        data=data,
+        device=device,
+        share=share,
     )
     sizes = ", ".join(f"{name} {dim}" for name, dim in done.dims.items())
     made, kept = counted(done.made, "segment", "segments"), counted(done.kept, "was", "were")

@@ -1,5 +1,6 @@
 """From a model and clips to features on the disk, which every adaptation method can train on."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,14 +10,17 @@ from typing import Any
 import torch
 
 from epicsub.data.annotations import Segment
-from epicsub.data.features.store import SHARD_SEGMENTS, FeatureStore
+from epicsub.data.features.store import INDEX, SHARD_SEGMENTS, FeatureStore, read_store
 from epicsub.data.prepared import StoreChoice
 from epicsub.data.root import DataRoot
+from epicsub.data.samplers import batches_of_share
 from epicsub.data.sampling import Views, parse_views
 from epicsub.errors import InferenceError
 from epicsub.inference.predict import flat_views
 from epicsub.inference.targets import Target, Trained
 from epicsub.io import hold_folder
+from epicsub.io.shards import Shard as Share
+from epicsub.io.shards import refuse_missing
 from epicsub.models.streams import TwoStream
 from epicsub.models.two_classifiers import TwoClassifiers
 from epicsub.progress import track
@@ -74,6 +78,7 @@ def extract_features(
     views: Views | None = None,
     shard_segments: int = SHARD_SEGMENTS,
     regions: bool = False,
+    share: Share | None = None,
 ) -> Extracted:
     """Write pooled features of every segment that a folder lacks, shard by shard, so that a killed run can resume.
 
@@ -86,6 +91,7 @@ def extract_features(
         views: views per segment; None takes the recipe's.
         shard_segments: segments per file.
         regions: add those of hands and of objects as modalities, of a model with relations.
+        share: make this share of the list's batches alone, into a folder of its own for `merge_features`.
 
     Returns:
         What was made, and what was there.
@@ -103,6 +109,8 @@ def extract_features(
     views = views or parse_views(trained.recipe.evaluation.views)
     segments = segments_of(root, lists)
     choice = store_of(trained.recipe, root, segments)
+    if share is not None:
+        segments, out = own_batches(segments, trained.recipe.evaluation.batch_size, share), folder_of(out, share)
     if not out.exists():  # and no folder is left behind, which would be listed as features
         _refuse_missing(trained, root, segments, choice)
     with hold_folder(out):
@@ -129,6 +137,90 @@ def _two_stream(trained: Trained) -> TwoStream:
             "run with model.relations, or leave --regions out"
         )
     return model
+
+
+def folder_of(out: Path, share: Share) -> Path:
+    """Name the folder of a share.
+
+    Args:
+        out: folder of all.
+        share: which.
+
+    Returns:
+        A folder beside it, which nobody lists as features.
+    """
+    return out.with_name(f".{out.name}.{share.number}-of-{share.of}")
+
+
+def own_batches(segments: Sequence[Segment], size: int, share: Share) -> list[Segment]:
+    """Take a share's segments: whole batches, so that what a batch norm makes of one does not depend on the shares.
+
+    Args:
+        segments: of all lists.
+        size: of a batch.
+        share: which.
+
+    Returns:
+        The segments of every N-th batch.
+    """
+    places = batches_of_share(len(segments), size, share.number - 1, share.of)
+    return [segments[place] for batch in places for place in batch]
+
+
+def merge_features(
+    target: Target,
+    root: DataRoot,
+    lists: Sequence[str],
+    out: Path,
+    shares: int,
+    views: Views | None = None,
+    shard_segments: int = SHARD_SEGMENTS,
+    regions: bool = False,
+) -> int:
+    """Put the shares of a folder together: the same bytes as one job writes. Their folders are deleted then.
+
+    Args:
+        target: a checkpoint, like all but `shares` as of `extract_features`.
+        root: the data root.
+        lists: names of lists under annotations/.
+        out: folder to write.
+        shares: how many there are.
+        views: views per segment.
+        shard_segments: segments per file.
+        regions: with those of hands and of objects.
+
+    Returns:
+        Number of segments.
+
+    Raises:
+        DataError: shares are missing; all of them are named. Or one was made otherwise.
+    """
+    trained = target.load(torch.device("cpu"))
+    views = views or parse_views(trained.recipe.evaluation.views)
+    segments = segments_of(root, lists)
+    choice = store_of(trained.recipe, root, segments)
+    made_by = _made_by(trained, target.sha256, views, choice, regions)
+    rows: dict[str, dict[str, torch.Tensor]] = {}
+    missing, folders = [], [folder_of(out, Share(number, shares)) for number in range(1, shares + 1)]
+    for number, folder in enumerate(folders, 1):
+        own = own_batches(segments, trained.recipe.evaluation.batch_size, Share(number, shares))
+        there = FeatureStore(folder, made_by).narration_ids if (folder / INDEX).is_file() else set()
+        if any(segment.narration_id not in there for segment in own):
+            missing.append(number)
+            continue
+        for part in read_store(folder) if own else ():
+            for row, name in enumerate(part.narration_ids):
+                rows[name] = {modality: x_ND[row : row + 1] for modality, x_ND in part.tensors.items()}
+    refuse_missing(missing, shares, str(out))
+    with hold_folder(out):
+        store = FeatureStore(out, made_by)
+        ids = [segment.narration_id for segment in segments if segment.narration_id not in store.narration_ids]
+        for first in range(0, len(ids), shard_segments):
+            some = ids[first : first + shard_segments]
+            store.add(some, _concatenate([rows[name] for name in some]))
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(segments)
 
 
 def _refuse_missing(trained: Trained, root: DataRoot, segments: list[Segment], choice: StoreChoice) -> None:

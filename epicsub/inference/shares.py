@@ -94,10 +94,10 @@ def merge_shares(
             parts[number] = made
     missing = [number for number in range(1, shares + 1) if number not in parts]
     refuse_missing(missing, shares, f"{target.name}: predictions of these segments, views and this kind of device")
-    made = list(parts.values())
+    found = list(parts.values())
     ids = [segment.narration_id for segment in segments]
     whole = Made(
-        concatenate([part.predictions for part in made]).select(ids), sum(p.seconds for p in made), made[0].views
+        concatenate([part.predictions for part in found]).select(ids), sum(p.seconds for p in found), found[0].views
     )
     key = {name: value for name, value in key.items() if name not in OWN}
     keep_predictions(cache_file(target.path, key), key, whole)

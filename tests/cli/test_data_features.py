@@ -31,7 +31,7 @@ def features(command, kitchens: Path, run: Path) -> Path:
         for name in ("EPIC_100_train", "EPIC_100_validation", "EPIC_100_test_timestamps")
         for word in ("--list", f"{name}.csv")
     ]
-    done = command("data", "features", run, "--data", kitchens, "-o", out, *lists, "--shard", 30)
+    done = command("data", "features", run, "--data", kitchens, "-o", out, *lists, "--per-file", 30)
     assert done.status == 0, done.err
     assert "92 segments made, 0 were there; rgb 64, flow 64, views 1x1" in done.out
     return out
@@ -89,7 +89,7 @@ def test_a_killed_extraction_goes_on_to_the_same_features(
     command, features, kitchens: Path, run: Path, work: Path
 ) -> None:
     lists = ["--list", "EPIC_100_train.csv"]
-    words = ["data", "features", str(run), "--data", str(kitchens), "-o", "killed", "--shard", "4", *lists]
+    words = ["data", "features", str(run), "--data", str(kitchens), "-o", "killed", "--per-file", "4", *lists]
     process = subprocess.Popen(
         [sys.executable, "-m", "epicsub", *words], cwd=work, env=os.environ | {"OMP_NUM_THREADS": "1"},
         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

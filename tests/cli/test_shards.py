@@ -89,3 +89,67 @@ def test_flow_and_prepared_store_in_shares_are_the_same_bytes(command, kitchens:
         )
         assert len(files) > 2
         assert files == others
+
+
+def test_features_in_shards_are_the_same_bytes(command, run: Path, kitchens: Path, tmp_path: Path) -> None:
+    words = ("data", "features", run, "--data", kitchens, "--list", "EPIC_100_validation.csv", "--per-file", 10)
+    for out, shard in (("one", ()), ("two", ("--shard", "2/2"))):
+        done = command(*words, "-o", tmp_path / out, *shard)
+        assert done.status == 0, done.err
+    early = command(*words, "-o", tmp_path / "two", "--merge", 2)
+    assert (early.status, "missing or not whole: 1." in early.err) == (2, True), early.err
+    done = command(*words, "-o", tmp_path / "two", "--shard", "1/2")
+    assert done.status == 0, done.err
+    merged = command(*words, "-o", tmp_path / "two", "--merge", 2)
+    assert merged.status == 0, merged.err
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / out).glob("[!.]*")} for out in ("one", "two"))
+    assert len(one) > 2
+    assert one == two
+    assert not list(tmp_path.glob(".two*"))
+
+
+def test_a_deep_check_in_shards_reports_the_same(command, kitchens: Path, tmp_path: Path) -> None:
+    reports = []
+    for out in ("one", "two"):
+        (tmp_path / out).mkdir()
+        for name in ("annotations", "videos"):
+            (tmp_path / out / name).symlink_to(kitchens / name)
+    words = ("data", "check", "--deep", "--workers", 1, "--data")
+    for number in (1, 2):
+        done = command(*words, tmp_path / "two", "--shard", f"{number}/2")
+        assert done.status == 0, done.out + done.err
+        merged = command(*words, tmp_path / "two", "--merge", 2, "--json", tmp_path / "two.json")
+        assert (merged.status, "missing or not whole: 2." in merged.err) == ((2, True) if number == 1 else (0, False))
+    whole = command(*words, tmp_path / "one", "--json", tmp_path / "one.json")
+    assert whole.status == 0, whole.err
+    for out in ("one", "two"):
+        reports.append((tmp_path / f"{out}.json").read_text().replace(str(tmp_path / out), ""))
+    assert reports[0] == reports[1]
+
+
+def test_what_a_recipe_reads_is_staged_once_and_whole(command, kitchens: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("annotations", "videos"):
+        (root / name).symlink_to(kitchens / name)
+    words = (
+        "data",
+        "stage",
+        tmp_path / "local",
+        "recipes/tiny/frame_mean.yaml",
+        "data.modalities=[rgb]",
+        "--data",
+        root,
+    )
+    early = command(*words)
+    assert early.status == 2
+    assert "the recipe reads what is not there" in early.err
+    done = command("data", "prepare", "--modality", "rgb", "--data", root, "--workers", 1)
+    assert done.status == 0, done.err
+    for times in ("first", "again"):
+        done = command(*words)
+        assert done.status == 0, done.err
+        assert (" 0 files to copy" in done.out) == (times == "again"), done.out
+    files = [path.relative_to(root) for path in (root / "prepared").rglob("P*.h264")]
+    assert files
+    assert all((tmp_path / "local" / file).read_bytes() == (root / file).read_bytes() for file in files)

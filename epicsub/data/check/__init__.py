@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from epicsub.data.annotations import VIDEO_INFO, Segment, VideoInfo
@@ -18,6 +19,7 @@ from epicsub.data.sampling import with_context
 from epicsub.data.sources import LONGEST_OVERRUN
 from epicsub.errors import DataError
 from epicsub.io.files import may_be_file, printable
+from epicsub.io.shards import Shard, missing_shards, refuse_missing
 from epicsub.progress import cores, in_processes, track
 from epicsub.text import counted, first_of
 
@@ -106,6 +108,8 @@ def check_data(
     workers: int | None = None,
     skip: Iterable[str] = (),
     compare: bool = False,
+    shard: Shard | None = None,
+    merge: int | None = None,
 ) -> DataReport:
     """Check every file that the lists need.
 
@@ -118,17 +122,22 @@ def check_data(
         workers: processes; None for one per core.
         skip: narration ids that are left out.
         compare: read sampled seconds with every decoder that loads, and compare; kept and resumed as `deep`.
+        shard: check this share of the videos alone, as if the lists had no others.
+        merge: decode nothing, and put the results of so many shares together.
 
     Returns:
         All that was found.
 
     Raises:
-        DataError: the table of videos or `clip_seconds` is wrong.
+        DataError: the table of videos or `clip_seconds` is wrong, or shares are missing.
     """
     if not 0 < clip_seconds < float("inf"):
         raise DataError(f"clip_seconds={clip_seconds}: expected seconds of a clip, above 0")
     skipped = set(skip)
     kept = {name: [s for s in segments if s.narration_id not in skipped] for name, segments in lists.items()}
+    if shard is not None:
+        own = set(shard.share(sorted({segment.video_id for segments in kept.values() for segment in segments})))
+        kept = {name: [segment for segment in segments if segment.video_id in own] for name, segments in kept.items()}
     every = {segment.narration_id: segment for segments in kept.values() for segment in segments}
     infos = root.video_info() if root.has_video_info() else {}
     by_video = group_by_video(every.values())
@@ -149,9 +158,12 @@ def check_data(
     to_check += [
         FileToCheck(root.path, v, m, deep, None, stored=True) for v, m in pairs if may_be_file(root.prepared(v, m))
     ]
-    found.files = sorted(
-        _all(root, to_check, deep or compare, workers or cores()), key=lambda r: (r.video_id, r.modality, r.path)
-    )
+    memory = _memory(root, shard) if deep or compare else None
+    if merge is not None:
+        known = remembered(memory[0]) if memory else {}
+        undone = [file.video_id for file in to_check if file.key() not in known]
+        refuse_missing(missing_shards(video_ids, undone, merge), merge, f"{root.path}: checked files")
+    found.files = sorted(_all(to_check, memory, workers or cores()), key=lambda r: (r.video_id, r.modality, r.path))
     _segments(found, every.values(), clip_seconds, infos)
     found.lists = {name: _coverage(found, segments) for name, segments in kept.items()}
     by_kitchen: dict[str, list[Segment]] = {}
@@ -167,10 +179,17 @@ def _stored(root: DataRoot, video_id: str, modality: str, segments: Iterable[Seg
     return index is not None and all(index.covers(s.start, s.stop) for s in segments)
 
 
-def _all(root: DataRoot, to_check: Sequence[FileToCheck], deep: bool, workers: int) -> Iterator[FileReport]:
-    """Reports on all files; deep ones are kept, and taken from there."""
-    memory = memory_of(root) if deep else None
-    known = remembered(memory) if memory else {}
+def _memory(root: DataRoot, shard: Shard | None) -> tuple[Path, Path] | None:
+    """Where results of all shares are read, and where this one's are added; None where there is no place for them."""
+    path = memory_of(root)
+    if path is None or shard is None:
+        return None if path is None else (path, path)
+    return path, path.with_name(f"{path.name}.{shard.number}-of-{shard.of}")
+
+
+def _all(to_check: Sequence[FileToCheck], memory: tuple[Path, Path] | None, workers: int) -> Iterator[FileReport]:
+    """Reports on all files; those that take long are kept, and taken from there."""
+    deep, known = bool(to_check) and (to_check[0].deep or to_check[0].compare), remembered(memory[0]) if memory else {}
     to_do = []
     for file in to_check:
         if known and (report := known.get(file.key())) is not None:
@@ -181,7 +200,7 @@ def _all(root: DataRoot, to_check: Sequence[FileToCheck], deep: bool, workers: i
     with closing(in_processes(check_file, to_do, workers if deep else min(workers, 8))) as reports:
         for report in track(reports, "decoding every frame" if deep else "looking at files", len(to_check), done):
             if memory:
-                remember(memory, report)
+                remember(memory[1], report)
             yield report
 
 

@@ -63,7 +63,7 @@ def remember(path: Path, report: FileReport) -> None:
 
 
 def remembered(path: Path) -> dict[str, FileReport]:
-    """Read the reports of earlier checks; a line that a kill cut off is left out.
+    """Read the reports of earlier checks and of their shards; a line that a kill cut off is left out.
 
     Args:
         path: see `memory_of`.
@@ -72,9 +72,8 @@ def remembered(path: Path) -> dict[str, FileReport]:
         By key of what they rest on.
     """
     known: dict[str, FileReport] = {}
-    if not path.is_file():
-        return known
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    files = [file for file in (path, *sorted(path.parent.glob(f"{path.name}.*-of-*"))) if file.is_file()]
+    for line in (line for file in files for line in file.read_text(encoding="utf-8", errors="replace").splitlines()):
         try:
             values = json.loads(line)
             report = FileReport(**values | {"size": tuple(values["size"])})
