@@ -135,6 +135,7 @@ def check_data(
         raise DataError(f"clip_seconds={clip_seconds}: expected seconds of a clip, above 0")
     skipped = set(skip)
     kept = {name: [s for s in segments if s.narration_id not in skipped] for name, segments in lists.items()}
+    left_out = sum(len(lists[name]) - len(kept[name]) for name in lists)
     if shard is not None:
         own = set(shard.share(sorted({segment.video_id for segments in kept.values() for segment in segments})))
         kept = {name: [segment for segment in segments if segment.video_id in own] for name, segments in kept.items()}
@@ -142,7 +143,6 @@ def check_data(
     infos = root.video_info() if root.has_video_info() else {}
     by_video = group_by_video(every.values())
     video_ids = sorted(by_video)
-    left_out = sum(len(lists[name]) - len(kept[name]) for name in lists)
     found = DataReport(left_out=left_out, skipped=sorted(skipped))
     found.unknown_videos = [video_id for video_id in video_ids if infos and video_id not in infos]
     here = {m: {v for v in video_ids if root.found(v, m) is not None} for m in modalities}
