@@ -52,7 +52,7 @@ class Cluster:
         log = f"--output={self.folder}/%j.log"
         return self.ask("sbatch", "--parsable", log, "--time=20", *sizes, *options, f"slurm/{file}.sbatch", *words)
 
-    def train(self, out: str, *words: object, nodes: int = 1, steps: int = 300) -> str:
+    def train(self, out: str, *words: object, nodes: int = 1, steps: int = 150) -> str:
         settings = (f"train.stages.1.steps={steps}", "train.log_every=1", "train.checkpoint_every=100000", *words)
         place = ("--data", self.folder / "data", "--out", self.folder / out)
         return self.submit("train", "--restarts", 3, self.folder / "recipe.yaml", *settings, *place, nodes=nodes)
