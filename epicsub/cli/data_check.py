@@ -105,7 +105,7 @@ def _show(found: DataReport, deep: bool) -> None:
     how = "every frame decoded" if deep else "headers and last keyframes read; --deep decodes every frame"
     verdict = (
         "all segments can be read"
-        if found.fine
+        if not found.unreadable and not found.broken
         else f"{counted(len(found.unreadable), 'segment', 'segments')} cannot be read"
     )
     typer.echo(f"{counted(len(found.files), 'file', 'files')}, {len(found.broken)} with problems ({how}): {verdict}")

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from epicsub import load_model
+from epicsub.data.annotations import read_segments
 from epicsub.data.boxes.convert import find_sources
 from epicsub.data.boxes.detections import FrameDetections, Hand, Thing
 from epicsub.data.boxes.official import Message, write_message
-from epicsub.data.boxes.store import open_boxes, write_boxes
+from epicsub.data.boxes.store import boxes_path, open_boxes, write_boxes
 from epicsub.errors import InferenceError
 from tests.cli.conftest import Call
 
@@ -124,13 +125,14 @@ def test_data_check_and_status_cover_boxes(command: Call, boxed: Path, tmp_path:
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).symlink_to(boxed / name)
     shutil.copytree(boxed / "boxes", root / "boxes")
-    fine = command("data", "check", "--data", root, "--modality", "rgb")
+    fine = command("data", "check", "--data", root, "--modality", "rgb", "--workers", 1)
     assert fine.status == 0, fine.out
     assert re.search(r"boxes, 2018: \d+ videos, \d+ frames, [5-9]\d\.\d % with a hand", fine.out)
     assert "boxes, 2020: " in fine.out
     status = command("data", "status", "--data", root)
     assert re.search(r"boxes\W+(\d+) of \1 \(100.0 %\)", status.out)
-    first, second, third, fourth = sorted((root / "boxes").rglob("P0*.safetensors"))[:4]
+    videos = sorted({segment.video_id for segment in read_segments(root / "annotations" / "EPIC_100_train.csv")})
+    first, second, third, fourth = (boxes_path(root, video_id) for video_id in videos[:4])
     first.write_bytes(first.read_bytes()[:-3])
     boxes = open_boxes(second)
     rows = boxes.arrays.hands.copy()
@@ -143,7 +145,7 @@ def test_data_check_and_status_cover_boxes(command: Call, boxed: Path, tmp_path:
     short = replace(boxes.arrays, **cut, **of_hands, objects=boxes.arrays.objects[:objects])
     write_boxes(third, short, boxes.note)
     fourth.unlink()
-    wrong = command("data", "check", "--data", root, "--modality", "rgb")
+    wrong = command("data", "check", "--data", root, "--modality", "rgb", "--workers", 1)
     assert wrong.status == 2
     assert f"{first}: is no whole file of boxes" in wrong.out
     assert re.search(rf"{second}: 1 of \d+ hands have a left edge right of the right one", wrong.out)
