@@ -93,7 +93,8 @@ class TrainTransform:
         Returns:
             uint8 (C, T, size, size) per modality.
         """
-        return self.apply(clips, self.draw(*next(iter(clips.values())).shape[1:3], generator))
+        height, width = next(iter(clips.values())).shape[1:3]
+        return self.apply(clips, self.draw(height, width, generator))
 
     def draw(self, height: int, width: int, generator: np.random.Generator) -> Move:
         """Draw what a clip shows.
@@ -206,7 +207,8 @@ def _resize(clip_THWC: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 def _resize_short_side(clip_THWC: torch.Tensor, short_side: int) -> torch.Tensor:
     """(T, h, w, C) with a shorter side of `short_side` pixels, the longer one in proportion, rounded."""
-    return _resize(clip_THWC, *_resized_sides(*clip_THWC.shape[1:3], short_side))
+    height, width = clip_THWC.shape[1:3]
+    return _resize(clip_THWC, *_resized_sides(height, width, short_side))
 
 
 def _resized_sides(height: int, width: int, short_side: int) -> tuple[int, int]:
@@ -226,7 +228,8 @@ def _corners_of_crops(height: int, width: int, size: int, crops: int) -> list[tu
 
 def _three_crops(clip_THWC: torch.Tensor, size: int) -> list[torch.Tensor]:
     """Views (T, size, size, C)."""
-    corners = _corners_of_crops(*clip_THWC.shape[1:3], size, 3)
+    height, width = clip_THWC.shape[1:3]
+    corners = _corners_of_crops(height, width, size, 3)
     return [clip_THWC[:, top : top + size, left : left + size] for top, left in corners]
 
 
