@@ -119,7 +119,7 @@ def compared(name: str, videos: tuple[str, ...] = ()) -> str:
         return f"Not measured since the faults were mended: `python benchmarks/{name}.py` does."
     content = result(name)
     figures, settings, rows = content["figures"], content.get("settings", {}), []
-    for arm, title in ARMS.items():
+    for arm, title in ((arm, title) for arm, title in ARMS.items() if not videos or arm != "supervised"):
         ways = _settings_of(settings, arm)
         keys = [(arm, title, ways["chosen"])]
         if ways["own"] != ways["chosen"]:
