@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from epicsub.api import data_root
+from epicsub.api.label_free import read_lists
+from epicsub.data.annotations import Segment
 from epicsub.data.sampling import parse_views
 from epicsub.errors import ModelError, TrainingError
 from epicsub.inference.notes import upper_bound_note
@@ -18,8 +20,10 @@ from epicsub.inference.predict import gather_predictions, predict
 from epicsub.io import user_path, write_text
 from epicsub.modality import RGB
 from epicsub.models.published import load_action_model
+from epicsub.predictions import Predictions
 from epicsub.progress import process_number
 from epicsub.recipe import LoadedRecipe, Recipe, load_recipe
+from epicsub.text import first_of
 from epicsub.training.boxes import coverage_notes
 from epicsub.training.build import model_of, scaled_rate_notes
 from epicsub.training.checkpoint import Checkpoint, checkpoint_to_resume, save_checkpoint
@@ -33,7 +37,7 @@ from epicsub.training.processes import join_processes, with_processes
 from epicsub.training.run_folder import run_lock
 from epicsub.training.selection import EvaluationResult
 from epicsub.training.state import total_steps
-from epicsub.validation import load_protocol, read_reference
+from epicsub.validation import Protocol, load_protocol, read_reference
 
 OUTPUTS = Path("outputs")
 Overrides = Sequence[str]
@@ -191,26 +195,66 @@ def _notes(recipe: Recipe, domains: Domains) -> Iterator[str]:
 
 
 def _evaluator(recipe: Recipe, domains: Domains) -> Evaluate | None:
-    """Periodic validation, by the code of `validate`. Several processes share the list among them."""
+    """Periodic validation, by the code of `validate`."""
     if recipe.train.evaluate_every is None and recipe.train.mean_of_last is None:
         return None
     protocol = load_protocol(Path(recipe.evaluation.protocol))
     root, skipped, select = domains.root, skipped_ids(recipe), recipe.train.select
+    if recipe.evaluation.held_out is not None:
+        return _label_free_evaluator(recipe, domains, protocol, recipe.evaluation.held_out)
     segments = [s for s in root.segments(protocol.validation.list) if s.narration_id not in skipped]
-    store = store_of(recipe, root, segments, domains.store.indexes)
-    ids, ranks = [segment.narration_id for segment in segments], recipe.train.processes
-    rank = process_number() if ranks > 1 else 0
-    loader = view_loader(recipe, root, segments, parse_views(recipe.evaluation.views), store, rank=rank, ranks=ranks)
+    predicts = _predictor(recipe, domains, segments, "validation")
     reference = None
 
     def evaluate(model: nn.Module) -> EvaluationResult:
         nonlocal reference
-        device = next(model.parameters()).device
-        own = predict(model, loader, len(loader), device, "validation") if len(loader) else None
-        predictions = gather_predictions(own, ids)
+        predictions = predicts(model)
         if reference is None:  # read when first needed: the labels' file may be missing in a run that never evaluates
             reference = read_reference(protocol, root.path / "annotations")
         hits_S = None if select == "last" else torch.from_numpy(reference.counted_hits(predictions, select))
         return EvaluationResult(scores=reference.evaluate(predictions).scores, hits_S=hits_S)
 
     return evaluate
+
+
+def _label_free_evaluator(recipe: Recipe, domains: Domains, protocol: Protocol, held_out: str) -> Evaluate:
+    """Periodic scores that read no label of the validation list."""
+    skip = user_path(recipe.data.skip) if recipe.data.skip else None
+    lists = read_lists(protocol, held_out, domains.root, skip)
+    if learned := {s.narration_id for s in lists.held_out} & {s.narration_id for s in domains.source}:
+        raise TrainingError(
+            f"evaluation.held_out: {len(learned)} of the {len(lists.held_out)} segments of {held_out} are trained on "
+            f"({', '.join(recipe.data.source)}): {first_of(sorted(learned))}; name a list of others"
+        )
+    parts = [
+        _predictor(recipe, domains, segments, name)
+        for name, segments in (("validation", lists.target), ("held-out source", lists.held_out))
+    ]
+
+    def evaluate(model: nn.Module) -> EvaluationResult:
+        found = lists.score(*(predicts(model) for predicts in parts)).scores
+        return EvaluationResult(
+            scores={
+                "label_free_entropy": found["ENT"],
+                "label_free_prior": found["PRIOR"],
+                "held_out_accuracy": found["SRC"],
+            }
+        )
+
+    return evaluate
+
+
+def _predictor(
+    recipe: Recipe, domains: Domains, segments: Sequence[Segment], name: str
+) -> Callable[[nn.Module], Predictions]:
+    """What predicts a list in its order; several processes share the list among them."""
+    store = store_of(recipe, domains.root, segments, domains.store.indexes)
+    ids, ranks = [segment.narration_id for segment in segments], recipe.train.processes
+    rank, views = process_number() if ranks > 1 else 0, parse_views(recipe.evaluation.views)
+    loader = view_loader(recipe, domains.root, segments, views, store, rank=rank, ranks=ranks)
+
+    def predicts(model: nn.Module) -> Predictions:
+        own = predict(model, loader, len(loader), next(model.parameters()).device, name) if len(loader) else None
+        return gather_predictions(own, ids)
+
+    return predicts

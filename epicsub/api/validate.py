@@ -248,7 +248,7 @@ def _selection_notes(target: Target, protocol: Protocol) -> tuple[str, ...]:
         return ()
     recipe = target.checkpoint.recipe
     select, own = recipe["train"]["select"], recipe["evaluation"]["protocol"]
-    if select == "last":
+    if select == "last" or select.startswith("label_free"):
         return ()
     try:
         if load_protocol(own).validation.list != protocol.validation.list:

@@ -52,7 +52,7 @@ def check_relations(recipe: Recipe) -> Iterator[Problem]:
     yield from (*check_classes(recipe.classes), *_check_absent_classes(recipe), *check_model(recipe.model))
     yield from (*_check_target(recipe), *_check_modality_count(recipe), *_check_method_and_model(recipe))
     yield from (*check_adaptation(recipe.adaptation), *_check_agents(recipe))
-    yield from check_unlabelled(recipe.adaptation)
+    yield from (*check_unlabelled(recipe.adaptation), *_check_held_out(recipe))
     yield from (*check_train(recipe.train), *_check_training_options(recipe))
     yield from check_pretraining(recipe)
     if recipe.pretext is None:
@@ -182,6 +182,19 @@ def _check_method_and_model(recipe: Recipe) -> Iterator[Problem]:
     if isinstance(adaptation, AdaBNAdaptation) and not adaptation.trains_on_target and train.select != "last":
         text = "but the last checkpoint alone has the target's statistics of adabn's variant strict: write last"
         yield Problem("train.select", f"is {train.select!r}, {text}")
+
+
+def _check_held_out(recipe: Recipe) -> Iterator[Problem]:
+    """Check that label-free scores, and they alone, have labelled segments that were not trained on."""
+    held_out, select = recipe.evaluation.held_out, recipe.train.select
+    if select.startswith("label_free") and held_out is None:
+        text = f"missing, train.select {select} fits a temperature on a labelled list that is not trained on: name one"
+        yield Problem("evaluation.held_out", text)
+    if held_out is not None and not select.startswith("label_free"):
+        text = f"is {held_out!r}, but train.select {select} does not read it: leave it out"
+        yield Problem("evaluation.held_out", text)
+    if held_out is not None and held_out in recipe.data.source:
+        yield Problem("evaluation.held_out", f"is {held_out!r}, which data.source trains on: name another list")
 
 
 def _check_stage_weights(key: str, weights: tuple[float, ...], stages: tuple[Stage, ...]) -> Iterator[Problem]:

@@ -50,6 +50,9 @@ class EvaluationSettings(Section):
     """Temporal clips x spatial crops of a segment, +flip for mirrored ones too."""
     batch_size: Count
     """Segments per forward pass."""
+    held_out: Text | None = None
+    """Labelled list of the source, under annotations/, that is not trained on: the label-free scores of train.select
+    fit a temperature on it. Null for the other scores."""
 
 
 class Recipe(Section):

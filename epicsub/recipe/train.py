@@ -35,6 +35,8 @@ Selection = Literal[
     "unseen_verb_accuracy_at_1",
     "unseen_noun_accuracy_at_1",
     "unseen_action_accuracy_at_1",
+    "label_free_entropy",
+    "label_free_prior",
 ]
 
 
@@ -151,7 +153,8 @@ class Train(Section):
     mean_every: Count = 50
     """Steps between two of these evaluations [S]; the last one is the run's last step."""
     select: Selection
-    """Which checkpoint becomes best.pth: last, or the one with the highest of this score."""
+    """Which checkpoint becomes best.pth: last, or the one with the highest of this score; label_free_entropy and
+    label_free_prior read no label of the validation list, but those of evaluation.held_out."""
     margin: NotNegative = 0.0
     """Standard errors by which a score must exceed the best to count as higher; errors of the paired difference."""
     patience: Count | None = None
@@ -208,6 +211,9 @@ def _check_selection(train: Train) -> Iterator[Problem]:
     if train.select != "last" and train.evaluate_every is None:
         text = f"is {train.select!r}, which needs train.evaluate_every: write its steps, or select last"
         yield Problem("train.select", text)
+    if train.margin and train.select.startswith("label_free"):
+        text = f"is {format_value(train.margin)}, but {train.select} counts no hits, whose noise it would be: write 0"
+        yield Problem("train.margin", text)
     for key, value in {"patience": train.patience, "margin": train.margin}.items():
         if value and train.select == "last":
             text = f"is {format_value(value)}, but train.select last compares no scores: name a score"
