@@ -39,8 +39,11 @@ ARMS = {
     "supervised": "supervised on target labels (bound)",
 }
 WAYS = {"": "", "_own": ", at its paper's setting"}
-SHOWN = ("source_only", "adversarial", "mm_sada", "mmir", "mmir_plus", "oracle")
-STUDIES = {"handwash": "hands at two sinks (95 % over two videos)", "features": "small kitchens (over ten models)"}
+SHOWN = ("source_only", "mmd", "mcd", "adversarial", "mm_sada", "mmir", "mmir_plus", "oracle")
+STUDIES = {
+    "handwash": "hands at two sinks (95 % over two videos)",
+    "features": "features of small kitchens (95 % over models)",
+}
 IN_SIMULATION = {
     "source_only": "source only",
     "adversarial": "adversarial only",
@@ -249,7 +252,7 @@ def measured() -> str:
     """Accuracy and speed in one row each, with the benchmark that prints it."""
     adapted = [
         (f"points of action over batch norm only, {study}, at settings of one grid",
-         "; ".join(f"{ARMS[arm].replace('**', '')} {gain(result(name)['figures'], arm)}" for arm in SHOWN
+         "; ".join(f"{ARMS[arm].replace('**', '')}: {gain(result(name)['figures'], arm)}" for arm in SHOWN
                    if f"{arm}_action" in result(name)["figures"]), name)
         for name, study in STUDIES.items() if (RESULTS / f"{name}.json").is_file()
     ]  # fmt: skip
