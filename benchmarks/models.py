@@ -46,7 +46,7 @@ from epicsub.recipe import load_recipe
 from epicsub.training.build import model_of
 
 CLASSES = 400
-ON_FEATURES = ("feature_heads", "temporal_relations")
+ON_FEATURES = ("feature_heads", "temporal_relations", "context")
 MODES = {"cpu": ["fp32", "bf16"], "cuda": ["plain", "fp32", "bf16", "compiled"]}
 WARM = 2  # steps that are not counted: the first ones pay for memory that later ones use again
 Seconds = dict[str, list[float]]

@@ -12,6 +12,9 @@ ModalityName = Literal["rgb", "flow", "hand_crop", "audio", "hands", "objects"]
 VideoModality = Literal["rgb", "flow"]
 """Names of the rows with pixels, for the commands that read or write videos."""
 
+PRESENT, SECONDS = "present", "seconds"
+"""Keys beside the modalities in a batch of windows of segments (data/neighbours.py)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Modality:

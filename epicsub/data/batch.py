@@ -88,6 +88,10 @@ class Labels(_Tensors):
     """(B, V) logits of the teacher in distillation; None without one."""
     teacher_noun_BN: Tensor | None = None  # noqa: N815
     """(B, N)."""
+    window_verb_BW: Tensor | None = None  # noqa: N815
+    """(B, W) labels of a window's segments, `domains.NO_LABEL` where there is none; None without windows."""
+    window_noun_BW: Tensor | None = None  # noqa: N815
+    """As `window_verb_BW`."""
 
 
 @dataclass(frozen=True, kw_only=True)

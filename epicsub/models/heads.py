@@ -32,6 +32,10 @@ class TwoHeadOutput(NamedTuple):
     """Features below the pooled ones, per modality, of a model that has such (`temporal_relations.Levels`)."""
     action_logits_BA: Tensor | None = None  # noqa: N815
     """In training, scores of joint actions, where a model has that third head."""
+    token_verb_logits_BLV: Tensor | None = None  # noqa: N815
+    """In training, scores of each token of a window, (B, L, V), where a model has such; L: places times modalities."""
+    token_noun_logits_BLN: Tensor | None = None  # noqa: N815
+    """As `token_verb_logits_BLV`, (B, L, N)."""
 
 
 class MaskedLinear(nn.Linear):

@@ -309,9 +309,9 @@ _ROWS = (
             for variant in ("small", "base", "large")
         },
     ),
-    ModelRow(name="feature_heads", builder="epicsub.models.feature_heads:FeatureHeads", reads="features"),
-    ModelRow(
-        name="temporal_relations", builder="epicsub.models.temporal_relations:TemporalRelations", reads="features"
+    *(
+        ModelRow(name=name, builder=f"epicsub.models.{name}:{name.title().replace('_', '')}", reads="features")
+        for name in ("feature_heads", "temporal_relations", "context")
     ),
 )
 MODELS: dict[str, ModelRow] = {row.name: row for row in _ROWS}

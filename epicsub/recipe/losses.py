@@ -62,6 +62,8 @@ class Losses(Section):
     """Of the noun head."""
     action: ActionHead | None = None
     """A third head over joint actions; null has none."""
+    window: NotNegative | None = None
+    """Model context: weight of the loss on every segment of a window, by its own label; null is 0.1, MTCN's."""
 
 
 class Sampling(Section):

@@ -163,6 +163,26 @@ class FeatureHeadsModel(FeatureModelSection):
     """Share of a batch in the running statistics (torch's default)."""
 
 
+class ContextModel(FeatureModelSection):
+    """A transformer over a segment and its neighbours, on features made before: MTCN's and TIM's parts, ours."""
+
+    name: Literal["context"]
+    window: Count = 9
+    """Segments that it sees, the one that is classified in the middle: odd; 1 is that one alone."""
+    width: Count = 256
+    """Units of a token [D]; MTCN has 512."""
+    layers: Count = 2
+    """Blocks [D]; MTCN has 4."""
+    heads: Count = 8
+    """Heads of the attention; must divide the width."""
+    position: Literal["index", "interval", "both"] = "both"
+    """What tells the window's segments apart: their place, as MTCN, their times, as TIM, or both [D]."""
+    dropout: ShareBelowOne = 0.1
+    """Probability of dropping a unit inside the blocks and before the heads."""
+    input_dropout: ShareBelowOne = 0.3
+    """Probability of dropping an entry of a feature [D]; MTCN has 0.5."""
+
+
 Model = Annotated[
     I3DModel
     | FrameMeanModel
@@ -171,7 +191,8 @@ Model = Annotated[
     | FrameMultiscaleModel
     | VideoModel
     | FeatureHeadsModel
-    | TemporalRelationsModel,
+    | TemporalRelationsModel
+    | ContextModel,
     Field(discriminator="name"),
 ]
 
@@ -193,8 +214,24 @@ def check_model(model: Model) -> Iterator[Problem]:
     if isinstance(model, VideoModel) and model.drop_path and not row.drop_path:
         text = f"is {format_value(model.drop_path)}, but {model.name} has no stochastic depth: leave it out"
         yield Problem("model.drop_path", text)
+    if isinstance(model, ContextModel) and model.window % 2 == 0:
+        yield Problem("model.window", f"is {model.window}, must be odd: the segment itself is in the middle")
+    if isinstance(model, ContextModel) and model.width % model.heads:
+        yield Problem("model.heads", f"is {model.heads}, must divide model.width ({model.width})")
     if relations_of(model) is not None:
         yield from _check_relations(model)
+
+
+def window_of(model: Model) -> int | None:
+    """Give the segments of a window.
+
+    Args:
+        model: The section, of a model that sees windows or not.
+
+    Returns:
+        Their number, or None.
+    """
+    return model.window if isinstance(model, ContextModel) else None
 
 
 def relations_of(model: Model) -> Relations | None:

@@ -18,6 +18,7 @@ from epicsub.recipe.adaptation import (
 from epicsub.recipe.data import check_data, check_modalities
 from epicsub.recipe.losses import HeadLoss
 from epicsub.recipe.model import (
+    ContextModel,
     FeatureHeadsModel,
     FeatureModelSection,
     I3DModel,
@@ -52,6 +53,7 @@ def check_relations(recipe: Recipe) -> Iterator[Problem]:
     yield from (*check_classes(recipe.classes), *_check_absent_classes(recipe), *check_model(recipe.model))
     yield from (*_check_target(recipe), *_check_modality_count(recipe), *_check_method_and_model(recipe))
     yield from (*check_adaptation(recipe.adaptation), *_check_agents(recipe))
+    yield from _check_windows(recipe)
     yield from (*check_unlabelled(recipe.adaptation), *_check_held_out(recipe))
     yield from (*check_train(recipe.train), *_check_training_options(recipe))
     yield from check_pretraining(recipe)
@@ -182,6 +184,19 @@ def _check_method_and_model(recipe: Recipe) -> Iterator[Problem]:
     if isinstance(adaptation, AdaBNAdaptation) and not adaptation.trains_on_target and train.select != "last":
         text = "but the last checkpoint alone has the target's statistics of adabn's variant strict: write last"
         yield Problem("train.select", f"is {train.select!r}, {text}")
+
+
+def _check_windows(recipe: Recipe) -> Iterator[Problem]:
+    """Check what goes with windows of segments, and what they alone have."""
+    if not isinstance(recipe.model, ContextModel):
+        if recipe.train.losses.window is not None:
+            text = (
+                f"is {format_value(recipe.train.losses.window)}, but {recipe.model.name} sees no windows: leave it out"
+            )
+            yield Problem("train.losses.window", text)
+        return
+    if recipe.train.mixing is not None:
+        yield Problem("train.mixing", "is set, but windows of model context are not mixed: leave it out")
 
 
 def _check_held_out(recipe: Recipe) -> Iterator[Problem]:

@@ -248,7 +248,8 @@ def criterion_of(recipe: Recipe, segments: Sequence[Segment]) -> Criterion:
         heads["action"] = HeadLoss(torch.ones(len(actions)))
         weights["action"] = losses.action.weight
     soft, temperature = (distillation.weight, distillation.temperature) if distillation else (0.0, 1.0)
-    return Criterion(heads, weights, actions, soft, temperature, recipe.classes.verbs)
+    window = 0.1 if losses.window is None else losses.window
+    return Criterion(heads, weights, actions, soft, temperature, recipe.classes.verbs, window)
 
 
 def action_table(recipe: Recipe, segments: Sequence[Segment]) -> Tensor | None:

@@ -11,7 +11,8 @@ from epicsub.data.batch import collate
 from epicsub.data.check import lengths_note, short_with_context
 from epicsub.data.clips import TrainClips, ViewClips
 from epicsub.data.domains import load_source, load_target
-from epicsub.data.features import FeatureBatches, FeatureTable, FeatureViews
+from epicsub.data.features import FeatureTable
+from epicsub.data.features.batches import FeatureBatches, FeatureViews
 from epicsub.data.features.store import open_features
 from epicsub.data.loader import make_loader
 from epicsub.data.prepared import Indexes, StoreChoice, choose_store
@@ -24,6 +25,7 @@ from epicsub.errors import DataError
 from epicsub.io import user_path
 from epicsub.modality import with_files
 from epicsub.recipe import Recipe
+from epicsub.recipe.model import window_of
 from epicsub.training.augmentation import photometric_of
 from epicsub.training.boxes import box_source_of
 from epicsub.training.distill import Teacher
@@ -181,7 +183,7 @@ def training_loader(
     source, target = domains.source, domains.target if recipe.train.stages[stage].target_batch else []
     sampler = sampler_of(recipe, source, target, stage, first_step, rank, ranks)
     if recipe.data.features:
-        return FeatureBatches(source, target, features_of(recipe, domains.root), sampler)
+        return FeatureBatches(source, target, features_of(recipe, domains.root), sampler, window_of(recipe.model))
     clips = train_clips(recipe, domains, source, target, photometric_on_device)
     return make_loader(clips, batch_sampler=sampler, collate=collate, workers=recipe.data.workers)
 
@@ -258,7 +260,8 @@ def view_loader(
     if recipe.data.features:
         if views != Views():
             raise DataError(f"views {views}: {recipe.name} reads features, which were made of their views: ask for 1x1")
-        return FeatureViews(segments, features_of(recipe, root), recipe.evaluation.batch_size, rank, ranks)
+        tables, size = features_of(recipe, root), recipe.evaluation.batch_size
+        return FeatureViews(segments, tables, size, rank, ranks, window_of(recipe.model))
     cut = recipe.data.video()
     clips = ViewClips(
         _in_context(recipe, root, segments),

@@ -178,6 +178,7 @@ class Criterion(nn.Module):
         soft: share of the teacher's soft labels in the verb and noun losses; 0 without a teacher.
         temperature: of the soft labels.
         verbs: the only verbs there are; soft labels are among them, whatever else the teacher knows. None: all.
+        window: weight of the loss on all segments of a window, where a model scores them.
     """
 
     def __init__(
@@ -188,8 +189,10 @@ class Criterion(nn.Module):
         soft: float = 0.0,
         temperature: float = 1.0,
         verbs: Sequence[int] | None = None,
+        window: float = 0.1,
     ) -> None:
         super().__init__()
+        self.window = window
         self.heads = nn.ModuleDict(heads)
         self.register_buffer("verbs_K", None if verbs is None else torch.tensor(sorted(verbs)), persistent=False)
         self.verbs_K: Tensor | None
@@ -217,8 +220,24 @@ class Criterion(nn.Module):
             loss_B = self._mixed_loss(head, logits_BK, source)
             chosen = loss_B.mean() if chosen_B is None else torch.where(chosen_B, loss_B, 0.0).sum() / chosen_B.sum()
             losses.append(self.weights[head] * chosen)
-        loss = torch.stack(losses).sum()
+        loss = torch.stack(losses).sum() + self._window_loss(output, source.labels)
         return loss if output.second is None else loss + self(output.second, source, chosen_B)
+
+    def _window_loss(self, output: TwoHeadOutput, labels: Labels) -> Tensor | float:
+        """Loss of the segments around, each by its own label; 0 where the model scores none."""
+        tasks = {
+            "verb": (output.token_verb_logits_BLV, labels.window_verb_BW),
+            "noun": (output.token_noun_logits_BLN, labels.window_noun_BW),
+        }
+        losses = []
+        for head, (logits_BLK, label_BW) in tasks.items():
+            if head not in self.heads or logits_BLK is None or label_BW is None or not self.window:
+                continue
+            label_B = label_BW.repeat(1, logits_BLK.shape[1] // label_BW.shape[1]).flatten()
+            known_B = label_B >= 0
+            loss_B = self.heads[head](logits_BLK.flatten(0, 1), label_B.clamp_min(0))
+            losses.append(self.weights[head] * torch.where(known_B, loss_B, 0.0).sum() / known_B.sum().clamp_min(1))
+        return self.window * torch.stack(losses).sum() if losses else 0.0
 
     def _mixed_loss(self, head: str, logits_BK: Tensor, source: LabelledClipBatch) -> Tensor:
         loss_B = self._label_loss(head, logits_BK, source.labels)

@@ -22,7 +22,8 @@ from epicsub.modality import MODALITIES, with_files
 from epicsub.models.table import WEIGHTS
 from epicsub.models.weights import find_backbone_weights, find_weights
 from epicsub.progress import process_number
-from epicsub.recipe import FeatureHeadsModel, LoadedRecipe, Recipe, TemporalRelationsModel
+from epicsub.recipe import LoadedRecipe, Recipe, TemporalRelationsModel
+from epicsub.recipe.model import FeatureModelSection
 from epicsub.text import join_problems
 from epicsub.training.boxes import box_problems
 from epicsub.training.build import model_of
@@ -133,7 +134,7 @@ def missing_files(recipe: Recipe, root: DataRoot, segments: list[Segment], store
 def _feature_problems(loaded: LoadedRecipe, root: DataRoot) -> list[str]:
     """Features of another length than the recipe's, or with too few times for relations between them."""
     model = loaded.recipe.model
-    if not isinstance(model, FeatureHeadsModel | TemporalRelationsModel):
+    if not isinstance(model, FeatureModelSection):
         return []
     try:
         tables = features_of(loaded.recipe, root)

@@ -8,7 +8,7 @@ import torch
 from epicsub.data.annotations import Segment
 from epicsub.data.batch import LabelledClipBatch
 from epicsub.data.domains import SOURCE
-from epicsub.data.features import FeatureBatches, FeatureViews
+from epicsub.data.features.batches import FeatureBatches, FeatureViews
 from epicsub.data.features.store import FeatureStore, open_features
 from epicsub.data.samplers import StepSampler
 from epicsub.errors import DataError

@@ -8,7 +8,7 @@ from tests.recipe.conftest import ONE, Refusal, Small, line_of
 # each row: what is changed in the small recipe, the line that is named, the problem
 MODELS = (
     "i3d, frame_mean, frame_lstm, frame_transformer, frame_multiscale, slowfast, x3d, i3d_r50, r2plus1d, mvit_v2, "
-    "video_swin, timesformer, videomae, feature_heads, temporal_relations"
+    "video_swin, timesformer, videomae, feature_heads, temporal_relations, context"
 )
 METHODS = (
     "source_only, supervised, mmd, adabn, bn_only, mcd, adversarial, mm_sada, contrastive, ta3n, mmir, random_removal, "

@@ -92,6 +92,7 @@ def test_all_recipes_are_there():
         "tiny/bn_only.yaml",
         "tiny/contrastive.yaml",
         "tiny/features_adversarial.yaml",
+        "tiny/features_context.yaml",
         "tiny/features_mmir.yaml",
         "tiny/features_source_only.yaml",
         "tiny/frame_mean.yaml",
