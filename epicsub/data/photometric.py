@@ -28,7 +28,7 @@ class RandAugment(NamedTuple):
     """Strength, 0 to 30."""
 
 
-class _Drawn(v2.RandAugment):
+class _Drawn(v2.RandAugment):  # type: ignore[misc]  # torchvision has no types
     """torchvision's RandAugment that notes what it would do."""
 
     def draw(self, height: int, width: int) -> list[tuple[str, float]]:
