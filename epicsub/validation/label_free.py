@@ -246,7 +246,8 @@ def _ratio(source_SD: np.ndarray, target_ND: np.ndarray, asked_MD: np.ndarray) -
     axes_ED = np.linalg.svd((both - mean_D) / scale_D, full_matrices=False)[2][: max(1, len(both) // ROWS_PER_INPUT)]
 
     def seen(rows: np.ndarray) -> np.ndarray:
-        return np.c_[((rows - mean_D) / scale_D) @ axes_ED.T, np.ones(len(rows))]
+        components: np.ndarray = ((rows - mean_D) / scale_D) @ axes_ED.T
+        return np.column_stack([components, np.ones(len(rows))])
 
     x = seen(both)
     sign = np.repeat([-1.0, 1.0], [len(source_SD), len(target_ND)])
