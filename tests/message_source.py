@@ -32,8 +32,8 @@ class Module:
     @cached_property
     def imported(self) -> dict[str, str]:
         """The module of each name that is imported."""
-        froms = [node for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom) and node.module]
-        return {alias.asname or alias.name: node.module for node in froms for alias in node.names}
+        imports = [node for node in ast.walk(self.tree) if isinstance(node, ast.ImportFrom) and node.module]
+        return {alias.asname or alias.name: node.module for node in imports for alias in node.names}
 
     @cached_property
     def constants(self) -> dict[str, ast.expr]:

@@ -73,7 +73,9 @@ def export(run: str | Path, out: str | Path | None = None, form: Format = "onnx"
     if path.suffix != SUFFIXES[form]:
         raise InferenceError(f"{path}: a file of --format {form} ends in {SUFFIXES[form]}")
     cut, network = recipe.data.video(), _Logits(model).eval()
-    shapes = {name: (1, MODALITIES[name].channels, cut.frames, cut.size, cut.size) for name in recipe.data.modalities}
+    shapes: dict[str, tuple[int, ...]] = {
+        name: (1, MODALITIES[name].channels, cut.frames, cut.size, cut.size) for name in recipe.data.modalities
+    }
     generator = torch.Generator().manual_seed(0)
     trials = [
         tuple(torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator) for shape in shapes.values())

@@ -252,7 +252,7 @@ class ViewClips(Dataset[tuple[str, dict[str, torch.Tensor]]]):
         views = [move_slots(slots_TSE, move.cut, move.mirrored, least) for slots_TSE in of_clips for move in moves]
         made = {BOXES: torch.from_numpy(np.stack(views))}
         if self.hand_crop:
-            pairs = list(zip(all_THWC.split(self.frames), of_clips, strict=True))
+            pairs = list(zip(all_THWC.reshape(-1, self.frames, *all_THWC.shape[1:]), of_clips, strict=True))
             shown = [hand_crop(*pair, move.mirrored, self.size) for pair in pairs for move in moves]
             made[HAND_CROP.name] = torch.stack([clip.movedim(0, -1) for clip in shown]).movedim(-1, 1)
         return made

@@ -271,7 +271,9 @@ def _features(
                 features = output.features | related.regions()
             else:
                 features = trained.model(clips).features
-        by_view = {name: x_BD.float().cpu().unflatten(0, (len(narration_ids), -1)) for name, x_BD in features.items()}
+        by_view = {
+            name: x_BD.float().cpu().reshape(len(narration_ids), -1, x_BD.shape[-1]) for name, x_BD in features.items()
+        }
         yield (
             narration_ids,
             {name: x_BVD.squeeze(1) if x_BVD.shape[1] == 1 else x_BVD for name, x_BVD in by_view.items()},

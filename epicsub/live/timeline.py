@@ -67,7 +67,8 @@ def _answer(model: LiveModel, window: Window, points: list[Answer], start: float
 
 def _whole(model: LiveModel, window: Window, start: float, stop: float) -> Answer:
     verb, noun = model.logits(window.clip(model.cut, start, stop))
-    return Answer(start, stop, *(one.float().log_softmax(-1)[0].cpu().numpy() for one in (verb, noun)), seconds=0.0)
+    verbs, nouns = (one.float().log_softmax(-1)[0].cpu().numpy() for one in (verb, noun))
+    return Answer(start, stop, verbs, nouns, seconds=0.0)
 
 
 def _segments(model: LiveModel, points: list[Answer], start: float, stop: float) -> Iterator[dict[str, Any]]:

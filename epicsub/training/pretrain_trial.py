@@ -4,7 +4,7 @@ A few steps are taken on the recipe's own batches. Nothing is written.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 import torch
@@ -68,7 +68,7 @@ def dry_run(recipe: Recipe, domains: Domains) -> Iterator[str]:
 def _least_seconds(recipe: Recipe) -> float:
     """Seconds of a step by its arithmetic alone, of clips that are not cut into pieces."""
     cut = recipe.data.video()
-    clips = {
+    clips: Mapping[str, torch.Tensor] = {
         name: torch.empty(1, MODALITIES[name].channels, cut.frames, cut.size, cut.size, device="meta")
         for name in recipe.data.modalities
     }

@@ -205,7 +205,7 @@ def test_the_full_recipes_pass_a_dry_run(
         (("pretrain", I3D, "train.stages.0.source_batch=400"), "400 clips per step, but the lists have"),
         (("pretrain", I3D, "data.source=[one.csv]"), "holds out whole videos of each"),
         (("pretrain", I3D, "pretext.head=siamese"), "chunks have 4 frames, and i3d needs 9"),
-        (("pretrain", I3D, "pretext.gruops=4"), "did you mean pretext.groups"),
+        (("pretrain", I3D, "pretext.groupz=4"), "did you mean pretext.groups"),
         (("pretrain", I3D, "pretext.grid=3"), "pretext.permutations: missing"),
         (("pretrain", I3D, "pretext.choice=uniform", "pretext.negated=true"), "but pretext.choice is uniform"),
         (("pretrain", I3D, "train.evaluate_every=5"), "reads no labels to score with"),

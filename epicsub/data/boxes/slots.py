@@ -128,13 +128,13 @@ def _frame(video: VideoBoxes, number: int, settings: SlotSettings) -> _Found:
     objects.sort(key=itemgetter(4), reverse=True)
     slots: list[_Held | None] = [None] * 4
     taken = set()
-    for side, row in enumerate(best):
-        if row is None:
+    for side, hand in enumerate(best):
+        if hand is None:
             continue
-        state = int(arrays.states[first + row])
-        slots[side] = (hands[row], state if state < len(STATES) else -1)
+        state = int(arrays.states[first + hand])
+        slots[side] = (hands[hand], state if state < len(STATES) else -1)
         if state in (PORTABLE, STATIONARY) and objects:
-            near = _pointed_at(hands[row], arrays.offsets[first + row].tolist(), objects, video.note)
+            near = _pointed_at(hands[hand], arrays.offsets[first + hand].tolist(), objects, video.note)
             slots[HELD[side]] = (objects[near], -1)
             taken.add(near)
     others = [row for place, row in enumerate(objects) if place not in taken] if taken else objects
