@@ -47,8 +47,11 @@ MergeOption = Annotated[
     int | None, typer.Option("--merge", min=1, metavar="N", help="Put N shares together, or say which are missing.")
 ]
 
+RecipeArgument = Annotated[str, typer.Argument(help="Name or path of a recipe, e.g. mmir_i3d.")]
 OverridesArgument = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")]
 RunOption = Annotated[Path | None, typer.Option(help="The run's folder. Default: outputs/ and the recipe's name.")]
+ResumeOption = Annotated[bool, typer.Option(help="Resume a killed run of the same settings.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Estimate parameters, memory and hours, then exit.")]
 RuleOption = Annotated[
     str, typer.Option(help="mean of probabilities, logits (the mean of logits, which is the geometric mean), or rank.")
 ]

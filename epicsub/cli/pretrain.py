@@ -5,18 +5,16 @@ from typing import Annotated
 import typer
 
 from epicsub.api import pretrain as api
-from epicsub.cli.options import DataOption, OverridesArgument, RunOption
+from epicsub.cli.options import DataOption, DryRunOption, OverridesArgument, ResumeOption, RunOption
 
 
 def pretrain(
     recipe: Annotated[str, typer.Argument(help="Name or path of a recipe with a pretext, e.g. order_i3d.")],
     overrides: OverridesArgument = None,
     out: RunOption = None,
-    resume: Annotated[bool, typer.Option(help="Resume a killed run of the same settings.")] = True,
+    resume: ResumeOption = True,
     data: DataOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Estimate parameters, memory and hours, then exit.")
-    ] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Pre-train a recipe by the order of shuffled clips, without labels; a killed run resumes."""
     if dry_run:

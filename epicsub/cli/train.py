@@ -6,19 +6,17 @@ from typing import Annotated
 import typer
 
 from epicsub.api import train as api
-from epicsub.cli.options import DataOption, OverridesArgument, RunOption
+from epicsub.cli.options import DataOption, DryRunOption, OverridesArgument, RecipeArgument, ResumeOption, RunOption
 from epicsub.progress import process_number
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name or path of a recipe, e.g. mmir_i3d.")],
+    recipe: RecipeArgument,
     overrides: OverridesArgument = None,
     out: RunOption = None,
-    resume: Annotated[bool, typer.Option(help="Resume a killed run of the same settings.")] = True,
+    resume: ResumeOption = True,
     data: DataOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Estimate parameters, memory and hours, then exit.")
-    ] = False,
+    dry_run: DryRunOption = False,
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Train at rising learning rates and propose one, then exit.")
     ] = False,
