@@ -4,8 +4,8 @@ Shapes: B clips, C channels, R frames read, S pixels of the side, N permutations
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -45,8 +45,6 @@ class OrderState(Stepped):
     tasks: list[OrderTask]
     choosers: dict[str, Chooser]
     """By task."""
-    initial: dict[str, Any] = field(default_factory=dict)
-    """What the initial weights were pre-trained on."""
 
 
 def shuffle_of(recipe: Recipe) -> ShuffleSettings:

@@ -16,7 +16,7 @@ from epicsub.pretext.network import OrderNetwork
 from epicsub.progress import note_kept, track
 from epicsub.recipe import Recipe
 from epicsub.training.build import scheduled_rate
-from epicsub.training.checkpoint import Checkpoint, save_checkpoint, source_commit
+from epicsub.training.checkpoint import Checkpoint, save_checkpoint
 from epicsub.training.device import copied_ahead, deterministic_kernels, log_determinism
 from epicsub.training.loaders import Domains
 from epicsub.training.loop import is_scheduled
@@ -25,7 +25,7 @@ from epicsub.training.order_state import OrderState, build_order_state, check, o
 from epicsub.training.processes import make_fabric
 from epicsub.training.provenance import provenance_of, write_trunk
 from epicsub.training.run_folder import RunLog
-from epicsub.training.state import total_steps
+from epicsub.training.state import checkpoint_of, total_steps
 
 Read = tuple[int, int, ClipBatch]
 PHASE = 13  # of the seed: what a phase's action is drawn by
@@ -119,21 +119,9 @@ def _check_and_begin(fabric: Fabric, recipe: Recipe, state: OrderState, items: I
 
 def _checkpoint_of(recipe: Recipe, domains: Domains, state: OrderState) -> Checkpoint:
     """What a checkpoint holds of a pre-training."""
-    return Checkpoint(
-        recipe=recipe.model_dump(mode="json"),
-        seed=recipe.seed,
-        step=state.step,
-        steps=total_steps(recipe),
-        lists=domains.lists,
-        scores={},
-        model=state.model.state_dict(),
-        training={
-            "optimizer": state.optimizer.state_dict(),
-            "choosers": {name: chooser.state_dict() for name, chooser in state.choosers.items()},
-        },
-        initial=state.initial,
-        commit=source_commit(),
-    )
+    choosers = {name: chooser.state_dict() for name, chooser in state.choosers.items()}
+    training = {"optimizer": state.optimizer.state_dict(), "choosers": choosers}
+    return checkpoint_of(recipe, domains, state, state.model, training)
 
 
 def _write_weights(recipe: Recipe, domains: Domains, state: OrderState, folder: Path) -> list[Path]:

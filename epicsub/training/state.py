@@ -1,7 +1,7 @@
 """What changes during a run: built from the recipe, restored from a checkpoint, and written into the next."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,6 @@ class State(Stepped):
     selection: Selection = field(default_factory=Selection)
     stopped: bool = False
     """True if the run ended before its last step, as its score no longer rose."""
-    initial: dict[str, Any] = field(default_factory=dict)
-    """What the initial weights, a shared start and a teacher were pre-trained on."""
     removed: dict[str, Tensor] = field(default_factory=dict)
     """Positions in the last step's batch that each agent removed."""
 
@@ -243,17 +241,38 @@ def _checkpoint_of(recipe: Recipe, domains: Domains, state: State) -> Checkpoint
         training["adaptation"] = state.adaptation.state_dict()
     if state.agent_optimizer is not None:
         training["agent_optimizer"] = state.agent_optimizer.state_dict()
+    return replace(
+        checkpoint_of(recipe, domains, state, state.evaluation_model, training),
+        scores=state.scores,
+        mean_of_last=state.final_mean.summary(recipe.evaluation.protocol),
+        stopped=state.stopped,
+    )
+
+
+def checkpoint_of(
+    recipe: Recipe, domains: Domains, state: Stepped, model: nn.Module, training: dict[str, Any]
+) -> Checkpoint:
+    """Write down where a run stands, with its provenance.
+
+    Args:
+        recipe: the resolved recipe.
+        domains: for the digests of its lists.
+        state: of training or of pre-training.
+        model: whose weights the checkpoint holds.
+        training: what a resumed run needs beside them.
+
+    Returns:
+        The checkpoint, without scores.
+    """
     return Checkpoint(
         recipe=recipe.model_dump(mode="json"),
         seed=recipe.seed,
         step=state.step,
         steps=total_steps(recipe),
         lists=domains.lists,
-        scores=state.scores,
-        mean_of_last=state.final_mean.summary(recipe.evaluation.protocol),
-        model=state.evaluation_model.state_dict(),
+        scores={},
+        model=model.state_dict(),
         training=training,
-        stopped=state.stopped,
         initial=state.initial,
         commit=source_commit(),
     )

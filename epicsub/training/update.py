@@ -1,6 +1,7 @@
 """What every loop that steps an optimiser shares: the model with its optimiser, and one guarded update."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule, _FabricOptimizer
@@ -23,6 +24,8 @@ class Stepped:
     """Optimiser steps done, over all stages."""
     watch: FiniteWatch = field(default_factory=FiniteWatch)
     """Of losses and gradients."""
+    initial: dict[str, Any] = field(default_factory=dict)
+    """What the initial weights, a shared start and a teacher were pre-trained on."""
 
 
 def set_rate(state: Stepped, learning_rate: float) -> None:
