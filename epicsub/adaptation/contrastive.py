@@ -25,14 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from epicsub.adaptation.interface import (
-    AdaptationBatch,
-    AdaptationLosses,
-    AdaptationMethod,
-    at_least_float32,
-)
+from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, at_least_float32
 from epicsub.constants import ACTION_BASE
-from epicsub.errors import AdaptationError
 from epicsub.models.heads import TwoHeadOutput
 from epicsub.recipe.adaptation import ContrastiveAdaptation
 
@@ -81,17 +75,12 @@ class Contrastive(AdaptationMethod):
     Args:
         feature_dims: D of each modality, two or more.
         settings: the recipe's section.
-
-    Raises:
-        AdaptationError: there is one modality only.
     """
 
     settings: ContrastiveAdaptation
 
     def __init__(self, feature_dims: Mapping[str, int], settings: ContrastiveAdaptation) -> None:
         super().__init__(feature_dims, settings)
-        if len(feature_dims) < 2:
-            raise AdaptationError(f"contrastive needs two modalities or more; there is {', '.join(feature_dims)}")
         hidden, dim = settings.hidden, settings.dim
         self.projections = nn.ModuleDict(
             {

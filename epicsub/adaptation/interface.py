@@ -84,6 +84,9 @@ class AdaptationMethod(nn.Module):
     Args:
         feature_dims: D of each modality; none for methods that read no features.
         settings: the recipe's section.
+
+    Raises:
+        AdaptationError: one modality only, for a method that works between modalities.
     """
 
     settings: AdaptationSection
@@ -93,6 +96,8 @@ class AdaptationMethod(nn.Module):
 
     def __init__(self, feature_dims: Mapping[str, int], settings: AdaptationSection) -> None:
         super().__init__()
+        if settings.pairs_modalities and len(feature_dims) < 2:
+            raise AdaptationError(f"{settings.method} needs two modalities or more; there is {', '.join(feature_dims)}")
         self.feature_dims: dict[str, int] = dict(feature_dims)
         self.settings = settings
 

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from epicsub.adaptation.interface import AdaptationBatch, AdaptationLosses, AdaptationMethod, at_least_float32
-from epicsub.errors import AdaptationError
 from epicsub.recipe.unlabelled import RNAAdaptation
 
 SHORTEST = 1e-6  # of a mean norm, where every feature of a batch is 0: no gradient there
@@ -44,22 +43,9 @@ def norm_differences(features: Mapping[str, Tensor]) -> dict[tuple[str, str], Te
 
 
 class RNA(AdaptationMethod):
-    """Brings the mean norms of the modalities together in each domain.
-
-    Args:
-        feature_dims: D of each modality, two or more.
-        settings: the recipe's section.
-
-    Raises:
-        AdaptationError: there is one modality only.
-    """
+    """Brings the mean norms of the modalities together in each domain."""
 
     settings: RNAAdaptation
-
-    def __init__(self, feature_dims: Mapping[str, int], settings: RNAAdaptation) -> None:
-        super().__init__(feature_dims, settings)
-        if len(feature_dims) < 2:
-            raise AdaptationError(f"rna needs two modalities or more; there is {', '.join(feature_dims)}")
 
     def _losses(self, batch: AdaptationBatch) -> AdaptationLosses:
         """Squared differences, summed over pairs and domains."""
