@@ -22,10 +22,11 @@ from machine import benchmark_parser, write_figures
 
 from epicsub.api.data import plan_preparation
 from epicsub.api.predict import predict
-from epicsub.api.shares import predict_shard
+from epicsub.api.shares import what_to_predict
 from epicsub.api.train import train
 from epicsub.data.flow.compute import flow_for_videos
 from epicsub.data.root import DataRoot
+from epicsub.inference.shares import predict_share
 from epicsub.io.shards import Shard
 from epicsub.progress import cores
 from epicsub.synth import SynthSettings, make_kitchens
@@ -129,7 +130,7 @@ def do_predict(folder: Path, shard: Shard) -> None:
     if shard.of == 1:
         timed(lambda: predict(folder / "run/last.pth", "validation", **words))
     else:
-        timed(lambda: predict_shard(folder / "run/last.pth", "validation", shard, **words))
+        timed(lambda: predict_share(*what_to_predict(folder / "run/last.pth", "validation", **words), shard))
 
 
 def timed(work) -> None:

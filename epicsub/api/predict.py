@@ -249,7 +249,8 @@ def predict(
         ValidationError: no such protocol.
         DataError: the list or a clip cannot be read.
     """
-    return predictions_of(*what_to_predict(target, split, tta, protocol, data, device), stop)
+    what = what_to_predict(target, split, tta=tta, protocol=protocol, data=data, device=device)
+    return predictions_of(*what, stop)
 
 
 def extract_features(

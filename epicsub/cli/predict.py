@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from epicsub.api.predict import predict as predict_list
-from epicsub.api.shares import merge_predictions, predict_shard
+from epicsub.api.shares import what_to_predict
 from epicsub.cli.options import (
     DataOption,
     DeviceOption,
@@ -18,6 +17,8 @@ from epicsub.cli.options import (
     chosen_shard,
 )
 from epicsub.errors import InferenceError
+from epicsub.inference.shares import merge_shares, predict_share
+from epicsub.inference.targets import predictions_of
 from epicsub.predictions import save_predictions
 
 
@@ -37,13 +38,11 @@ def predict(
     chosen = chosen_shard(shard, merge)
     if stop and (chosen or merge):
         raise InferenceError(f"--stop {stop}: needs the whole list, and a share is a part of it: leave it out")
+    what = what_to_predict(target, split, tta=tta, protocol=protocol, data=data, device=device)
     if chosen is not None:
-        place, count = predict_shard(target, split, chosen, tta=tta, protocol=protocol, data=data, device=device)
+        place, count = predict_share(*what, chosen)
         typer.echo(f"shard {chosen}: {count} segments in {place}; --merge {chosen.of} writes {out}")
         return
-    if merge is not None:
-        predictions = merge_predictions(target, split, merge, tta=tta, protocol=protocol, data=data, device=device)
-    else:
-        predictions = predict_list(target, split, tta=tta, stop=stop, protocol=protocol, data=data, device=device)
+    predictions = predictions_of(*what, stop) if merge is None else merge_shares(*what, merge)
     save_predictions(predictions, out)
     typer.echo(f"wrote {out}: {len(predictions)} segments")
