@@ -20,7 +20,7 @@ from epicsub.io import write_text
 from epicsub.predictions import Predictions
 from epicsub.text import first_of
 from epicsub.validation import Protocol, find_protocol
-from epicsub.validation.label_free import LabelFree, label_free
+from epicsub.validation.label_free import SCORES, LabelFree, label_free
 
 CLASSES = {"verb": NUM_VERBS, "noun": NUM_NOUNS}
 
@@ -61,16 +61,10 @@ class LabelFreeValidation:
     models: dict[str, LabelFree]
     """By the target's name."""
 
-    def best(self, score: str) -> str:
-        """Name the model with the highest of a score.
-
-        Args:
-            score: of `validation.label_free.SCORES`.
-
-        Returns:
-            Its name; of equal ones the first.
-        """
-        return max(self.models, key=lambda name: self.models[name].scores[score])
+    @property
+    def best(self) -> dict[str, str]:
+        """Name of the model with the highest of each score; of equal ones the first."""
+        return {score: max(self.models, key=lambda name: self.models[name].scores[score]) for score in SCORES}
 
     def write_json(self, path: Path) -> None:
         """Write the figures, whole or not at all.

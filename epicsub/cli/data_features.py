@@ -49,23 +49,13 @@ def features(
         copied, before = repack(Path(source), out, per_file)
         typer.echo(f"{out}: {counted(copied, 'segment', 'segments')} copied, {counted(before, 'was', 'were')} there")
         return
-    share = chosen_shard(shard, merge)
+    share, names = chosen_shard(shard, merge), lists or []
     if merge is not None:
-        count = merge_features(
-            source, out, merge, lists or [], tta=tta, shard_segments=per_file, data=data, regions=regions
-        )
+        count = merge_features(source, out, merge, names, tta=tta, shard_segments=per_file, data=data, regions=regions)
         typer.echo(f"{out}: {counted(count, 'segment', 'segments')} of {merge} shards")
         return
     done = extract_features(
-        source,
-        out,
-        lists or [],
-        tta=tta,
-        shard_segments=per_file,
-        regions=regions,
-        data=data,
-        device=device,
-        share=share,
+        source, out, names, tta=tta, shard_segments=per_file, regions=regions, data=data, device=device, share=share
     )
     sizes = ", ".join(f"{name} {dim}" for name, dim in done.dims.items())
     made, kept = counted(done.made, "segment", "segments"), counted(done.kept, "was", "were")

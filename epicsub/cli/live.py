@@ -21,9 +21,7 @@ def live(
     headless: Annotated[
         bool, typer.Option("--headless", help="With --video or --camera: a line of JSON per second, no window.")
     ] = False,
-    host: Annotated[
-        str, typer.Option(help="Address of the page. Others than this machine's ask for a token.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address of the page. All but local ones ask for a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0: any that is free.")] = 7860,
     max_upload: Annotated[float, typer.Option(min=0.001, help="Gigabytes of a file that the page takes.")] = 2.0,
     data: DataOption = None,

@@ -99,7 +99,7 @@ def _label_free(
     table.add_column("higher is better")
     for score in SCORES:
         table.add_column(score, justify="right")
-    best = {score: found.best(score) for score in SCORES}
+    best = found.best
     for name, of in found.models.items():
         table.add_row(name, *(f"{of.scores[score]:.3f}{'*' if best[score] == name else ' '}" for score in SCORES))
     print_whole(

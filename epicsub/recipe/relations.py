@@ -35,8 +35,7 @@ from epicsub.recipe.train import check_train
 from epicsub.recipe.unlabelled import check_unlabelled
 from epicsub.recipe.yaml_tree import Problem, format_value
 
-LEAST_ROLLED = 3
-"""Clips of a domain: one that keeps its pair, and two that swap."""
+LEAST_ROLLED = 3  # clips of a domain: one that keeps its pair, and two that swap
 
 
 def check_relations(recipe: Recipe) -> Iterator[Problem]:

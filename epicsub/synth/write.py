@@ -5,11 +5,11 @@ import os
 import time
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from math import floor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -181,8 +181,7 @@ def _outliers(videos: list[PlannedVideo]) -> pd.DataFrame:
 SETTINGS_FILE = "synth.json"
 
 
-@dataclass(frozen=True, slots=True)
-class SynthSummary:
+class SynthSummary(NamedTuple):
     """What is in the folder now: segments of each split, videos, how many of these were there before, seconds taken."""
 
     folder: Path

@@ -74,7 +74,7 @@ def boxes_path(root: Path, video_id: str) -> Path:
         video_id: like P01_01.
 
     Returns:
-        Its path, which need not exist.
+        The path, whether there is a file or not.
     """
     return root / FOLDER / participant(video_id) / f"{video_id}{SUFFIX}"
 
@@ -114,7 +114,7 @@ def open_boxes(path: Path) -> VideoBoxes:
         path: of the file.
 
     Returns:
-        The boxes.
+        The boxes, which stay on the disk until they are used.
 
     Raises:
         DataError: it is missing, damaged or not of this format.

@@ -129,8 +129,8 @@ def prepare_all(plans: Iterable[Plan], root: DataRoot, workers: int | None = Non
     Args:
         plans: one per modality.
         root: the data root.
-        workers: processes; None for one per core.
-        part: name of the share that the plans are, where they are one.
+        workers: as `prepare` takes them.
+        part: name of the share that the plans are.
 
     Yields:
         What was made of each modality.
