@@ -92,8 +92,8 @@ def models_of(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*.yaml")):
         recipe = load_recipe(path).recipe
-        trains = recipe.adaptation.method == "source_only" and recipe.pretext is None
-        if trains and recipe.model.name not in ON_FEATURES:
+        plain = recipe.pretext is None and recipe.data.boxes is None
+        if plain and recipe.adaptation.method == "source_only" and recipe.model.name not in ON_FEATURES:
             found.setdefault(recipe.model.name, path)
     return {path.stem: path for path in found.values()}
 

@@ -8,9 +8,11 @@ import signal
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr
+from multiprocessing import active_children
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
@@ -136,11 +138,13 @@ class ClipLoader(DataLoader[Any]):
             yield batch
 
     def _start(self) -> Iterator[Any]:
+        others = active_children()
         try:
             with hold_interrupts(signal.SIGTERM):  # of a job's end, before which the run writes its checkpoint
                 return super().__iter__()
         except (OSError, MemoryError, RuntimeError) as error:
-            with redirect_stderr(io.StringIO()):  # torch ends those that have started, and complains of the others
+            _kill(worker for worker in active_children() if worker not in others)
+            with redirect_stderr(io.StringIO()):  # torch looks after those that have started, and complains of the rest
                 error.__traceback__ = None  # held them
             raise
 
@@ -274,6 +278,14 @@ class _ReportingDataset(Dataset[Any]):
 def _stop_workers(batches: Any, process: int) -> None:
     if os.getpid() == process:  # not in a forked worker, which has a copy of this finalizer
         batches._shutdown_workers()
+        _kill(getattr(batches, "_workers", ()))
+
+
+def _kill(workers: Iterable[BaseProcess]) -> None:
+    """End workers that did not end by themselves; SIGTERM, by which torch tries to, is held from them."""
+    for worker in workers:
+        if worker.is_alive():
+            worker.kill()
 
 
 def set_up_worker(worker: int) -> None:

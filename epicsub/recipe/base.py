@@ -52,10 +52,11 @@ def purpose_of(section: type[BaseModel], name: str) -> str:
         name: Of the field.
 
     Returns:
-        The docstring without its full stop.
+        The docstring in one line, without its full stop.
     """
     sections = [base for base in section.__mro__ if issubclass(base, Section) and name in base.model_fields]
-    return next((text for base in sections if (text := base.model_fields[name].description)), "").removesuffix(".")
+    texts = (base.model_fields[name].description for base in sections)
+    return " ".join(next((text for text in texts if text), "").split()).removesuffix(".")
 
 
 class AdaptationSection(Section):

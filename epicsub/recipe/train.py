@@ -153,8 +153,8 @@ class Train(Section):
     mean_every: Count = 50
     """Steps between two of these evaluations [S]; the last one is the run's last step."""
     select: Selection
-    """Which checkpoint becomes best.pth: last, or the one with the highest of this score; label_free_entropy and
-    label_free_prior read no label of the validation list, but those of evaluation.held_out."""
+    """Which checkpoint becomes best.pth: last, or the one with the highest of this score. label_free_entropy
+    and label_free_prior read no label of the validation list, but those of evaluation.held_out."""
     margin: NotNegative = 0.0
     """Standard errors by which a score must exceed the best to count as higher; errors of the paired difference."""
     patience: Count | None = None

@@ -96,7 +96,7 @@ def test_pictures_without_an_index_are_cleared_away(tmp_path):
     folder.mkdir()
     for name in ("P01_01.h264", "P01_02.h264", "P01_02.index", ".P01_03.x_234567.h264"):
         (folder / name).write_bytes(b"")
-    _remove_leftovers(tmp_path)
+    _remove_leftovers(tmp_path, None)
     assert sorted(path.name for path in folder.iterdir()) == ["P01_02.h264", "P01_02.index"]
 
 

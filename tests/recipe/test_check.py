@@ -48,7 +48,7 @@ VALUES = [
     (
         "[rgb, flow]",
         "[rgb, flows]",
-        "data.modalities.1: is 'flows', must be one of rgb, flow, audio; did you mean flow?",
+        "data.modalities.1: is 'flows', must be one of rgb, flow, hand_crop, audio, hands, objects; did you mean flow?",
     ),
     ("[rgb, flow]", "[rgb, flow, rgb]", "data.modalities.2: is 'rgb', which is listed twice, list it once"),
     (
@@ -140,7 +140,7 @@ UNKNOWN = [
     (
         "seed: 1",
         "seed: 1\n1: 3",
-        "1: unknown key, the keys of a recipe are name, description, seed, supervision, data, classes, model, adaptation, train, evaluation",
+        "1: unknown key, the keys of a recipe are name, description, seed, supervision, data, classes, model, adaptation, train, pretext, evaluation",
     ),
 ]
 
@@ -168,7 +168,8 @@ def test_missing_parts_name_the_line_of_their_parent(small: Small, refusal: Refu
         "small.yaml:1  seed: missing, it must be given: Seed of weights, order, crops and agents",
         "small.yaml:17  model.name: missing, it must be given: Model",
         f"small.yaml:{train}  train.select: missing, it must be given: Which checkpoint becomes best.pth: last, or the one "
-        "with the highest of this score",
+        "with the highest of this score. label_free_entropy and label_free_prior read no label of the validation list, "
+        "but those of evaluation.held_out",
         f"small.yaml:{line_of(recipe, '  optimizer')}  train.optimizer.name: missing, it must be given: Optimiser; sgd in "
         "[C] and [S], though both papers write Adam",
         "(4 problems, nothing was started)",
@@ -179,9 +180,13 @@ SECTIONS = [
     (
         "evaluation:\n  batch_size: 4\n",
         "evaluation: 3\n",
-        "evaluation: is 3, must be a section with the keys protocol, views, batch_size",
+        "evaluation: is 3, must be a section with the keys protocol, views, batch_size, held_out",
     ),
-    ("    rgb: null\n    flow: null\n", "", "model.weights: is null, must be a section with the keys rgb, flow, audio"),
+    (
+        "    rgb: null\n    flow: null\n",
+        "",
+        "model.weights: is null, must be a section with the keys rgb, flow, hand_crop, audio, hands, objects",
+    ),
     (
         "    - steps: 100\n      learning_rate: 1e-2\n      source_batch: 16\n",
         "    - 100\n",

@@ -50,7 +50,10 @@ REFUSED = [
     (["data.frames=16"], "data.frames: is 16, but data.features has no video to cut: leave it out"),
     (["data.workers=2"], "data.workers: is 2, but data.features has no video to cut: leave it out"),
     (["data.features=null"], None),
-    (["data.features=3"], "data.features: is 3, must be a section with the keys rgb, flow, audio"),
+    (
+        ["data.features=3"],
+        "data.features: is 3, must be a section with the keys rgb, flow, hand_crop, audio, hands, objects",
+    ),
     (["data.features={rgb: x}"], "data.features.audio: missing, data.modalities has it: name its features"),
     (
         ["data.features={rgb: x, audio: y, flow: z}"],

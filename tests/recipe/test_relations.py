@@ -168,13 +168,14 @@ def test_one_modality_needs_one_stream(small: Small, refusal: Refusal):
         "(2 problems, nothing was started)",
     ]
     assert refusal(small(LSTM), "data.modalities=[flow]", "data.augment.color_jitter=0.2") == [
-        "command line  data.augment.color_jitter: is 0.2, but data.modalities has no rgb: write 0",
+        "command line  data.augment.color_jitter: is 0.2, but data.modalities has no rgb or hand_crop: write 0",
         "(1 problem, nothing was started)",
     ]
     assert refusal(
         small(LSTM), "data.modalities=[flow]", "data.augment.rand_augment={magnitude: 12}", "data.augment.erase=0.2"
     ) == [
-        "command line  data.augment.rand_augment: changes rgb alone, but data.modalities has no rgb: leave it out",
+        "command line  data.augment.rand_augment: changes rgb or hand_crop alone, but data.modalities has no rgb "
+        "or hand_crop: leave it out",
         ONE,
     ]
 

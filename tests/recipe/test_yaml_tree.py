@@ -122,5 +122,5 @@ def test_syntax_errors_are_reported_like_all_problems(refusal: Refusal):
 
 @pytest.mark.parametrize(("text", "given"), [("", "is empty"), ("# only this\n", "is empty"), ("- 1\n", "is [1]")])
 def test_a_recipe_is_a_section(refusal: Refusal, text: str, given: str):
-    keys = "name, description, seed, supervision, data, classes, model, adaptation, train, evaluation"
+    keys = "name, description, seed, supervision, data, classes, model, adaptation, train, pretext, evaluation"
     assert refusal(text) == [f"small.yaml:1  recipe: {given}, must be a section with the keys {keys}", ONE]

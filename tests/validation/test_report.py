@@ -150,7 +150,7 @@ def test_ids_that_occur_twice(annotations, protocol):
     pd.concat([table, table[7:8]]).to_csv(path, index=False)
     with pytest.raises(ValidationError) as caught:
         read_reference(protocol, annotations)
-    assert "more than once: P02_01_7" in str(caught.value)
+    assert "more than once, keep each once: P02_01_7" in str(caught.value)
     assert "241 segments, 240 expected" in str(caught.value)
 
 
