@@ -71,7 +71,7 @@ def export(run: str | Path, out: str | Path | None = None, form: Format = "onnx"
         raise InferenceError(f"{recipe.name} reads features, not clips: only models that read videos are exported")
     path = user_path(out) if out is not None else Path(f"{recipe.name}{SUFFIXES[form]}")
     if path.suffix != SUFFIXES[form]:
-        raise InferenceError(f"{path}: a file of --format {form} ends in {SUFFIXES[form]}, change --out")
+        raise InferenceError(f"{path}: a file of --format {form} ends in {SUFFIXES[form]}: name such a file with --out")
     cut, network = recipe.data.video(), _Logits(model).eval()
     shapes: dict[str, tuple[int, ...]] = {
         name: (1, MODALITIES[name].channels, cut.frames, cut.size, cut.size) for name in recipe.data.modalities
