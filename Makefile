@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test campaigns lint audit licences docs wheel clean
+.PHONY: setup demo test cluster campaigns lint audit licences docs wheel clean
 
 setup: .venv/ready
 
@@ -18,7 +18,11 @@ demo: setup
 	$(BIN)/epicsub demo
 
 test: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --ignore=tests/slurm
+
+# On a Slurm of two nodes on this machine, of one core each, so nothing runs beside it. Debian: .ci/system_packages.
+cluster: setup
+	$(BIN)/python -m pytest -q -n 0 tests/slurm
 
 # Faults, seeded and kept: goes on where it stopped. MINUTES=60 shares an hour; without it all run to their full size.
 campaigns: setup

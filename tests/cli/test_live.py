@@ -234,14 +234,15 @@ def test_which_addresses_only_this_machine_reaches(host: str, own: bool) -> None
 def test_the_command_serves_until_it_is_interrupted(checkpoint, kitchens, repository, work) -> None:
     environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "TMPDIR": str(work)}
     words = [sys.executable, "-m", "epicsub", "live", str(checkpoint), "--port", "0", "--data", str(kitchens)]
-    process = subprocess.Popen(words, cwd=work, env=environment, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    line = next(line for line in process.stderr if "http://" in line)
-    address = line.split("http://")[1].split("/")[0]
-    status, body = ask(address, "GET", "/")
-    assert status == 200
-    assert b"epicsub live" in body
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) in (0, 130)
+    with subprocess.Popen(words, cwd=work, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = next(line for line in process.stderr if "http://" in line)
+            status, body = ask(line.split("http://")[1].split("/")[0], "GET", "/")
+            assert status == 200
+            assert b"epicsub live" in body
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) in (0, 130)
+        finally:
+            process.kill()
     assert list(work.glob("epicsub-live-*")) == []
-    process.stderr.close()
