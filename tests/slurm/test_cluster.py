@@ -106,7 +106,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
         make_data(folder)
         starter = folder / "bin/epicsub"
         starter.parent.mkdir()
-        starter.write_text(f'#!/bin/bash\nexec {sys.executable} -m epicsub "$@"\n')
+        starter.write_text(f'#!/bin/bash\nexec {sys.executable} -P -m epicsub "$@"\n')
         starter.chmod(0o755)
         (folder / "site.env").write_text(
             f"export PATH={folder}/bin:$PATH PYTHONPATH={repository} OMP_NUM_THREADS=1 EPICSUB_DATA={folder}/data\n"
