@@ -123,4 +123,4 @@ def reason_of(error: OSError | ValueError) -> str:
         return _SLOW
     if isinstance(inner, OSError) and inner.errno and inner.errno > 0 and inner.strerror:
         return inner.strerror  # names that are not found have numbers below 0
-    return "cannot reach it from here; is there a network?"
+    return "cannot reach it from here, there may be no network"

@@ -241,7 +241,7 @@ def _why_not(error: Exception) -> str:
         return f"the server answered {error.code}"
     if isinstance(error, OSError) and error.errno and error.strerror:
         return error.strerror
-    return "cannot reach it from here; is there a network?"
+    return "cannot reach it from here, there may be no network"
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, dropped: Iterable[str] = ()) -> None:
