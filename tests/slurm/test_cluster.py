@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin") is None,
     reason="no Slurm here (.ci/system_packages installs it)",
 )
-PATIENCE = 240  # seconds; a job takes twenty on a quiet machine
+PATIENCE = 600  # seconds; a job takes twenty on a quiet machine
 
 
 class Cluster:
