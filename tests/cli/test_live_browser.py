@@ -5,7 +5,6 @@ LIVE_PICTURES=DIR keeps the screenshots.
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
@@ -15,15 +14,12 @@ import pytest
 
 from epicsub.api.predict import load_model
 from epicsub.live.classify import LiveModel
+from tests.browser import CHROMIUM, DRIVER, needs_chromium
 from tests.cli.live_pieces import separating, serving, two_segments, video_of
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install -e '.[dev]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 pytestmark = [
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="no Chromium with chromedriver (apt-get install chromium chromium-driver)"
-    ),
+    needs_chromium,
     pytest.mark.xdist_group("cli"),  # one worker makes the kitchens and the run for all
 ]
 

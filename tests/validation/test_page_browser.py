@@ -1,7 +1,6 @@
 """The HTML report in headless Chromium: it is clicked, sorted, filtered and photographed."""
 
 import re
-import shutil
 from pathlib import Path
 
 import cv2
@@ -10,14 +9,11 @@ import pytest
 
 from epicsub.validation import Background, Model, page_data, write_page
 from epicsub.validation.page import CURVE_POINTS
+from tests.browser import CHROMIUM, DRIVER, needs_chromium
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install -e '.[dev]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 pytestmark = [
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="no Chromium with chromedriver (apt-get install chromium chromium-driver)"
-    ),
+    needs_chromium,
     pytest.mark.xdist_group("chromium"),
 ]
 NASTY = "</script><b>cut</b>"  # the name of verb 3 here
